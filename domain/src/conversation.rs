@@ -1,0 +1,143 @@
+//! Conversations and who answers in them.
+
+use crate::{AgentId, ContactId, ConversationId, Timestamp, VisitorId, WorkspaceId};
+
+/// A conversation between a customer and an agent or a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: ConversationId,
+    /// The workspace that owns it.
+    pub workspace_id: WorkspaceId,
+    /// The agent that it is with.
+    pub agent_id: AgentId,
+    /// Where it takes place.
+    pub channel: Channel,
+    /// The caller's name for the customer.
+    pub visitor_id: Option<VisitorId>,
+    /// The customer, once known.
+    pub contact_id: Option<ContactId>,
+    /// Where it stands.
+    pub status: ConversationStatus,
+    /// Who answers.
+    pub handler: Handler,
+    /// The first words of it.
+    pub title: String,
+    /// Messages in it.
+    pub messages_count: i64,
+    /// Only messages with a greater sequence number enter a prompt: set when it is reopened.
+    pub context_after: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was last closed.
+    pub closed_at: Option<Timestamp>,
+}
+
+/// Where a conversation takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// By API.
+    Api,
+    /// From the command line.
+    Cli,
+}
+
+impl Channel {
+    /// Every channel.
+    pub const ALL: [Self; 2] = [Self::Api, Self::Cli];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Cli => "cli",
+        }
+    }
+}
+
+/// Where a conversation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConversationStatus {
+    /// Going on.
+    Open,
+    /// Waiting for a person.
+    Pending,
+    /// Closed.
+    Closed,
+}
+
+impl ConversationStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Pending, Self::Closed];
+
+    /// As stored; v2 has words of its own.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Pending => "pending",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Who answers. While it is not `Bot`, no AI, flow or automation may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Handler {
+    /// The agent.
+    Bot,
+    /// Nobody yet: a person was requested.
+    Queue,
+    /// A person.
+    Operator,
+}
+
+impl Handler {
+    /// Every handler.
+    pub const ALL: [Self; 3] = [Self::Bot, Self::Queue, Self::Operator];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bot => "bot",
+            Self::Queue => "queue",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What can happen to a conversation. One transition function serves every surface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transition {
+    /// The customer asked for a person, or the agent cannot help.
+    RequestHuman,
+    /// A person closes it, or the agent finds it resolved.
+    Close,
+    /// A person reopens it.
+    Reopen,
+    /// The customer writes again after it was closed.
+    CustomerReturns,
+    /// A person marks it as waiting.
+    MarkPending,
+}
+
+/// Status and handler after `transition`. Closing keeps the handler; reopening by the customer gives the
+/// conversation back to the agent.
+pub fn apply(
+    status: ConversationStatus,
+    handler: Handler,
+    transition: Transition,
+) -> (ConversationStatus, Handler) {
+    match transition {
+        Transition::RequestHuman if handler == Handler::Operator => (status, handler),
+        Transition::RequestHuman => (ConversationStatus::Pending, Handler::Queue),
+        Transition::Close => (ConversationStatus::Closed, handler),
+        Transition::Reopen => (ConversationStatus::Open, handler),
+        Transition::CustomerReturns if status == ConversationStatus::Closed => {
+            (ConversationStatus::Open, Handler::Bot)
+        }
+        Transition::CustomerReturns => (status, handler),
+        Transition::MarkPending => (ConversationStatus::Pending, handler),
+    }
+}

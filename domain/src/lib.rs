@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+pub mod agent;
+pub mod ambient;
+pub mod api_key;
+pub mod contact;
+pub mod conversation;
+pub mod datastore;
+pub mod error;
+pub mod ids;
+pub mod job;
+pub mod lang;
+pub mod message;
+pub mod principal;
+pub mod settings;
+pub mod text;
+pub mod time;
+pub mod workspace;
+
+pub use ambient::{
+    Ambient, Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy,
+};
+pub use error::{DomainError, ErrorKind};
+pub use ids::{
+    AgentId, ApiKeyId, BlobId, ChunkId, ContactId, ConversationId, DatastoreId, EventId, GapId,
+    JobId, MessageId, ProjectId, SourceId, VisitorId, WorkspaceId,
+};
+pub use lang::Lang;
+pub use principal::{Action, Actor, Principal, Role, Scope};
+pub use time::Timestamp;

@@ -1,0 +1,162 @@
+//! Messages, their citations, and how an answer came about.
+
+use crate::{ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp};
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// The conversation it is in.
+    pub conversation_id: ConversationId,
+    /// Its place in the conversation, from 1.
+    pub seq: i64,
+    /// Who wrote it.
+    pub author: Author,
+    /// What it says. For an interrupted answer, what was produced until then.
+    pub content: String,
+    /// Whether it is whole.
+    pub state: MessageState,
+    /// For an answer: what kind.
+    pub outcome: Option<Outcome>,
+    /// For an answer: the model that wrote it.
+    pub model: Option<String>,
+    /// The customer message that an answer replies to.
+    pub reply_to: Option<MessageId>,
+    /// Tokens of the prompt, as the provider counted them.
+    pub prompt_tokens: Option<i64>,
+    /// Tokens of the answer, as the provider counted them.
+    pub completion_tokens: Option<i64>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Author {
+    /// The customer.
+    Customer,
+    /// The agent.
+    Agent,
+    /// A person of the workspace.
+    Operator,
+}
+
+impl Author {
+    /// Every author.
+    pub const ALL: [Self; 3] = [Self::Customer, Self::Agent, Self::Operator];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Agent => "agent",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Whether a message is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageState {
+    /// Whole.
+    Complete,
+    /// The client left or the turn was stopped; `content` is what was produced until then.
+    Interrupted,
+    /// The model failed; `content` is what was produced until then.
+    Failed,
+}
+
+impl MessageState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Complete, Self::Interrupted, Self::Failed];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What kind of answer a turn ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// From the knowledge, with citations.
+    Answered,
+    /// Small talk, a greeting, thanks: nothing to cite.
+    Smalltalk,
+    /// The knowledge does not hold it; the agent said so.
+    Abstained,
+    /// A person was called.
+    HandedOff,
+    /// Contact details were noted.
+    LeadCaptured,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] =
+        [Self::Answered, Self::Smalltalk, Self::Abstained, Self::HandedOff, Self::LeadCaptured];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Smalltalk => "smalltalk",
+            Self::Abstained => "abstained",
+            Self::HandedOff => "handed-off",
+            Self::LeadCaptured => "lead-captured",
+        }
+    }
+}
+
+/// A passage that an answer cites. Immutable once stored: it says what was shown, whatever happens to the
+/// source later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Citation {
+    /// The number in the answer's `[n]`, from 1.
+    pub marker: i64,
+    /// The passage.
+    pub chunk_id: ChunkId,
+    /// The datastore it is in.
+    pub datastore_id: DatastoreId,
+    /// The source it was cut from.
+    pub source_id: SourceId,
+    /// The version of the source.
+    pub source_version: i64,
+    /// The name of the source then.
+    pub source_name: String,
+    /// The address of the source, when it came from the web.
+    pub url: Option<String>,
+    /// The page, where the format has pages.
+    pub page: Option<i64>,
+    /// The words of the passage that the answer rests on, verbatim.
+    pub quote: String,
+    /// The passage's score, 0 to 1, higher is better.
+    pub score: f64,
+}
+
+/// What a customer thinks of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rating {
+    /// Helpful.
+    Up,
+    /// Not helpful.
+    Down,
+}
+
+impl Rating {
+    /// Every rating.
+    pub const ALL: [Self; 2] = [Self::Up, Self::Down];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The settings of an installation. Their defaults and their meaning for operators stand in the one
+//! commented `default.toml` that ships inside the binary; this is the same list as types.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where the server listens and how it treats connections.
+    pub server: ServerSettings,
+    /// Where data lives.
+    pub storage: StorageSettings,
+    /// The vector index.
+    pub index: IndexSettings,
+    /// Chat models and embedders.
+    pub models: ModelSettings,
+    /// Fetching addresses that users supply.
+    pub fetch: FetchSettings,
+    /// Ingestion.
+    pub ingest: IngestSettings,
+    /// Answers.
+    pub agents: AgentDefaults,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+/// Where the server listens and how it treats connections.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Address of the HTTP surfaces. `VOCERO_LISTEN`.
+    pub listen: SocketAddr,
+    /// Address of `/metrics`; none turns it off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The address that people reach the server at; `None` means `http://` + `listen`. `VOCERO_PUBLIC_URL`.
+    pub public_url: Option<Url>,
+    /// What this process does. `VOCERO_ROLES`.
+    #[serde(deserialize_with = "one_or_many")]
+    pub roles: Vec<ProcessRole>,
+    /// Requests a minute for each API key; 0 turns the limit off. `VOCERO_RATE_LIMIT`.
+    pub rate_limit: u32,
+    /// Proxies in front whose `X-Forwarded-For` entry is believed.
+    pub trusted_hops: u32,
+    /// Seconds that a client may take for its request head.
+    #[serde(deserialize_with = "seconds")]
+    pub header_timeout: Duration,
+    /// Seconds that streams get to end on shutdown.
+    #[serde(deserialize_with = "seconds")]
+    pub shutdown_grace: Duration,
+    /// Connections served at once; more wait in the backlog.
+    pub max_connections: usize,
+    /// Largest JSON body, in bytes.
+    pub max_json_bytes: usize,
+    /// Origins that a browser may call the API from; empty means none but the server's own.
+    pub cors_origins: Vec<String>,
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessRole {
+    /// Serves HTTP.
+    Api,
+    /// Runs jobs.
+    Worker,
+}
+
+/// Where data lives.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageSettings {
+    /// Folder of the database, the index, the files and the keys. `VOCERO_DATA_DIR`.
+    pub data_dir: PathBuf,
+    /// `sqlite:<path>` or `postgres://…`; `None` means SQLite in the data folder. `DATABASE_URL`.
+    pub database_url: Option<SecretString>,
+    /// Connections of the pool (PostgreSQL), or of the readers' pool (SQLite).
+    pub max_connections: u32,
+    /// `s3://bucket/prefix`, or none for the data folder.
+    pub blob_url: Option<Url>,
+}
+
+/// The vector index.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexSettings {
+    /// A Qdrant server (gRPC, usually port 6334); `None` means in process. `QDRANT_URL`.
+    pub qdrant_url: Option<Url>,
+    /// Its key. `QDRANT_API_KEY`.
+    pub qdrant_api_key: Option<SecretString>,
+    /// Prefix of the collections' names, so that installations can share a server.
+    pub collection_prefix: String,
+}
+
+/// Chat models and embedders.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Key of the OpenAI-compatible provider; without a key and a base URL the built-in answerer answers. `OPENAI_API_KEY`.
+    pub openai_api_key: Option<SecretString>,
+    /// Its address, up to and including `/v1`, or an Azure deployment's address. `OPENAI_BASE_URL`.
+    pub openai_base_url: Option<Url>,
+    /// Azure's `api-version`; its presence chooses Azure-style requests.
+    pub azure_api_version: Option<String>,
+    /// Default chat model. `VOCERO_CHAT_MODEL`.
+    pub chat_model: Option<String>,
+    /// Models that agents may name; empty means what the provider lists.
+    pub allowed_models: Vec<String>,
+    /// Embedding model; `None` means none: search is lexical. `VOCERO_EMBEDDING_MODEL`.
+    pub embedding_model: Option<String>,
+    /// Seconds to connect.
+    #[serde(deserialize_with = "seconds")]
+    pub connect_timeout: Duration,
+    /// Seconds to the first token.
+    #[serde(deserialize_with = "seconds")]
+    pub first_token_timeout: Duration,
+    /// Seconds between two tokens.
+    #[serde(deserialize_with = "seconds")]
+    pub idle_timeout: Duration,
+    /// Tries before the first token.
+    pub max_attempts: u32,
+    /// Weight of the dense vectors in the fusion, 0 to 1.
+    pub dense_weight: f64,
+}
+
+/// Fetching addresses that users supply.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchSettings {
+    /// Networks that may be fetched although they are private, on any port. `VOCERO_FETCH_ALLOW`.
+    #[serde(deserialize_with = "one_or_many")]
+    pub allow: Vec<IpNet>,
+    /// Largest body after decompression, in bytes.
+    pub max_bytes: usize,
+    /// Seconds for one fetch, redirects included.
+    #[serde(deserialize_with = "seconds")]
+    pub timeout: Duration,
+}
+
+/// Ingestion.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestSettings {
+    /// Largest uploaded file, in bytes.
+    pub max_upload_bytes: usize,
+    /// Jobs at work at once; 0 means twice the number of cores.
+    pub workers: usize,
+    /// Largest chunk, in tokens.
+    pub chunk_tokens: usize,
+    /// Tokens that neighbouring chunks share.
+    pub chunk_overlap: usize,
+    /// Seconds of wall clock for one parser process.
+    #[serde(deserialize_with = "seconds")]
+    pub parse_timeout: Duration,
+}
+
+/// Answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentDefaults {
+    /// Evidence below which an agent says that it does not know, where neither the agent nor its datastore
+    /// sets one, 0 to 1.
+    pub min_evidence: f64,
+    /// Seconds for one whole turn.
+    #[serde(deserialize_with = "seconds")]
+    pub turn_timeout: Duration,
+    /// Country that phone numbers without `+` are read in (ISO 3166).
+    pub default_country: Option<String>,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// A `tracing` filter: `info,sqlx=warn`. `VOCERO_LOG`.
+    pub filter: String,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| serde::de::Error::custom("expected a number of seconds, 0 or more"))
+}
+
+/// A list, or one text with commas, which is how a list arrives from the environment.
+fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Many(Vec<String>),
+        One(String),
+    }
+    let texts = match Given::deserialize(deserializer)? {
+        Given::Many(texts) => texts,
+        Given::One(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    let trimmed = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+    trimmed
+        .map(|text| {
+            let value = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(text);
+            T::deserialize(value)
+                .map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
+        })
+        .collect()
+}
