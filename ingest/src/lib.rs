@@ -1,1 +1,11 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
+pub mod chunk;
+pub mod extract;
+pub mod fetch;
+mod pipeline;
+mod service;
+pub mod worker;
+
+pub use service::{Ingest, IngestOptions, NewFile};

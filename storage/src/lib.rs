@@ -1,1 +1,25 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 
+pub mod agents;
+pub mod api_keys;
+pub mod blobs;
+pub mod chunks;
+pub mod contacts;
+pub mod conversations;
+pub mod datastores;
+mod db;
+pub mod embeddings;
+mod error;
+pub mod events;
+pub mod gaps;
+pub mod jobs;
+pub mod messages;
+pub mod projects;
+pub mod sources;
+pub mod stats;
+pub mod workspaces;
+
+pub use blobs::Blobs;
+pub use db::{Conn, Db, DbOptions, Tx, Wakeup};
+pub use error::{Result, StorageError};

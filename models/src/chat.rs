@@ -1,0 +1,115 @@
+//! Chat models: messages in, a stream of events out.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures::Stream;
+use serde_json::Value;
+
+use crate::ModelError;
+
+/// Something that answers a chat. An open set: providers, the scripted one of tests.
+#[async_trait]
+pub trait ChatModel: Send + Sync + std::fmt::Debug {
+    /// Starts an answer. Tries again (with back-off) only before the first event. Dropping the stream, or
+    /// this future, ends the call to the provider.
+    async fn chat(&self, request: ChatRequest) -> Result<ChatStream, ModelError>;
+
+    /// Whether the provider knows a model of that name; asked when an agent is saved, answered from a
+    /// cached list.
+    async fn knows(&self, model: &str) -> Result<bool, ModelError>;
+}
+
+/// The events of an answer; the last one is `Finished`, or an error.
+pub type ChatStream = Pin<Box<dyn Stream<Item = Result<ChatEvent, ModelError>> + Send>>;
+
+/// What a model is asked.
+#[derive(Debug, Clone, Default)]
+pub struct ChatRequest {
+    /// The model's name.
+    pub model: String,
+    /// The conversation so far, system message first.
+    pub messages: Vec<ChatMessage>,
+    /// Tools that it may call.
+    pub tools: Vec<ToolSpec>,
+    /// 0 to 2; `None` is the provider's default.
+    pub temperature: Option<f64>,
+    /// Most tokens of the answer.
+    pub max_tokens: Option<u32>,
+}
+
+/// One message of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatMessage {
+    /// Who says it.
+    pub role: ChatRole,
+    /// What is said.
+    pub content: String,
+}
+
+/// Who says a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatRole {
+    /// The operator's instructions.
+    System,
+    /// The customer.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A tool that a model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSpec {
+    /// Its name.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// One event of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChatEvent {
+    /// A piece of text.
+    Token(String),
+    /// A whole tool call.
+    ToolCall {
+        /// The provider's id of the call.
+        id: String,
+        /// The tool's name.
+        name: String,
+        /// Its arguments, as the model wrote them: JSON text, not yet checked.
+        arguments: String,
+    },
+    /// The end.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// Tokens, when the provider counts them.
+        usage: Option<Usage>,
+    },
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// It was complete.
+    Stop,
+    /// The token limit was reached.
+    Length,
+    /// Tools are to be run.
+    ToolCalls,
+    /// The provider withheld it.
+    ContentFilter,
+}
+
+/// Tokens, as the provider counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Of the prompt.
+    pub prompt_tokens: i64,
+    /// Of the answer.
+    pub completion_tokens: i64,
+}

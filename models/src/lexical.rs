@@ -1,0 +1,1 @@
+//! The analyser that search and the built-in answerer share.

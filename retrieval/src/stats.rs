@@ -1,0 +1,1 @@
+//! Term statistics of a datastore.
