@@ -59,13 +59,22 @@ pub async fn claim(tx: &mut Tx, claim: &Claim<'_>, now: Timestamp) -> Result<(Ve
     todo!()
 }
 
-/// Prolongs the leases that are still held; the ids that are.
+/// A job that a worker still holds after a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StillHeld {
+    /// The job.
+    pub id: JobId,
+    /// Whether its owner wants it stopped ([`cancel`]).
+    pub cancel_requested: bool,
+}
+
+/// Prolongs the leases that are still held; the jobs that are, in no order. Each job is named with the attempt that the worker holds.
 pub async fn heartbeat(
     tx: &mut Tx,
     owner: &str,
     jobs: &[(JobId, i64)],
     lease_until: Timestamp,
-) -> Result<Vec<JobId>> {
+) -> Result<Vec<StillHeld>> {
     todo!()
 }
 
