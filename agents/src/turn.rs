@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::contact::ContactDetails;
-use domain::conversation::{Channel, Handler};
+use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::message::{Citation, Outcome};
 use domain::settings::AgentDefaults;
 use domain::{AgentId, Ambient, ConversationId, DomainError, MessageId, VisitorId, WorkspaceId};
@@ -97,6 +97,8 @@ pub struct Answer {
     pub outcome: Option<Outcome>,
     /// Who answers in the conversation after this turn.
     pub handler: Handler,
+    /// Where the conversation stands after this turn.
+    pub status: ConversationStatus,
     /// The model that wrote it: `builtin-extractive` without a provider.
     pub model: String,
 }
