@@ -38,6 +38,13 @@ pub enum IndexTarget {
         /// The version that stays.
         keep: i64,
     },
+    /// One version of a source. Safe while a newer version is on its way, which `OtherVersions` is not.
+    Version {
+        /// The source.
+        source: SourceId,
+        /// The version that goes.
+        version: i64,
+    },
     /// A source.
     Source(SourceId),
     /// A datastore.

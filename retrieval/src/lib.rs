@@ -4,13 +4,15 @@
 mod error;
 mod filter;
 mod index;
+mod passage;
 mod search;
 mod stats;
 
 pub use error::RetrievalError;
 pub use filter::{Filter, FilterValue};
 pub use index::{IndexPoint, IndexTarget};
+pub use passage::{embedded_text, passage_heading, text_hash};
 pub use search::{
     ComponentScores, Hit, Question, Retrieval, RetrievalOptions, SearchMode, SearchQuery,
-    SearchResults,
+    SearchResults, StatsChange,
 };

@@ -27,6 +27,11 @@ pub struct RetrievalOptions {
 #[derive(Debug, Clone)]
 pub struct Retrieval {}
 
+/// How chunks that come and go change a datastore's statistics: counted before the transaction is opened,
+/// because counting takes time that the database's writer must not wait for.
+#[derive(Debug, Clone)]
+pub struct StatsChange {}
+
 /// What is searched for.
 #[derive(Debug, Clone)]
 pub struct SearchQuery {
@@ -147,6 +152,30 @@ impl Retrieval {
         target: IndexTarget,
     ) -> Result<(), RetrievalError> {
         let _ = (workspace, target);
+        todo!()
+    }
+
+    /// Counts how a datastore's statistics change when `added` come and `removed` go; each with the heading
+    /// given to `upsert` ([`crate::passage_heading`]). Takes processor time and touches nothing.
+    pub fn count_change(
+        &self,
+        added: &[(&str, &Chunk)],
+        removed: &[(&str, &Chunk)],
+    ) -> StatsChange {
+        let _ = (added, removed);
+        todo!()
+    }
+
+    /// Notes a counted change in the transaction that makes chunks live or removes them; the new revision,
+    /// `None` when the datastore is gone.
+    pub async fn note_counted(
+        &self,
+        tx: &mut Tx,
+        workspace: WorkspaceId,
+        datastore: DatastoreId,
+        change: &StatsChange,
+    ) -> Result<Option<i64>, RetrievalError> {
+        let _ = (tx, workspace, datastore, change);
         todo!()
     }
 
