@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
-use domain::message::{Citation, Outcome};
+use domain::message::{Citation, MessageState, Outcome};
 use domain::settings::AgentDefaults;
 use domain::{AgentId, Ambient, ConversationId, DomainError, MessageId, VisitorId, WorkspaceId};
 use models::ChatModel;
@@ -97,6 +97,8 @@ pub struct Answer {
     pub outcome: Option<Outcome>,
     /// Who answers in the conversation after this turn.
     pub handler: Handler,
+    /// Whether the text is whole; `Interrupted` after `Agents::stop`.
+    pub state: MessageState,
     /// Where the conversation stands after this turn.
     pub status: ConversationStatus,
     /// The model that wrote it: `builtin-extractive` without a provider.

@@ -1,7 +1,7 @@
 //! Messages, citations, traces and feedback.
 
 use domain::message::{Citation, Message, Rating};
-use domain::{ConversationId, MessageId, Timestamp, WorkspaceId};
+use domain::{AgentId, ConversationId, MessageId, Timestamp, WorkspaceId};
 use serde_json::Value;
 
 use crate::{Conn, Result, Tx};
@@ -34,6 +34,26 @@ pub async fn get(
     conn: &mut Conn,
     workspace: WorkspaceId,
     id: MessageId,
+) -> Result<Option<Message>> {
+    todo!()
+}
+
+/// The customer's message that carries this `client_id` in any conversation with that agent, the oldest
+/// when there are several: how a repeated request that names no conversation finds the one it began.
+pub async fn of_client(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    client_id: &str,
+) -> Result<Option<Message>> {
+    todo!()
+}
+
+/// The agent's answer to a message (its `reply_to`).
+pub async fn reply(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    to: MessageId,
 ) -> Result<Option<Message>> {
     todo!()
 }
