@@ -45,6 +45,42 @@ pub struct ChatMessage {
     pub role: ChatRole,
     /// What is said.
     pub content: String,
+    /// The tools that an assistant's message calls.
+    pub tool_calls: Vec<ToolCall>,
+    /// For a tool's message: the id of the call that it answers.
+    pub answers: Option<String>,
+}
+
+impl ChatMessage {
+    /// The operator's instructions.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::said(ChatRole::System, content)
+    }
+
+    /// What the customer says.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::said(ChatRole::User, content)
+    }
+
+    /// What the model said.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::said(ChatRole::Assistant, content)
+    }
+
+    /// What the model said before it called tools, often nothing. Each call wants an answer
+    /// ([`ChatMessage::tool`]) before the next message of anyone else.
+    pub fn tool_calls(content: impl Into<String>, calls: Vec<ToolCall>) -> Self {
+        Self { tool_calls: calls, ..Self::said(ChatRole::Assistant, content) }
+    }
+
+    /// What a tool answered, or why it failed.
+    pub fn tool(call_id: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { answers: Some(call_id.into()), ..Self::said(ChatRole::Tool, content) }
+    }
+
+    fn said(role: ChatRole, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new(), answers: None }
+    }
 }
 
 /// Who says a message.
@@ -56,6 +92,19 @@ pub enum ChatRole {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model called.
+    Tool,
+}
+
+/// A tool call that the model made, as it is told back to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// The provider's id of the call.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// Its arguments, as the model wrote them.
+    pub arguments: String,
 }
 
 /// A tool that a model may call.

@@ -10,8 +10,8 @@ pub mod openai;
 pub mod tokens;
 
 pub use chat::{
-    ChatEvent, ChatMessage, ChatModel, ChatRequest, ChatRole, ChatStream, FinishReason, ToolSpec,
-    Usage,
+    ChatEvent, ChatMessage, ChatModel, ChatRequest, ChatRole, ChatStream, FinishReason, ToolCall,
+    ToolSpec, Usage,
 };
 pub use embed::{EmbedPurpose, Embedder, EmbeddingSpace};
 pub use error::ModelError;

@@ -1,0 +1,3 @@
+//! The tools themselves, tried from outside.
+
+mod model_server;
