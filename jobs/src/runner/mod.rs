@@ -1,5 +1,10 @@
 //! Claims jobs, hands them to handlers, prolongs leases, notes how they ended.
 
+mod backoff;
+mod batch;
+mod claims;
+mod coordinator;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +12,13 @@ use domain::Ambient;
 use storage::Db;
 use tokio_util::sync::CancellationToken;
 
+use self::coordinator::Coordinator;
 use crate::Handler;
 
 /// How a runner works.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
-    /// Batches at work at once.
+    /// Batches at work at once, at least 1.
     pub workers: usize,
     /// How long a claim holds without a heartbeat.
     pub lease: Duration,
@@ -20,6 +26,8 @@ pub struct RunnerOptions {
     pub heartbeat: Duration,
     /// Longest wait between two looks at the queue when no wake-up arrives.
     pub idle_poll: Duration,
+    /// How long jobs at work may take to end once the runner is told to stop.
+    pub grace: Duration,
 }
 
 impl Default for RunnerOptions {
@@ -29,28 +37,34 @@ impl Default for RunnerOptions {
             lease: Duration::from_secs(60),
             heartbeat: Duration::from_secs(15),
             idle_poll: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
         }
     }
 }
 
 /// Runs jobs until it is stopped.
-pub struct Runner {}
+pub struct Runner {
+    db: Db,
+    ambient: Ambient,
+    handlers: Vec<Arc<dyn Handler>>,
+    options: RunnerOptions,
+}
 
 impl Runner {
-    /// A runner over a queue.
+    /// A runner over a queue. Each kind has one handler; of two for the same kind the first is taken.
     pub fn new(
         db: Db,
         ambient: Ambient,
         handlers: Vec<Arc<dyn Handler>>,
         options: RunnerOptions,
     ) -> Self {
-        let _ = (db, ambient, handlers, options);
-        todo!()
+        Self { db, ambient, handlers, options }
     }
 
     /// Works until `stop` is cancelled, then releases what it holds and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let _ = stop;
-        todo!()
+        let mut coordinator = Coordinator::new(self.db, self.ambient, self.handlers, self.options);
+        coordinator.work(&stop).await;
+        coordinator.wind_down().await;
     }
 }
