@@ -30,7 +30,9 @@ pub struct IngestOptions {
 pub struct NewFile {
     /// The name as uploaded: data only.
     pub name: String,
-    /// Where it was streamed to.
+    /// The source's name, when the owner gave one; else it is the file's.
+    pub title: Option<String>,
+    /// Where it was streamed to. The caller removes it after `add_file`.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
