@@ -1,1 +1,48 @@
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod auth;
+mod edge;
+mod error;
+mod extract;
+mod paging;
+mod rate_limit;
+mod routes;
+mod state;
+mod system;
+mod v2;
+
+pub use routes::RouteInfo;
+pub use state::{AppParts, AppState};
+
+use axum::Router;
+use axum::middleware;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// The whole HTTP service. The accept loop puts `axum::extract::ConnectInfo<SocketAddr>` (the peer's
+/// address) into each request's extensions; without it callers share one limit on wrong credentials.
+pub fn router(state: AppState) -> Router {
+    let cors = state.cors_layer();
+    let router = Router::new()
+        .merge(v2::routes().into_router(&state))
+        .merge(system::router())
+        .fallback(edge::not_found)
+        .method_not_allowed_fallback(edge::method_not_allowed)
+        .with_state(state.clone())
+        .layer(CatchPanicLayer::custom(edge::panicked));
+    let router = match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(middleware::from_fn_with_state(state, edge::edge))
+}
+
+/// The description of `/api/v2` (OpenAPI 3.1), as committed in `openapi/v2.json`.
+pub fn openapi_v2() -> utoipa::openapi::OpenApi {
+    v2::openapi()
+}
+
+/// Every route of `/api/v2` with the action that it needs, in the order of declaration.
+pub fn routes_v2() -> Vec<RouteInfo> {
+    v2::routes().table()
+}

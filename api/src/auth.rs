@@ -1,0 +1,254 @@
+//! Who is calling: `Authorization: Bearer vk_…`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use domain::api_key::{ApiKey, ApiKeySecret};
+use domain::{Action, Actor, Ambient, ApiKeyId, Principal, Role, WorkspaceId};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, header};
+use moka::sync::Cache;
+use storage::Db;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{ApiError, ApiResult, source_chain};
+use crate::rate_limit::Standing;
+use crate::state::AppState;
+
+/// How long a key that was read is believed without another look. A key that is revoked by this process
+/// stops at once; one revoked by another process or the command line, within this time.
+const BELIEVED_FOR: Duration = Duration::from_secs(5);
+/// How often the time of last use is noted, at most.
+const NOTED_EVERY: Duration = Duration::from_mins(1);
+const REMEMBERED_KEYS: u64 = 10_000;
+
+/// Tells keys from guesses without a look at the database for each request.
+pub(crate) struct Authenticator {
+    db: Db,
+    ambient: Ambient,
+    tracker: TaskTracker,
+    known: Cache<[u8; 32], Arc<ApiKey>>,
+    /// Revoked here within `BELIEVED_FOR`: wins over `known`, which a look-up under way could fill again.
+    revoked: Cache<ApiKeyId, ()>,
+    noted: Cache<ApiKeyId, ()>,
+}
+
+/// Why there is no caller.
+enum Refusal {
+    /// No credential, or a key that is revoked or expired: nobody is guessing.
+    Unauthorized,
+    /// Something that is no key of this installation: counted per address.
+    Guess,
+    /// The look-up failed.
+    Failed(ApiError),
+}
+
+impl Authenticator {
+    pub fn new(db: Db, ambient: Ambient, tracker: TaskTracker) -> Self {
+        let kept_for = |time| Cache::builder().max_capacity(REMEMBERED_KEYS).time_to_live(time);
+        Self {
+            db,
+            ambient,
+            tracker,
+            known: Cache::builder()
+                .max_capacity(REMEMBERED_KEYS)
+                .time_to_live(BELIEVED_FOR)
+                .build(),
+            revoked: kept_for(BELIEVED_FOR * 2).build(),
+            noted: kept_for(NOTED_EVERY).build(),
+        }
+    }
+
+    async fn key_of(&self, headers: &HeaderMap) -> Result<Arc<ApiKey>, Refusal> {
+        let Some(credential) = headers.get(header::AUTHORIZATION) else {
+            return Err(Refusal::Unauthorized);
+        };
+        let secret = credential.to_str().ok().and_then(bearer).and_then(ApiKeySecret::parse);
+        let hash = secret.ok_or(Refusal::Guess)?.hash();
+        let key = match self.known.get(&hash) {
+            Some(key) => key,
+            None => self.look_up(hash).await?,
+        };
+        if self.revoked.contains_key(&key.id) || !key.is_active(self.ambient.now()) {
+            return Err(Refusal::Unauthorized);
+        }
+        self.note_use(&key);
+        Ok(key)
+    }
+
+    async fn look_up(&self, hash: [u8; 32]) -> Result<Arc<ApiKey>, Refusal> {
+        let found = self.find(&hash).await.map_err(Refusal::Failed)?;
+        let key = Arc::new(found.ok_or(Refusal::Guess)?);
+        self.known.insert(hash, key.clone());
+        Ok(key)
+    }
+
+    async fn find(&self, hash: &[u8; 32]) -> ApiResult<Option<ApiKey>> {
+        let mut conn = self.db.read().await?;
+        Ok(storage::api_keys::find_by_hash(&mut conn, hash).await?)
+    }
+
+    /// A key was revoked by this process: it stops working at once.
+    pub fn forget(&self, key: ApiKeyId) {
+        self.revoked.insert(key, ());
+    }
+
+    /// Notes the time of use in a task of its own: no request waits for it.
+    fn note_use(&self, key: &ApiKey) {
+        if !self.noted.entry(key.id).or_insert(()).is_fresh() {
+            return;
+        }
+        let (db, id, workspace) = (self.db.clone(), key.id, key.workspace_id);
+        let now = self.ambient.now();
+        self.tracker.spawn(async move {
+            let noted = async {
+                let mut tx = db.write().await?;
+                storage::api_keys::touch(&mut tx, workspace, id, now).await?;
+                tx.commit().await
+            };
+            if let Err(error) = noted.await {
+                tracing::warn!(error = source_chain(&error), key = %id, "last use was not noted");
+            }
+        });
+    }
+}
+
+fn bearer(credential: &str) -> Option<&str> {
+    let (scheme, token) = credential.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What a route's own middleware needs.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub state: AppState,
+    pub action: Action,
+}
+
+/// Lets a request through when its key is good, within its limit, and made for the route's action.
+pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let (standing, caller) = gate.admit(&parts).await;
+    let mut response = match caller {
+        Ok(caller) => {
+            tracing::Span::current()
+                .record("workspace", tracing::field::display(caller.workspace()));
+            parts.extensions.insert(caller);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => error.into_response(),
+    };
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
+    response
+}
+
+impl Gate {
+    async fn admit(&self, request: &Parts) -> (Option<Standing>, Result<Caller, ApiError>) {
+        let key = match self.state.authenticator.key_of(&request.headers).await {
+            Ok(key) => key,
+            Err(refusal) => return (None, Err(self.refuse(refusal, request))),
+        };
+        let (standing, outcome) = self.state.limits.count_request(key.id);
+        (standing, outcome.and_then(|()| self.permit(&key)))
+    }
+
+    fn refuse(&self, refusal: Refusal, request: &Parts) -> ApiError {
+        match refusal {
+            Refusal::Failed(error) => error,
+            Refusal::Unauthorized => ApiError::unauthorized(),
+            Refusal::Guess => {
+                let hops = self.state.settings.server.trusted_hops;
+                let address = client_address(&request.headers, &request.extensions, hops);
+                let counted = self.state.limits.count_wrong_credential(address);
+                counted.err().unwrap_or_else(ApiError::unauthorized)
+            }
+        }
+    }
+
+    fn permit(&self, key: &ApiKey) -> Result<Caller, ApiError> {
+        // A key stands for the administrator who made it; its scopes narrow that.
+        let principal = Principal {
+            workspace: key.workspace_id,
+            role: Role::Admin,
+            scopes: key.scopes,
+            actor: Actor::ApiKey(key.id),
+        };
+        if !principal.may(self.action) {
+            return Err(ApiError::forbidden(self.action.needs().1));
+        }
+        Ok(Caller(principal))
+    }
+}
+
+/// The address of the client: the peer's, or what the outermost trusted proxy saw.
+fn client_address(headers: &HeaderMap, extensions: &Extensions, trusted_hops: u32) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    if trusted_hops == 0 {
+        return peer;
+    }
+    let lines = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok());
+    let entries: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    // Each trusted proxy appended the address that it saw; entries further left are the client's own words.
+    let position = entries.len().checked_sub(trusted_hops as usize);
+    let seen = position.and_then(|position| entries.get(position)?.parse().ok());
+    seen.unwrap_or(peer)
+}
+
+/// The caller of a route, put there by [`authorize`].
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(Principal);
+
+impl Caller {
+    /// The workspace that everything happens in.
+    pub fn workspace(&self) -> WorkspaceId {
+        self.0.workspace
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(ApiError::unauthorized)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn seen(forwarded: &[&'static str], hops: u32) -> String {
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append("x-forwarded-for", HeaderValue::from_static(line));
+        }
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 9], 1))));
+        client_address(&headers, &extensions, hops).to_string()
+    }
+
+    #[test]
+    fn only_what_trusted_proxies_appended_is_believed() {
+        assert_eq!(seen(&["1.1.1.1"], 0), "10.0.0.9");
+        assert_eq!(seen(&["6.6.6.6, 1.1.1.1"], 1), "1.1.1.1");
+        assert_eq!(seen(&["6.6.6.6, 1.1.1.1", "10.0.0.1"], 2), "1.1.1.1");
+        assert_eq!(seen(&["1.1.1.1"], 2), "10.0.0.9");
+        assert_eq!(seen(&["garbage"], 1), "10.0.0.9");
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case() {
+        assert_eq!(bearer("bearer x"), Some("x"));
+        assert_eq!(bearer("Basic x"), None);
+        assert_eq!(bearer("vk_x"), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! Parsing at the edge. Every extractor refuses with the error envelope.
+
+mod body;
+mod ids;
+mod query;
+mod upload;
+
+pub(crate) use body::{ChatJson, Json};
+pub(crate) use ids::{Id, Ids};
+pub(crate) use query::Query;
+pub(crate) use upload::Upload;

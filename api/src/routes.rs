@@ -1,0 +1,176 @@
+//! Declares routes. A route cannot be added without the action that its caller needs.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use domain::Action;
+use http::Method;
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use crate::auth::{Gate, authorize};
+use crate::error::ErrorEnvelope;
+use crate::state::AppState;
+
+/// A route and the action that it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteInfo {
+    /// Its method.
+    pub method: Method,
+    /// Its path, with `{parameters}`.
+    pub path: String,
+    /// What its caller must be allowed to do.
+    pub action: Action,
+}
+
+/// Routes with their actions, in the order of declaration.
+pub(crate) struct Routes(Vec<Entry>);
+
+struct Entry {
+    action: Action,
+    uploads: bool,
+    routes: UtoipaMethodRouter<AppState>,
+}
+
+impl Routes {
+    pub fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds the routes of `utoipa_axum::routes!`, which need `action`.
+    pub fn route(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.0.push(Entry { action, uploads: false, routes });
+        self
+    }
+
+    /// As [`Self::route`], for a route that takes a file.
+    pub fn upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.0.push(Entry { action, uploads: true, routes });
+        self
+    }
+
+    /// Adds the routes of another resource.
+    pub fn with(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// Every route with its action.
+    pub fn table(&self) -> Vec<RouteInfo> {
+        let mut table = Vec::new();
+        for entry in &self.0 {
+            for (path, item) in &entry.routes.1.paths {
+                let methods = operations(item).into_iter().map(|(method, _)| method);
+                let action = entry.action;
+                table.extend(methods.map(|method| RouteInfo {
+                    method,
+                    path: path.clone(),
+                    action,
+                }));
+            }
+        }
+        table
+    }
+
+    /// The service: each route behind its own check of key, limit and action.
+    pub fn into_router(self, state: &AppState) -> Router<AppState> {
+        let mut router = Router::new();
+        for entry in self.0 {
+            let (_, paths, mut methods) = entry.routes;
+            if entry.uploads {
+                // The extractor counts by itself: each part has its own limit.
+                methods = methods.route_layer(DefaultBodyLimit::disable());
+            }
+            let gate = Gate { state: state.clone(), action: entry.action };
+            methods = methods.route_layer(middleware::from_fn_with_state(gate, authorize));
+            for path in paths.paths.keys() {
+                router = router.route(path, methods.clone());
+            }
+        }
+        router
+    }
+
+    /// Adds the routes to `document`, each with the errors that any route of its shape can answer.
+    pub fn describe(self, document: &mut OpenApi) {
+        let components = document.components.get_or_insert_with(Components::new);
+        let mut schemas = vec![(
+            <ErrorEnvelope as utoipa::ToSchema>::name().into_owned(),
+            <ErrorEnvelope as utoipa::PartialSchema>::schema(),
+        )];
+        <ErrorEnvelope as utoipa::ToSchema>::schemas(&mut schemas);
+        components.schemas.extend(schemas);
+        for entry in self.0 {
+            let (schemas, paths, _) = entry.routes;
+            components.schemas.extend(schemas);
+            for (path, mut item) in paths.paths {
+                let scope = entry.action.needs().1;
+                for operation in operations_mut(&mut item) {
+                    add_errors(operation, &path);
+                    let note = format!("Needs the scope `{scope}`.");
+                    operation.description = Some(match operation.description.take() {
+                        Some(text) if !text.is_empty() => format!("{text}\n\n{note}"),
+                        _ => note,
+                    });
+                }
+                match document.paths.paths.get_mut(&path) {
+                    Some(known) => known.merge_operations(item),
+                    None => {
+                        document.paths.paths.insert(path, item);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn add_errors(operation: &mut Operation, path: &str) {
+    let mut errors = vec![
+        ("401", "No API key, or one that does not hold."),
+        ("403", "The API key lacks the scope."),
+        ("429", "Too many requests: wait as long as `Retry-After` says."),
+        ("500", "Something went wrong on the server's side."),
+        (
+            "503",
+            "The database, the index or a model is not available: try again as `Retry-After` says.",
+        ),
+    ];
+    if path.contains('{') {
+        errors.push(("404", "Absent, or another workspace's."));
+    }
+    let has_query = operation.parameters.iter().flatten().any(|parameter| {
+        matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
+    });
+    if has_query || operation.request_body.is_some() {
+        errors.push(("400", "A parameter is not accepted; `details` names it."));
+    }
+    if operation.request_body.is_some() {
+        errors.push(("413", "The body is too large."));
+        errors.push(("415", "The content type is not taken."));
+    }
+    for (status, description) in errors {
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error_response(description)));
+    }
+}
+
+/// An error response of the document.
+pub(crate) fn error_response(description: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
+    ResponseBuilder::new().description(description).content("application/json", content).build()
+}
+
+fn operations(item: &PathItem) -> Vec<(Method, &Operation)> {
+    let all = [
+        (Method::GET, &item.get),
+        (Method::POST, &item.post),
+        (Method::PUT, &item.put),
+        (Method::DELETE, &item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
+}
+
+fn operations_mut(item: &mut PathItem) -> Vec<&mut Operation> {
+    let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+    all.into_iter().filter_map(Option::as_mut).collect()
+}

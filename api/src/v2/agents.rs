@@ -1,0 +1,570 @@
+//! Agents.
+
+use axum::extract::State;
+use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
+use domain::{Action, AgentId, DatastoreId, DomainError, text};
+use http::StatusCode;
+use models::builtin;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use storage::agents;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_axum::routes;
+
+use super::words::{AgentStatus, ToolName};
+use super::{PageQuery, Patch, TextOrLines};
+use crate::auth::Caller;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Id, Json, Query};
+use crate::paging::{Page, whole_number_in};
+use crate::routes::Routes;
+use crate::state::AppState;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route(Action::ReadAgents, routes!(list))
+        .route(Action::ManageAgents, routes!(create))
+        .route(Action::ReadAgents, routes!(get))
+        .route(Action::ManageAgents, routes!(update))
+        .route(Action::ManageAgents, routes!(delete))
+}
+
+/// An agent: answers from the knowledge that its tools name.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Agent)]
+struct AgentView {
+    #[schema(pattern = "^agent_[0-9a-f]{32}$", example = "agent_0199f0c4a5b07cc09f5a3f1d2b4c6e8a")]
+    id: String,
+    /// Short, unique in the workspace.
+    #[schema(example = "A-001")]
+    code: String,
+    #[schema(example = "Agente de Ventas")]
+    name: String,
+    /// Shown to people; part of the prompt.
+    #[schema(example = "Responde consultas de productos")]
+    description: String,
+    /// What it is for; part of the prompt.
+    purpose: String,
+    /// How it speaks; part of the prompt.
+    tone: String,
+    /// Stored for speech.
+    voice: String,
+    /// What it is told; part of the prompt.
+    system_prompt: String,
+    /// The model that answers: the agent's own, else the installation's.
+    #[schema(example = "gpt-4o")]
+    model_name: String,
+    /// Tools without settings as their name, others as objects.
+    tools: Vec<Tool>,
+    status: AgentStatus,
+    settings: SettingsView,
+    /// RFC 3339.
+    #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
+    created_at: String,
+    /// RFC 3339.
+    #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
+    updated_at: String,
+}
+
+/// A tool: its name, or an object with its settings.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Tool {
+    Name(ToolName),
+    Object(ToolObject),
+}
+
+/// A tool with its settings beside `type` and `id`.
+#[derive(Debug, Serialize, ToSchema)]
+struct ToolObject {
+    r#type: ToolName,
+    /// The object that it is about: a datastore's id for `datastore`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    id: Option<String>,
+    #[serde(flatten)]
+    settings: Map<String, Value>,
+}
+
+/// How an agent answers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AgentSettings)]
+struct SettingsView {
+    /// What it says when the knowledge does not hold the answer; null for the catalogue's words.
+    unknown_answer: Option<String>,
+    /// Evidence below which it says so, 0 to 1; null for the installation's.
+    min_evidence: Option<f64>,
+    /// Passages in the prompt.
+    top_k: u32,
+    /// Sampling temperature; null for the provider's.
+    temperature: Option<f64>,
+    /// Most tokens of an answer.
+    max_answer_tokens: u32,
+    /// Tokens of earlier messages in the prompt.
+    history_tokens: u32,
+}
+
+/// Changes of an agent; what is absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct AgentChanges {
+    #[schema(min_length = 1, max_length = 100, nullable = false, example = "Agente de Soporte")]
+    name: Option<String>,
+    #[schema(max_length = 2000, nullable = false)]
+    description: Option<String>,
+    #[schema(max_length = 2000, nullable = false)]
+    purpose: Option<String>,
+    #[schema(max_length = 500, nullable = false)]
+    tone: Option<String>,
+    #[schema(max_length = 200, nullable = false)]
+    voice: Option<String>,
+    /// At most 32,000 characters; a list of strings is joined by line breaks.
+    #[schema(nullable = false)]
+    system_prompt: Option<TextOrLines>,
+    /// Another name of `systemPrompt`.
+    #[schema(nullable = false)]
+    instructions: Option<TextOrLines>,
+    /// Null for the installation's default.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200, example = "gpt-4o")]
+    model_name: Patch<String>,
+    /// Another name of `modelName`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
+    model: Patch<String>,
+    #[schema(value_type = Option<Vec<Tool>>, max_items = 20, nullable = false, example = json!(["datastore", "request-human"]))]
+    tools: Option<Vec<Value>>,
+    #[schema(nullable = false)]
+    status: Option<AgentStatus>,
+    #[schema(nullable = false)]
+    settings: Option<SettingsChanges>,
+}
+
+/// A new agent.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct NewAgent(AgentChanges);
+
+impl PartialSchema for NewAgent {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = AgentChanges::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.required.push("name".to_owned());
+            object.description = Some("A new agent.".to_owned());
+        }
+        schema
+    }
+}
+
+impl ToSchema for NewAgent {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        AgentChanges::schemas(schemas);
+    }
+}
+
+/// Changes of how an agent answers; what is absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AgentSettingsChanges)]
+struct SettingsChanges {
+    /// Null for the catalogue's words.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 2000)]
+    unknown_answer: Patch<String>,
+    /// Null for the installation's.
+    #[serde(default)]
+    #[schema(value_type = Option<f64>, minimum = 0.0, maximum = 1.0)]
+    min_evidence: Patch<f64>,
+    #[schema(minimum = 1, maximum = 20, nullable = false)]
+    top_k: Option<i64>,
+    /// Null for the provider's.
+    #[serde(default)]
+    #[schema(value_type = Option<f64>, minimum = 0.0, maximum = 2.0)]
+    temperature: Patch<f64>,
+    #[schema(minimum = 1, maximum = 32_000, nullable = false)]
+    max_answer_tokens: Option<i64>,
+    #[schema(minimum = 0, maximum = 100_000, nullable = false)]
+    history_tokens: Option<i64>,
+}
+
+/// List agents
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v2/agents",
+    tag = "Agents",
+    operation_id = "listAgents",
+    params(PageQuery),
+    responses((status = 200, description = "A page of agents.", body = Page<AgentView>)),
+)]
+#[tracing::instrument(name = "handler.v2.agents.list", skip_all)]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<Page<AgentView>>> {
+    let paging = query.paging()?;
+    let mut conn = state.db.read().await?;
+    let found =
+        agents::list(&mut conn, caller.workspace(), paging.after, paging.one_more()).await?;
+    let page = paging.page(found, |agent| agent.id, |agent| view(agent, &state.default_model));
+    Ok(Json(page))
+}
+
+/// Create an agent
+#[utoipa::path(
+    post,
+    path = "/api/v2/agents",
+    tag = "Agents",
+    operation_id = "createAgent",
+    request_body = NewAgent,
+    responses(
+        (status = 201, description = "The agent.", body = AgentView),
+        (status = 404, description = "A tool names a datastore that is not there.", body = crate::error::ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v2.agents.create", skip_all)]
+async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(NewAgent(changes)): Json<NewAgent>,
+) -> ApiResult<(StatusCode, Json<AgentView>)> {
+    if changes.name.is_none() {
+        return Err(ApiError::invalid("name", "`name` is missing"));
+    }
+    let now = state.ambient.now();
+    let mut agent = Agent {
+        id: state.ambient.new_id(),
+        workspace_id: caller.workspace(),
+        code: String::new(),
+        name: String::new(),
+        description: String::new(),
+        purpose: String::new(),
+        tone: String::new(),
+        voice: String::new(),
+        system_prompt: String::new(),
+        model_name: None,
+        tools: vec![AgentTool::plain(ToolKind::Datastore)],
+        settings: AgentSettings::default(),
+        status: domain::agent::AgentStatus::Active,
+        created_at: now,
+        updated_at: now,
+    };
+    changes.apply(&mut agent, &state).await?;
+    let mut tx = state.db.write().await?;
+    agent.code = agents::next_code(&mut tx, caller.workspace()).await?;
+    agents::insert(&mut tx, &agent).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(view(agent, &state.default_model))))
+}
+
+/// Get an agent
+#[utoipa::path(
+    get,
+    path = "/api/v2/agents/{agentId}",
+    tag = "Agents",
+    operation_id = "getAgent",
+    params(("agentId" = String, Path)),
+    responses((status = 200, description = "The agent.", body = AgentView)),
+)]
+#[tracing::instrument(name = "handler.v2.agents.get", skip_all)]
+async fn get(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<AgentId>,
+) -> ApiResult<Json<AgentView>> {
+    Ok(Json(view(find(&state, &caller, id).await?, &state.default_model)))
+}
+
+/// Change an agent
+///
+/// Merges: what is absent stays.
+#[utoipa::path(
+    put,
+    path = "/api/v2/agents/{agentId}",
+    tag = "Agents",
+    operation_id = "updateAgent",
+    params(("agentId" = String, Path)),
+    request_body = AgentChanges,
+    responses((status = 200, description = "The agent.", body = AgentView)),
+)]
+#[tracing::instrument(name = "handler.v2.agents.update", skip_all)]
+async fn update(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<AgentId>,
+    Json(changes): Json<AgentChanges>,
+) -> ApiResult<Json<AgentView>> {
+    let mut agent = find(&state, &caller, id).await?;
+    changes.apply(&mut agent, &state).await?;
+    agent.updated_at = state.ambient.now();
+    let mut tx = state.db.write().await?;
+    let there = agents::update(&mut tx, &agent).await?;
+    tx.commit().await?;
+    if !there {
+        return Err(DomainError::not_found("agent").into());
+    }
+    Ok(Json(view(agent, &state.default_model)))
+}
+
+/// Delete an agent
+///
+/// Its conversations go with it.
+#[utoipa::path(
+    delete,
+    path = "/api/v2/agents/{agentId}",
+    tag = "Agents",
+    operation_id = "deleteAgent",
+    params(("agentId" = String, Path)),
+    responses((status = 204, description = "It is gone.")),
+)]
+#[tracing::instrument(name = "handler.v2.agents.delete", skip_all)]
+async fn delete(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<AgentId>,
+) -> ApiResult<StatusCode> {
+    let mut tx = state.db.write().await?;
+    let was_there = agents::delete(&mut tx, caller.workspace(), id).await?;
+    tx.commit().await?;
+    if !was_there {
+        return Err(DomainError::not_found("agent").into());
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The agent of the caller's workspace, or 404.
+pub(super) async fn find(state: &AppState, caller: &Caller, id: AgentId) -> ApiResult<Agent> {
+    let mut conn = state.db.read().await?;
+    let agent = agents::get(&mut conn, caller.workspace(), id).await?;
+    agent.ok_or_else(|| DomainError::not_found("agent").into())
+}
+
+impl AgentChanges {
+    /// Checks everything, then writes it into `agent`.
+    async fn apply(self, agent: &mut Agent, state: &AppState) -> ApiResult<()> {
+        if let Some(name) = &self.name {
+            agent.name = text::required("name", name, 100)?;
+        }
+        let texts = [
+            ("description", &self.description, 2_000, &mut agent.description),
+            ("purpose", &self.purpose, 2_000, &mut agent.purpose),
+            ("tone", &self.tone, 500, &mut agent.tone),
+            ("voice", &self.voice, 200, &mut agent.voice),
+        ];
+        for (field, given, most, target) in texts {
+            if let Some(given) = given {
+                *target = text::optional(field, given, most)?;
+            }
+        }
+        let (field, prompt) = match (self.system_prompt, self.instructions) {
+            (Some(_), Some(_)) => return Err(one_name_of("instructions", "systemPrompt")),
+            (None, instructions) => ("instructions", instructions),
+            (prompt, None) => ("systemPrompt", prompt),
+        };
+        if let Some(prompt) = prompt {
+            agent.system_prompt = text::optional(field, &prompt.into_text(), 32_000)?;
+        }
+        match (self.model_name, self.model) {
+            (Patch::Keep, Patch::Keep) => {}
+            (Patch::Keep, model) => change_model("model", model, agent, state).await?,
+            (model, Patch::Keep) => change_model("modelName", model, agent, state).await?,
+            _ => return Err(one_name_of("model", "modelName")),
+        }
+        if let Some(tools) = self.tools {
+            agent.tools = read_tools(tools)?;
+            check_datastores(agent, state).await?;
+        }
+        if let Some(status) = self.status {
+            agent.status = status.into();
+        }
+        if let Some(settings) = self.settings {
+            settings.apply(&mut agent.settings)?;
+        }
+        Ok(())
+    }
+}
+
+fn one_name_of(alias: &str, name: &str) -> ApiError {
+    ApiError::invalid(alias, format!("`{alias}` is another name of `{name}`; send one of them"))
+}
+
+async fn change_model(
+    field: &str,
+    model: Patch<String>,
+    agent: &mut Agent,
+    state: &AppState,
+) -> ApiResult<()> {
+    let Patch::Set(model) = model else {
+        agent.model_name = None;
+        return Ok(());
+    };
+    let model = text::required(field, &model, 200)?;
+    // What an agent without a model of its own prints reads back as just that.
+    if model == builtin::MODEL_NAME && state.default_model == builtin::MODEL_NAME {
+        agent.model_name = None;
+        return Ok(());
+    }
+    match state.agents.check_model(&model).await {
+        Ok(()) => agent.model_name = Some(model),
+        Err(error) if error.field.is_some() => return Err(error.at(field).into()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+impl SettingsChanges {
+    fn apply(self, settings: &mut AgentSettings) -> ApiResult<()> {
+        self.unknown_answer.apply(&mut settings.unknown_answer, |answer| {
+            Ok(text::required("settings.unknownAnswer", &answer, 2_000)?)
+        })?;
+        let evidence = |number| number_within("settings.minEvidence", number, 1.0);
+        self.min_evidence.apply(&mut settings.min_evidence, evidence)?;
+        let temperature = |number| number_within("settings.temperature", number, 2.0);
+        self.temperature.apply(&mut settings.temperature, temperature)?;
+        let numbers = [
+            ("settings.topK", self.top_k, 1, 20, &mut settings.top_k),
+            (
+                "settings.maxAnswerTokens",
+                self.max_answer_tokens,
+                1,
+                32_000,
+                &mut settings.max_answer_tokens,
+            ),
+            (
+                "settings.historyTokens",
+                self.history_tokens,
+                0,
+                100_000,
+                &mut settings.history_tokens,
+            ),
+        ];
+        for (field, given, least, most, target) in numbers {
+            if let Some(given) = given {
+                *target = whole_number_in(field, given, least, most)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number_within(field: &str, number: f64, most: f64) -> ApiResult<f64> {
+    if !(0.0..=most).contains(&number) {
+        let message = format!("`{field}` must be a number from 0 to {most}, or null");
+        return Err(ApiError::invalid(field, message));
+    }
+    Ok(number)
+}
+
+/// Reads tools: names, or objects with `type`, `id` and settings.
+fn read_tools(given: Vec<Value>) -> ApiResult<Vec<AgentTool>> {
+    if given.len() > 20 {
+        return Err(ApiError::invalid("tools", "`tools` has more than 20 entries"));
+    }
+    let mut tools: Vec<AgentTool> = Vec::with_capacity(given.len());
+    for (position, value) in given.into_iter().enumerate() {
+        let tool = read_tool(&format!("tools[{position}]"), value)?;
+        if tools.contains(&tool) {
+            continue;
+        }
+        tools.push(tool);
+    }
+    Ok(tools)
+}
+
+fn read_tool(field: &str, value: Value) -> ApiResult<AgentTool> {
+    let mut object = match value {
+        Value::String(name) => return Ok(AgentTool::plain(tool_kind(field, &name)?)),
+        Value::Object(object) => object,
+        _ => {
+            let message = format!("`{field}` must be a tool's name or an object with `type`");
+            return Err(ApiError::invalid(field, message));
+        }
+    };
+    let type_field = format!("{field}.type");
+    let Some(Value::String(name)) = object.remove("type") else {
+        let message = format!("`{type_field}` must be the name of a tool");
+        return Err(ApiError::invalid(type_field, message));
+    };
+    let kind = tool_kind(&type_field, &name)?;
+    let id = match object.remove("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(id),
+        Some(_) => {
+            let message = format!("`{field}.id` must be a string");
+            return Err(ApiError::invalid(format!("{field}.id"), message));
+        }
+    };
+    Ok(AgentTool { kind, id, settings: object })
+}
+
+fn tool_kind(field: &str, name: &str) -> ApiResult<ToolKind> {
+    let kind = name.parse::<ToolKind>();
+    kind.map_err(|error| ApiError::invalid(field, format!("`{field}`: {error}")))
+}
+
+/// Ids in bodies are checked like ids in paths: a datastore that is not the caller's is not there.
+async fn check_datastores(agent: &Agent, state: &AppState) -> ApiResult<()> {
+    for (position, tool) in agent.tools.iter().enumerate() {
+        let Some(id) = tool.id.as_deref().filter(|_| tool.kind == ToolKind::Datastore) else {
+            continue;
+        };
+        let mut conn = state.db.read().await?;
+        let found = match id.parse::<DatastoreId>() {
+            Ok(id) => storage::datastores::get(&mut conn, agent.workspace_id, id).await?,
+            Err(_) => None,
+        };
+        if found.is_none() {
+            return Err(DomainError::not_found("datastore")
+                .at(format!("tools[{position}].id"))
+                .into());
+        }
+    }
+    Ok(())
+}
+
+fn view(agent: Agent, default_model: &str) -> AgentView {
+    AgentView {
+        id: agent.id.to_string(),
+        code: agent.code,
+        name: agent.name,
+        description: agent.description,
+        purpose: agent.purpose,
+        tone: agent.tone,
+        voice: agent.voice,
+        system_prompt: agent.system_prompt,
+        model_name: agent.model_name.unwrap_or_else(|| default_model.to_owned()),
+        tools: agent.tools.into_iter().map(Tool::from).collect(),
+        status: agent.status.into(),
+        settings: agent.settings.into(),
+        created_at: agent.created_at.to_rfc3339(),
+        updated_at: agent.updated_at.to_rfc3339(),
+    }
+}
+
+impl From<AgentTool> for Tool {
+    fn from(tool: AgentTool) -> Self {
+        if tool.id.is_none() && tool.settings.is_empty() {
+            return Self::Name(tool.kind.into());
+        }
+        Self::Object(ToolObject { r#type: tool.kind.into(), id: tool.id, settings: tool.settings })
+    }
+}
+
+impl From<AgentSettings> for SettingsView {
+    fn from(settings: AgentSettings) -> Self {
+        Self {
+            unknown_answer: settings.unknown_answer,
+            min_evidence: settings.min_evidence,
+            top_k: settings.top_k,
+            temperature: settings.temperature,
+            max_answer_tokens: settings.max_answer_tokens,
+            history_tokens: settings.history_tokens,
+        }
+    }
+}

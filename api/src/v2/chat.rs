@@ -1,0 +1,360 @@
+//! Talking to an agent.
+
+use agents::{Answer, Turn, TurnEvent, TurnRequest};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use domain::contact::ContactDetails;
+use domain::conversation::Channel;
+use domain::{Action, AgentId, ConversationId, DomainError, MessageId, VisitorId, text};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::words::{ConversationStatus, Handler, MessageState, Outcome};
+use super::{agents as agent_routes, stream};
+use crate::auth::Caller;
+use crate::error::{ApiError, ApiResult, ErrorEnvelope};
+use crate::extract::{ChatJson, Id, Ids, Json};
+use crate::routes::Routes;
+use crate::state::AppState;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route(Action::Chat, routes!(chat))
+        .route(Action::Chat, routes!(chat_plural))
+        .route(Action::Chat, routes!(stop))
+        .route(Action::Chat, routes!(stop_plural))
+}
+
+/// A message to an agent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ChatRequest {
+    #[schema(min_length = 1, max_length = 8000, example = "¿Cuáles son los horarios?")]
+    query: String,
+    /// The conversation that goes on; absent begins one.
+    #[schema(example = json!(null))]
+    conversation_id: Option<String>,
+    /// Your own name for the customer.
+    #[schema(min_length = 1, max_length = 200, example = "user_456")]
+    visitor_id: Option<String>,
+    /// Whether the answer is streamed; wins over `Accept`.
+    streaming: Option<bool>,
+    /// What you know of the customer.
+    contact: Option<ContactInput>,
+}
+
+/// What you know of the customer. Matched by e-mail, then phone.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ContactDetails)]
+struct ContactInput {
+    #[schema(max_length = 254, example = "cliente@ejemplo.com")]
+    email: Option<String>,
+    #[schema(max_length = 200, example = "Juan")]
+    first_name: Option<String>,
+    #[schema(max_length = 200)]
+    last_name: Option<String>,
+    /// E.164.
+    #[schema(example = "+5491123456789")]
+    phone_number: Option<String>,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ChatAnswer {
+    /// The text; `[n]` marks what it takes from the source with that `index`. Empty while a person has
+    /// the conversation.
+    #[schema(example = "Nuestros horarios son de 9 a 18 hs. [1]")]
+    answer: String,
+    #[schema(pattern = "^conv_[0-9a-f]{32}$", example = "conv_0199f0c4a5b07cc09f5a3f1d2b4c6e8a")]
+    conversation_id: String,
+    #[schema(pattern = "^msg_[0-9a-f]{32}$", example = "msg_0199f0c4a5b07cc09f5a3f1d2b4c6e8b")]
+    message_id: String,
+    /// The passages that the text cites, in order of first use.
+    sources: Vec<CitedSource>,
+    /// What kind of answer; null while a person has the conversation.
+    outcome: Option<Outcome>,
+    /// Who answers in the conversation after this turn.
+    handler: Handler,
+    /// Whether the text is whole; `interrupted` after a stop.
+    state: MessageState,
+    /// The model that wrote it.
+    #[schema(example = "builtin-extractive")]
+    model: String,
+    /// Where the conversation stands after this turn.
+    status: ConversationStatus,
+}
+
+/// A passage that an answer cites.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CitedSource {
+    /// The number in `[n]`.
+    #[schema(minimum = 1)]
+    pub index: i64,
+    /// The name of the source.
+    #[schema(example = "FAQ")]
+    pub source: String,
+    /// 0 to 1, higher is better.
+    #[schema(example = 0.95)]
+    pub score: f64,
+    #[schema(pattern = "^ds_[0-9a-f]{32}$")]
+    pub datasource_id: String,
+    /// Opens with `GET /api/v2/chunks/{chunkId}`.
+    #[schema(pattern = "^chunk_[0-9a-f]{32}$")]
+    pub chunk_id: String,
+    #[schema(pattern = "^src_[0-9a-f]{32}$")]
+    pub source_id: String,
+    /// The address of the source, when it came from the web.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub url: Option<String>,
+    /// The page, where the format has pages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub page: Option<i64>,
+    /// The words that the answer rests on, verbatim.
+    pub quote: String,
+}
+
+/// Talk to an agent
+///
+/// With `streaming: true`, or `Accept: text/event-stream`, the answer is a stream of events: `source`
+/// (each passage, before the first token), `token` (`{text}`), `tool`, `error` (`{code, message}`) and
+/// `done`, whose data is the body that a call without streaming answers. The body is taken without
+/// `Content-Type` too. `Idempotency-Key` makes a repeated message one message.
+#[utoipa::path(
+    post,
+    path = "/api/v2/agent/{agentId}/chat",
+    tag = "Chat",
+    operation_id = "chat",
+    params(
+        ("agentId" = String, Path),
+        ("idempotency-key" = Option<String>, Header, max_length = 200, description = "Your own id of the message."),
+    ),
+    request_body = ChatRequest,
+    responses(
+        (status = 200, description = "The answer, or its events.", content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 409, description = "The agent is paused, or the conversation is busy with another message.", body = ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v2.chat.create", skip_all)]
+async fn chat(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(agent): Id<AgentId>,
+    headers: HeaderMap,
+    ChatJson(request): ChatJson<ChatRequest>,
+) -> ApiResult<Response> {
+    let streaming = request.streaming.unwrap_or_else(|| wants_events(&headers));
+    let client_id = client_id(&headers)?;
+    let request = request.check(&state, &caller, agent, client_id)?;
+    let turn = state.agents.start(request).await?;
+    let ids = [
+        (HeaderName::from_static("x-conversation-id"), header_value(turn.conversation)),
+        (HeaderName::from_static("x-message-id"), header_value(turn.message)),
+    ];
+    if streaming {
+        return Ok((ids, stream::response(turn)).into_response());
+    }
+    Ok((ids, Json(whole_answer(turn).await?)).into_response())
+}
+
+/// Talk to an agent
+///
+/// The same as `/api/v2/agent/{agentId}/chat`.
+#[utoipa::path(
+    post,
+    path = "/api/v2/agents/{agentId}/chat",
+    tag = "Chat",
+    operation_id = "chatPlural",
+    params(
+        ("agentId" = String, Path),
+        ("idempotency-key" = Option<String>, Header, max_length = 200, description = "Your own id of the message."),
+    ),
+    request_body = ChatRequest,
+    responses(
+        (status = 200, description = "The answer, or its events.", content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 409, description = "The agent is paused, or the conversation is busy with another message.", body = ErrorEnvelope),
+    ),
+)]
+async fn chat_plural(
+    state: State<AppState>,
+    caller: Caller,
+    agent: Id<AgentId>,
+    headers: HeaderMap,
+    request: ChatJson<ChatRequest>,
+) -> ApiResult<Response> {
+    chat(state, caller, agent, headers, request).await
+}
+
+/// Stop an answer
+///
+/// What was produced so far is stored as interrupted. The id of the answer is in the header
+/// `x-message-id` of its stream.
+#[utoipa::path(
+    post,
+    path = "/api/v2/agent/{agentId}/chat/{messageId}/stop",
+    tag = "Chat",
+    operation_id = "stopAnswer",
+    params(("agentId" = String, Path), ("messageId" = String, Path)),
+    responses((status = 202, description = "It stops.")),
+)]
+#[tracing::instrument(name = "handler.v2.chat.stop", skip_all)]
+async fn stop(
+    State(state): State<AppState>,
+    caller: Caller,
+    Ids(agent, message): Ids<AgentId, MessageId>,
+) -> ApiResult<StatusCode> {
+    agent_routes::find(&state, &caller, agent).await?;
+    if !state.agents.stop(caller.workspace(), message).await? {
+        return Err(DomainError::not_found("message").into());
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Stop an answer
+///
+/// The same as `/api/v2/agent/{agentId}/chat/{messageId}/stop`.
+#[utoipa::path(
+    post,
+    path = "/api/v2/agents/{agentId}/chat/{messageId}/stop",
+    tag = "Chat",
+    operation_id = "stopAnswerPlural",
+    params(("agentId" = String, Path), ("messageId" = String, Path)),
+    responses((status = 202, description = "It stops.")),
+)]
+async fn stop_plural(
+    state: State<AppState>,
+    caller: Caller,
+    ids: Ids<AgentId, MessageId>,
+) -> ApiResult<StatusCode> {
+    stop(state, caller, ids).await
+}
+
+impl ChatRequest {
+    fn check(
+        self,
+        state: &AppState,
+        caller: &Caller,
+        agent: AgentId,
+        client_id: Option<String>,
+    ) -> ApiResult<TurnRequest> {
+        let query = text::required("query", &self.query, 8_000)?;
+        let visitor = self.visitor_id.as_deref().map(read_visitor).transpose()?;
+        let country = state.settings.agents.default_country.as_deref();
+        let contact = self.contact.unwrap_or_default().check(country)?;
+        // A malformed id names no conversation: the same answer as for one that is not there.
+        let conversation = self.conversation_id.map(|id| id.parse::<ConversationId>()).transpose();
+        let conversation = conversation.map_err(|_| DomainError::not_found("conversation"))?;
+        Ok(TurnRequest {
+            workspace: caller.workspace(),
+            agent,
+            query,
+            conversation,
+            visitor,
+            contact,
+            channel: Channel::Api,
+            client_id,
+        })
+    }
+}
+
+fn read_visitor(text: &str) -> ApiResult<VisitorId> {
+    VisitorId::parse(text).ok_or_else(|| {
+        let message = format!(
+            "`visitorId` must have 1 to {} characters and no control characters",
+            VisitorId::MAX_CHARS
+        );
+        ApiError::invalid("visitorId", message)
+    })
+}
+
+impl ContactInput {
+    fn check(self, country: Option<&str>) -> ApiResult<ContactDetails> {
+        let name = |field: &str, name: Option<String>| {
+            let name = name.map(|name| text::optional(field, &name, 200)).transpose()?;
+            Ok::<_, DomainError>(name.filter(|name| !name.is_empty()))
+        };
+        let phone =
+            self.phone_number.map(|phone| text::phone("contact.phoneNumber", &phone, country));
+        Ok(ContactDetails {
+            first_name: name("contact.firstName", self.first_name)?,
+            last_name: name("contact.lastName", self.last_name)?,
+            email: self.email.map(|email| text::email("contact.email", &email)).transpose()?,
+            phone: phone.transpose()?,
+        })
+    }
+}
+
+/// Whether `Accept` asks for events.
+fn wants_events(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|entry| {
+        let essence = entry.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
+fn client_id(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=200).contains(&text.len()));
+    let text = text.ok_or_else(|| {
+        let message = "`Idempotency-Key` must have 1 to 200 ASCII characters";
+        ApiError::invalid("Idempotency-Key", message)
+    })?;
+    Ok(Some(text.to_owned()))
+}
+
+fn header_value(id: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Waits for the end of a turn. Dropped with its request, it drops the turn, which ends the model call.
+async fn whole_answer(mut turn: Turn) -> ApiResult<ChatAnswer> {
+    while let Some(event) = turn.events.recv().await {
+        match event {
+            TurnEvent::Done(answer) => return Ok((*answer).into()),
+            TurnEvent::Error(error) => return Err(error.into()),
+            TurnEvent::Source(_) | TurnEvent::Token(_) => {}
+        }
+    }
+    tracing::error!(message = %turn.message, "a turn ended without an answer");
+    Err(ApiError::internal())
+}
+
+impl From<Answer> for ChatAnswer {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer: answer.text,
+            conversation_id: answer.conversation.to_string(),
+            message_id: answer.message.to_string(),
+            sources: answer.citations.into_iter().map(Into::into).collect(),
+            outcome: answer.outcome.map(Into::into),
+            handler: answer.handler.into(),
+            state: answer.state.into(),
+            model: answer.model,
+            status: answer.status.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_asks_for_events_only_by_name() {
+        let asks = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(value));
+            wants_events(&headers)
+        };
+        assert!(asks("text/event-stream"));
+        assert!(asks("application/json, Text/Event-Stream;q=0.5"));
+        assert!(!asks("*/*") && !asks("text/*") && !wants_events(&HeaderMap::new()));
+    }
+}

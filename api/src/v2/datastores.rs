@@ -1,0 +1,253 @@
+//! Datastores.
+
+use axum::extract::State;
+use domain::datastore::Datastore;
+use domain::{Action, DatastoreId, DomainError, text};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use storage::datastores;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::words::Language;
+use super::{PageQuery, Patch};
+use crate::auth::Caller;
+use crate::error::ApiResult;
+use crate::extract::{Id, Json, Query};
+use crate::paging::Page;
+use crate::routes::Routes;
+use crate::state::AppState;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route(Action::ReadKnowledge, routes!(list))
+        .route(Action::ManageKnowledge, routes!(create))
+        .route(Action::ReadKnowledge, routes!(get))
+        .route(Action::ManageKnowledge, routes!(update))
+        .route(Action::ManageKnowledge, routes!(delete))
+}
+
+/// A collection of knowledge.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Datastore)]
+struct DatastoreView {
+    #[schema(pattern = "^ds_[0-9a-f]{32}$", example = "ds_0199f0c4a5b07cc09f5a3f1d2b4c6e8a")]
+    id: String,
+    #[schema(example = "Centro de ayuda")]
+    name: String,
+    description: String,
+    /// The language of content that does not tell its own; null lets each passage decide.
+    language: Option<Language>,
+    /// Whether it is the one that `"datastore"` alone means.
+    is_default: bool,
+    /// RFC 3339.
+    #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
+    created_at: String,
+    /// RFC 3339.
+    #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
+    updated_at: String,
+}
+
+/// A new datastore.
+#[derive(Debug, Deserialize, ToSchema)]
+struct NewDatastore {
+    #[schema(min_length = 1, max_length = 100, example = "Centro de ayuda")]
+    name: String,
+    #[schema(max_length = 2000)]
+    description: Option<String>,
+    /// Null lets each passage decide.
+    language: Option<ChosenLanguage>,
+}
+
+/// Changes of a datastore; what is absent stays.
+#[derive(Debug, Deserialize, ToSchema)]
+struct DatastoreChanges {
+    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    name: Option<String>,
+    #[schema(max_length = 2000, nullable = false)]
+    description: Option<String>,
+    /// Null lets each passage decide.
+    #[serde(default)]
+    #[schema(value_type = Option<ChosenLanguage>)]
+    language: Patch<ChosenLanguage>,
+}
+
+/// A language that can be chosen.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ChosenLanguage {
+    /// Spanish.
+    Es,
+    /// English.
+    En,
+    /// Portuguese.
+    Pt,
+}
+
+impl From<ChosenLanguage> for domain::Lang {
+    fn from(language: ChosenLanguage) -> Self {
+        match language {
+            ChosenLanguage::Es => Self::Es,
+            ChosenLanguage::En => Self::En,
+            ChosenLanguage::Pt => Self::Pt,
+        }
+    }
+}
+
+/// List datastores
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v2/datastores",
+    tag = "Datastores",
+    operation_id = "listDatastores",
+    params(PageQuery),
+    responses((status = 200, description = "A page of datastores.", body = Page<DatastoreView>)),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.list", skip_all)]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> ApiResult<Json<Page<DatastoreView>>> {
+    let paging = query.paging()?;
+    let mut conn = state.db.read().await?;
+    let found = datastores::list(&mut conn, caller.workspace(), paging.after, paging.one_more());
+    Ok(Json(paging.page(found.await?, |datastore| datastore.id, DatastoreView::from)))
+}
+
+/// Create a datastore
+#[utoipa::path(
+    post,
+    path = "/api/v2/datastores",
+    tag = "Datastores",
+    operation_id = "createDatastore",
+    request_body = NewDatastore,
+    responses((status = 201, description = "The datastore.", body = DatastoreView)),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.create", skip_all)]
+async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewDatastore>,
+) -> ApiResult<(StatusCode, Json<DatastoreView>)> {
+    let now = state.ambient.now();
+    let datastore = Datastore {
+        id: state.ambient.new_id(),
+        workspace_id: caller.workspace(),
+        name: text::required("name", &new.name, 100)?,
+        description: text::optional("description", &new.description.unwrap_or_default(), 2_000)?,
+        language: new.language.map(Into::into),
+        is_default: false,
+        revision: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let mut tx = state.db.write().await?;
+    datastores::insert(&mut tx, &datastore).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(datastore.into())))
+}
+
+/// Get a datastore
+#[utoipa::path(
+    get,
+    path = "/api/v2/datastores/{datastoreId}",
+    tag = "Datastores",
+    operation_id = "getDatastore",
+    params(("datastoreId" = String, Path)),
+    responses((status = 200, description = "The datastore.", body = DatastoreView)),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.get", skip_all)]
+async fn get(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<DatastoreId>,
+) -> ApiResult<Json<DatastoreView>> {
+    Ok(Json(find(&state, &caller, id).await?.into()))
+}
+
+/// Change a datastore
+///
+/// Merges: what is absent stays.
+#[utoipa::path(
+    put,
+    path = "/api/v2/datastores/{datastoreId}",
+    tag = "Datastores",
+    operation_id = "updateDatastore",
+    params(("datastoreId" = String, Path)),
+    request_body = DatastoreChanges,
+    responses((status = 200, description = "The datastore.", body = DatastoreView)),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.update", skip_all)]
+async fn update(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<DatastoreId>,
+    Json(changes): Json<DatastoreChanges>,
+) -> ApiResult<Json<DatastoreView>> {
+    let mut datastore = find(&state, &caller, id).await?;
+    if let Some(name) = changes.name {
+        datastore.name = text::required("name", &name, 100)?;
+    }
+    if let Some(description) = changes.description {
+        datastore.description = text::optional("description", &description, 2_000)?;
+    }
+    changes.language.apply(&mut datastore.language, |language| Ok(language.into()))?;
+    datastore.updated_at = state.ambient.now();
+    let mut tx = state.db.write().await?;
+    let there = datastores::update(&mut tx, &datastore).await?;
+    tx.commit().await?;
+    if !there {
+        return Err(DomainError::not_found("datastore").into());
+    }
+    Ok(Json(datastore.into()))
+}
+
+/// Delete a datastore
+///
+/// Its sources, their chunks, vectors and files go with it; no later query finds them.
+#[utoipa::path(
+    delete,
+    path = "/api/v2/datastores/{datastoreId}",
+    tag = "Datastores",
+    operation_id = "deleteDatastore",
+    params(("datastoreId" = String, Path)),
+    responses((status = 204, description = "It is gone.")),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.delete", skip_all)]
+async fn delete(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<DatastoreId>,
+) -> ApiResult<StatusCode> {
+    state.ingest.delete_datastore(caller.workspace(), id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The datastore of the caller's workspace, or 404.
+pub(super) async fn find(
+    state: &AppState,
+    caller: &Caller,
+    id: DatastoreId,
+) -> ApiResult<Datastore> {
+    let mut conn = state.db.read().await?;
+    let datastore = datastores::get(&mut conn, caller.workspace(), id).await?;
+    datastore.ok_or_else(|| DomainError::not_found("datastore").into())
+}
+
+impl From<Datastore> for DatastoreView {
+    fn from(datastore: Datastore) -> Self {
+        Self {
+            id: datastore.id.to_string(),
+            name: datastore.name,
+            description: datastore.description,
+            language: datastore.language.map(Into::into),
+            is_default: datastore.is_default,
+            created_at: datastore.created_at.to_rfc3339(),
+            updated_at: datastore.updated_at.to_rfc3339(),
+        }
+    }
+}

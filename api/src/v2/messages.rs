@@ -1,0 +1,73 @@
+//! What customers think of answers.
+
+use axum::extract::State;
+use domain::message::Author;
+use domain::{Action, DomainError, MessageId, text};
+use http::StatusCode;
+use serde::Deserialize;
+use storage::messages;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::required_nullable;
+use super::words::Rating;
+use crate::auth::Caller;
+use crate::error::{ApiResult, ErrorEnvelope};
+use crate::extract::{Id, Json};
+use crate::routes::Routes;
+use crate::state::AppState;
+
+pub(super) fn routes() -> Routes {
+    Routes::new().route(Action::Chat, routes!(rate))
+}
+
+/// What a customer thinks of an answer.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Feedback {
+    /// Null takes an earlier rating back.
+    #[serde(deserialize_with = "required_nullable")]
+    #[schema(required = true)]
+    rating: Option<Rating>,
+    #[schema(max_length = 2000)]
+    comment: Option<String>,
+}
+
+/// Rate an answer
+#[utoipa::path(
+    put,
+    path = "/api/v2/messages/{messageId}/feedback",
+    tag = "Messages",
+    operation_id = "rateMessage",
+    params(("messageId" = String, Path)),
+    request_body = Feedback,
+    responses(
+        (status = 204, description = "Noted."),
+        (status = 409, description = "The message is not an answer.", body = ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v2.messages.rate", skip_all)]
+async fn rate(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<MessageId>,
+    Json(feedback): Json<Feedback>,
+) -> ApiResult<StatusCode> {
+    let comment = feedback.comment.as_deref().map(|text| text::optional("comment", text, 2_000));
+    let comment = comment.transpose()?.filter(|comment| !comment.is_empty());
+    let rating = feedback.rating.map(Into::into);
+    let workspace = caller.workspace();
+    let mut tx = state.db.write().await?;
+    let message = messages::get(&mut tx, workspace, id).await?;
+    let message = message.ok_or_else(|| DomainError::not_found("message"))?;
+    if message.author == Author::Customer {
+        let error = DomainError::conflict(
+            "CONFLICT",
+            "only answers are rated; this message is the customer's",
+        );
+        return Err(error.into());
+    }
+    let now = state.ambient.now();
+    messages::set_feedback(&mut tx, workspace, id, rating, comment.as_deref(), now).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

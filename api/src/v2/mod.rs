@@ -1,0 +1,154 @@
+//! `/api/v2`: agents, knowledge, conversations, for programs with an API key.
+
+#![expect(unused_qualifications, reason = "utoipa's macros qualify the types that they are given")]
+
+mod agents;
+mod api_keys;
+mod chat;
+mod chunks;
+mod conversations;
+mod datastores;
+mod gaps;
+mod messages;
+mod metadata;
+mod search;
+mod sources;
+mod stream;
+mod words;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    Components, Info, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths, Server,
+};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::error::ApiResult;
+use crate::paging::{Cursor, Paging};
+use crate::routes::Routes;
+
+/// Every route of the surface.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .with(agents::routes())
+        .with(chat::routes())
+        .with(conversations::routes())
+        .with(messages::routes())
+        .with(datastores::routes())
+        .with(search::routes())
+        .with(sources::routes())
+        .with(chunks::routes())
+        .with(gaps::routes())
+        .with(api_keys::routes())
+}
+
+/// The description of the surface.
+pub(crate) fn openapi() -> OpenApi {
+    let mut components = Components::new();
+    let scheme = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("vk_…")
+        .description(Some("An API key: `vk_` and 64 hexadecimal digits."))
+        .build();
+    components.add_security_scheme("apiKey", SecurityScheme::Http(scheme));
+    let mut document = OpenApiBuilder::new()
+        .info(info())
+        .servers(Some([Server::new("/")]))
+        .paths(Paths::new())
+        .components(Some(components))
+        .security(Some([SecurityRequirement::new("apiKey", Vec::<String>::new())]))
+        .build();
+    routes().describe(&mut document);
+    document
+}
+
+fn info() -> Info {
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".to_owned());
+    let description = "Answers customers from a business's own documents, with citations. \
+        Every answer carries `x-request-id`; every error is `{\"error\": {code, message, details?, requestId}}`. \
+        Lists take `limit` (1 to 100) and the `nextCursor` of the page before as `cursor`.";
+    InfoBuilder::new()
+        .title("Vocero API")
+        .version("2")
+        .description(Some(description))
+        .license(Some(license))
+        .build()
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PageQuery {
+    /// Entries of the page.
+    #[param(value_type = i64, minimum = 1, maximum = 100, default = 20, required = false)]
+    limit: Option<String>,
+    /// The `nextCursor` of the page before.
+    #[param(value_type = String, required = false)]
+    cursor: Option<String>,
+}
+
+impl PageQuery {
+    fn paging<C: Cursor>(&self) -> ApiResult<Paging<C>> {
+        Paging::parse(self.limit.as_deref(), self.cursor.as_deref())
+    }
+}
+
+/// A field of a change: absent keeps what is there, null clears it, a value sets it.
+#[derive(Debug, Default)]
+enum Patch<T> {
+    #[default]
+    Keep,
+    Clear,
+    Set(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Clear, Self::Set))
+    }
+}
+
+impl<T> Patch<T> {
+    /// Writes the change into `target`, after `check` when there is a value.
+    fn apply<U>(
+        self,
+        target: &mut Option<U>,
+        check: impl FnOnce(T) -> ApiResult<U>,
+    ) -> ApiResult<()> {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *target = None,
+            Self::Set(value) => *target = Some(check(value)?),
+        }
+        Ok(())
+    }
+}
+
+/// Reads a field that must be there but may be null.
+fn required_nullable<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::<T>::deserialize(deserializer)
+}
+
+/// One text or several, which are joined by line breaks.
+#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
+#[serde(untagged, expecting = "a string or a list of strings")]
+enum TextOrLines {
+    /// A text.
+    Text(String),
+    /// Its lines.
+    Lines(Vec<String>),
+}
+
+impl TextOrLines {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Lines(lines) => lines.join("\n"),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A turn as a stream of events (`text/event-stream`).
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use agents::{Turn, TurnEvent};
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
+use http::{HeaderName, HeaderValue, header};
+use serde::Serialize;
+use tokio::time::{Instant, Sleep};
+
+use super::chat::{ChatAnswer, CitedSource};
+use crate::error::ApiError;
+
+/// A comment line goes out after this long without an event, so that nothing in between takes the
+/// connection for dead.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Events that are ready together leave together, up to about this many bytes.
+const FRAME_BYTES: usize = 16 * 1024;
+
+/// The response that streams `turn`. Dropping its body drops the turn, which ends the model call.
+pub(super) fn response(turn: Turn) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(Events::new(turn))).into_response()
+}
+
+/// The events of a turn as bytes. Writes into one reused buffer and sets no timer per event: many
+/// streams at once cost little more than their writes.
+struct Events {
+    turn: Turn,
+    buffer: BytesMut,
+    last_id: u64,
+    last_sent: Instant,
+    silence: Pin<Box<Sleep>>,
+    ended: bool,
+}
+
+impl Events {
+    fn new(turn: Turn) -> Self {
+        Self {
+            turn,
+            buffer: BytesMut::with_capacity(1_024),
+            last_id: 0,
+            last_sent: Instant::now(),
+            silence: Box::pin(tokio::time::sleep(SILENCE)),
+            ended: false,
+        }
+    }
+
+    fn write(&mut self, event: TurnEvent) {
+        match event {
+            TurnEvent::Token(text) => self.put("token", &Token { text: &text }),
+            TurnEvent::Source(source) => self.put("source", &CitedSource::from(source.citation)),
+            TurnEvent::Done(answer) => {
+                self.put("done", &ChatAnswer::from(*answer));
+                self.ended = true;
+            }
+            TurnEvent::Error(error) => self.write_error(&error.into()),
+        }
+    }
+
+    fn write_error(&mut self, error: &ApiError) {
+        let message = error.message(Some(domain::Lang::En));
+        self.put("error", &Failure { code: error.domain().code, message: &message });
+        self.ended = true;
+    }
+
+    fn put(&mut self, name: &str, data: &impl Serialize) {
+        self.last_id += 1;
+        self.buffer.put_slice(b"id: ");
+        self.buffer.put_slice(itoa(self.last_id, &mut [0; 20]));
+        self.buffer.put_slice(b"\nevent: ");
+        self.buffer.put_slice(name.as_bytes());
+        self.buffer.put_slice(b"\ndata: ");
+        // JSON has no line breaks outside of strings, and escapes them inside: one data line.
+        if let Err(error) = serde_json::to_writer((&mut self.buffer).writer(), data) {
+            tracing::error!(%error, "an event was not written");
+        }
+        self.buffer.put_slice(b"\n\n");
+    }
+
+    fn frame(&mut self) -> Bytes {
+        self.last_sent = Instant::now();
+        self.buffer.split().freeze()
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        while !this.ended && this.buffer.len() < FRAME_BYTES {
+            match this.turn.events.poll_recv(cx) {
+                Poll::Ready(Some(event)) => this.write(event),
+                Poll::Ready(None) => {
+                    tracing::error!(message = %this.turn.message, "a turn ended without an answer");
+                    this.write_error(&ApiError::internal());
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !this.buffer.is_empty() {
+            return Poll::Ready(Some(Ok(this.frame())));
+        }
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        this.poll_silence(cx)
+    }
+}
+
+impl Events {
+    /// Waits for the end of the silence, which began with the last frame.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        while self.silence.as_mut().poll(cx).is_ready() {
+            let due = self.last_sent + SILENCE;
+            if Instant::now() >= due {
+                self.last_sent = Instant::now();
+                self.silence.as_mut().reset(self.last_sent + SILENCE);
+                return Poll::Ready(Some(Ok(Bytes::from_static(b": \n\n"))));
+            }
+            self.silence.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+/// The decimal digits of a number, without an allocation.
+fn itoa(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            return &digits[start..];
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ids::PrefixedId;
+    use domain::{ConversationId, MessageId};
+    use futures::StreamExt;
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn events() -> (mpsc::Sender<TurnEvent>, Events) {
+        let (sender, receiver) = mpsc::channel(8);
+        let turn = Turn {
+            conversation: ConversationId::from_uuid(Uuid::nil()),
+            message: MessageId::from_uuid(Uuid::nil()),
+            events: receiver,
+        };
+        (sender, Events::new(turn))
+    }
+
+    async fn text(events: &mut Events) -> String {
+        let frame = events.next().await.unwrap().unwrap();
+        String::from_utf8(frame.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn tokens_that_are_ready_together_leave_in_one_frame_and_in_order() {
+        let (sender, mut events) = events();
+        for piece in ["Hola\n", "\"mundo\""] {
+            sender.send(TurnEvent::Token(piece.to_owned())).await.unwrap();
+        }
+        assert_eq!(
+            text(&mut events).await,
+            "id: 1\nevent: token\ndata: {\"text\":\"Hola\\n\"}\n\n\
+             id: 2\nevent: token\ndata: {\"text\":\"\\\"mundo\\\"\"}\n\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_error_ends_the_stream() {
+        let (sender, mut events) = events();
+        let error = domain::DomainError::conflict("CONFLICT", "busy");
+        sender.send(TurnEvent::Error(error)).await.unwrap();
+        let last = "id: 1\nevent: error\ndata: {\"code\":\"CONFLICT\",\"message\":\"busy\"}\n\n";
+        assert_eq!(text(&mut events).await, last);
+        assert!(events.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_vanishes_ends_as_an_error() {
+        let (sender, mut events) = events();
+        drop(sender);
+        assert!(text(&mut events).await.contains("event: error\ndata: {\"code\":\"INTERNAL\""));
+        assert!(events.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_by_a_comment_after_fifteen_seconds_without_events() {
+        let (sender, mut events) = events();
+        let start = Instant::now();
+        assert_eq!(text(&mut events).await, ": \n\n");
+        assert_eq!(start.elapsed().as_secs(), 15);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        sender.send(TurnEvent::Token("a".to_owned())).await.unwrap();
+        assert!(text(&mut events).await.contains("token"));
+        let token_at = start.elapsed();
+        assert_eq!(text(&mut events).await, ": \n\n");
+        assert_eq!((start.elapsed() - token_at).as_secs(), 15);
+    }
+
+    #[test]
+    fn numbers_print_as_digits() {
+        for number in [0, 7, 10, 4_096, u64::MAX] {
+            assert_eq!(itoa(number, &mut [0; 20]), number.to_string().as_bytes());
+        }
+    }
+}

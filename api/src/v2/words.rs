@@ -1,0 +1,208 @@
+//! The closed sets of `/api/v2`, in its own words.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A closed set of words and the domain's type for it, one to one in both directions.
+macro_rules! words {
+    ($($(#[$doc:meta])* $wire:ident = $domain:ty { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        pub(super) enum $wire {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl From<$domain> for $wire {
+            fn from(value: $domain) -> Self {
+                match value { $(<$domain>::$variant => Self::$variant,)* }
+            }
+        }
+
+        impl From<$wire> for $domain {
+            fn from(value: $wire) -> Self {
+                match value { $($wire::$variant => Self::$variant,)* }
+            }
+        }
+    )*};
+}
+
+words! {
+    /// Whether an agent answers.
+    AgentStatus = domain::agent::AgentStatus {
+        /// Answers.
+        Active = "active",
+        /// Does not answer: chat is 409.
+        Paused = "paused",
+        /// As paused, and out of the way.
+        Archived = "archived",
+    }
+
+    /// A tool that an agent may use.
+    ToolName = domain::agent::ToolKind {
+        /// Answers from a datastore.
+        Datastore = "datastore",
+        /// Notes contact details.
+        LeadCapture = "lead-capture",
+        /// Calls a person.
+        RequestHuman = "request-human",
+        /// Closes the conversation.
+        MarkAsResolved = "mark-as-resolved",
+        /// Calls a declared HTTP endpoint.
+        Http = "http",
+    }
+
+    /// Where a conversation stands.
+    ConversationStatus = domain::conversation::ConversationStatus {
+        /// Going on.
+        Open = "open",
+        /// Waiting for a person.
+        Pending = "unresolved",
+        /// Closed.
+        Closed = "resolved",
+    }
+
+    /// Who answers in a conversation.
+    Handler = domain::conversation::Handler {
+        /// The agent.
+        Bot = "bot",
+        /// Nobody yet: a person was asked for.
+        Queue = "queue",
+        /// A person.
+        Operator = "operator",
+    }
+
+    /// Where a conversation takes place.
+    Channel = domain::conversation::Channel {
+        /// By API.
+        Api = "api",
+        /// From the command line.
+        Cli = "cli",
+    }
+
+    /// Who wrote a message.
+    Role = domain::message::Author {
+        /// The customer.
+        Customer = "user",
+        /// The agent.
+        Agent = "assistant",
+        /// A person of the workspace.
+        Operator = "operator",
+    }
+
+    /// Whether a message is whole.
+    MessageState = domain::message::MessageState {
+        /// Whole.
+        Complete = "complete",
+        /// Broken off: the client left or the answer was stopped.
+        Interrupted = "interrupted",
+        /// Broken off: the model failed.
+        Failed = "failed",
+    }
+
+    /// What kind of answer.
+    Outcome = domain::message::Outcome {
+        /// From the knowledge, with citations.
+        Answered = "answered",
+        /// A greeting, thanks: nothing to cite.
+        Smalltalk = "smalltalk",
+        /// The knowledge does not hold it, and the agent said so.
+        Abstained = "abstained",
+        /// A person was called.
+        HandedOff = "handed-off",
+        /// Contact details were noted.
+        LeadCaptured = "lead-captured",
+    }
+
+    /// What a customer thinks of an answer.
+    Rating = domain::message::Rating {
+        /// Helpful.
+        Up = "up",
+        /// Not helpful.
+        Down = "down",
+    }
+
+    /// Where the ingestion of a source stands.
+    SourceStatus = domain::datastore::SourceStatus {
+        /// Accepted, waiting for a worker.
+        Pending = "pending",
+        /// At work.
+        Running = "running",
+        /// Answers come from it.
+        Ready = "ready",
+        /// Could not be ingested; `error` says why.
+        Failed = "failed",
+        /// Stopped.
+        Cancelled = "cancelled",
+    }
+
+    /// The stage at work.
+    Stage = domain::datastore::IngestStage {
+        /// Bytes are read.
+        Fetch = "fetch",
+        /// Bytes become text.
+        Extract = "extract",
+        /// Text becomes chunks.
+        Chunk = "chunk",
+        /// Chunks get vectors.
+        Embed = "embed",
+        /// Chunks enter the index.
+        Index = "index",
+    }
+
+    /// What an API key may be used for.
+    Scope = domain::Scope {
+        /// Reads and searches.
+        Read = "read",
+        /// Talks to agents.
+        Chat = "chat",
+        /// Creates, changes, deletes; implies the other two.
+        Manage = "manage",
+    }
+
+    /// Which vectors are searched.
+    Mode = retrieval::SearchMode {
+        /// All there are, fused.
+        Hybrid = "hybrid",
+        /// Stemmed words.
+        Words = "words",
+        /// Character 4-grams.
+        Grams = "grams",
+        /// Dense vectors; needs an embedding model.
+        Dense = "dense",
+    }
+
+    /// A language; `und` is any other one.
+    Language = domain::Lang {
+        /// Spanish.
+        Es = "es",
+        /// English.
+        En = "en",
+        /// Portuguese.
+        Pt = "pt",
+        /// Any other.
+        Other = "und",
+    }
+}
+
+/// Where the bytes of a source come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SourceType {
+    /// An uploaded file.
+    File,
+    /// A page on the web.
+    Url,
+    /// Text given in the request.
+    Text,
+}
+
+impl From<&domain::datastore::SourceOrigin> for SourceType {
+    fn from(origin: &domain::datastore::SourceOrigin) -> Self {
+        use domain::datastore::SourceOrigin;
+        match origin {
+            SourceOrigin::File { .. } => Self::File,
+            SourceOrigin::Url { .. } => Self::Url,
+            SourceOrigin::Text => Self::Text,
+        }
+    }
+}
