@@ -1,7 +1,16 @@
 //! The extractive answerer: sentences of the passages, verbatim, each with its citation. Needs no key and
 //! no service, and says what it is.
 
+mod answer_type;
+mod extract;
+mod intent;
+mod sentences;
+
 use domain::Lang;
+
+pub use extract::extract;
+pub use intent::intent;
+pub use sentences::{Sentence, SentenceKind, sentences};
 
 /// The name under which the built-in answerer signs its answers.
 pub const MODEL_NAME: &str = "builtin-extractive";
@@ -36,18 +45,6 @@ pub trait TermWeights {
     fn gram(&self, term: u32) -> f64;
 }
 
-/// At most two sentences of the first three passages that answer `question`, best first; empty when no
-/// sentence shares anything with it. Formula and constants: `docs/QUALITY.md`.
-pub fn extract(
-    question: &str,
-    lang: Lang,
-    passages: &[Passage<'_>],
-    weights: &dyn TermWeights,
-) -> Vec<Extract> {
-    let _ = (question, lang, passages, weights);
-    todo!()
-}
-
 /// What a message is besides a question about the knowledge, told by rule in es, en and pt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Intent {
@@ -68,10 +65,4 @@ pub enum Intent {
         /// A phone number in it, as written.
         phone: Option<String>,
     },
-}
-
-/// The intent of a message.
-pub fn intent(message: &str, lang: Lang) -> Intent {
-    let _ = (message, lang);
-    todo!()
 }

@@ -1,1 +1,0 @@
-//! The analyser that search and the built-in answerer share.
