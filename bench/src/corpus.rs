@@ -43,7 +43,10 @@ impl Corpus {
     pub fn question(&mut self, text: &str) -> String {
         let words: Vec<&str> = text.split_whitespace().filter(|word| word.len() > 5).collect();
         let start = self.rng.random_range(0..words.len().saturating_sub(4).max(1));
-        format!("¿Qué dice sobre {}?", words[start..].iter().take(4).copied().collect::<Vec<_>>().join(" "))
+        format!(
+            "¿Qué dice sobre {}?",
+            words[start..].iter().take(4).copied().collect::<Vec<_>>().join(" ")
+        )
     }
 
     fn sentence(&mut self) -> String {
@@ -71,7 +74,11 @@ impl Corpus {
         }
         let uniform: f64 = self.rng.random();
         let size = self.words.len() as f64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index into the list")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index into the list"
+        )]
         let rank = size.powf(uniform) as usize;
         self.words[rank.min(self.words.len()) - 1].clone()
     }

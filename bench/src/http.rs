@@ -16,7 +16,10 @@ pub struct Api {
 }
 
 /// A client without proxy, with Nagle's algorithm off.
-#[expect(clippy::disallowed_methods, reason = "the load generator calls addresses of its own making")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the load generator calls addresses of its own making"
+)]
 pub fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().no_proxy().tcp_nodelay(true).build()?)
 }
@@ -33,7 +36,12 @@ impl Api {
     }
 
     /// Adds a text; its source id.
-    pub async fn add_text(&self, datastore: &str, name: &str, content: &str) -> anyhow::Result<String> {
+    pub async fn add_text(
+        &self,
+        datastore: &str,
+        name: &str,
+        content: &str,
+    ) -> anyhow::Result<String> {
         let path = format!("/api/v2/datastores/{datastore}/sources/text");
         let answer = self.post(&path, &json!({"name": name, "content": content})).await?;
         Ok(answer["id"].as_str().context("no id")?.to_owned())
@@ -75,7 +83,11 @@ impl Api {
 }
 
 /// Asks a model server directly for a stream.
-pub async fn chat_directly(client: &reqwest::Client, base_url: &str, query: &str) -> anyhow::Result<Stream> {
+pub async fn chat_directly(
+    client: &reqwest::Client,
+    base_url: &str,
+    query: &str,
+) -> anyhow::Result<Stream> {
     let body = json!({"model": "gpt-test", "stream": true, "messages": [{"role": "user", "content": query}]});
     Stream::open(client.post(format!("{base_url}/chat/completions")).json(&body)).await
 }

@@ -9,6 +9,16 @@ use serde::Serialize;
 #[derive(Debug, Clone, Default)]
 pub struct Latencies(Vec<f64>);
 
+impl FromIterator<Duration> for Latencies {
+    fn from_iter<I: IntoIterator<Item = Duration>>(durations: I) -> Self {
+        let mut latencies = Self::default();
+        for duration in durations {
+            latencies.push(duration);
+        }
+        latencies
+    }
+}
+
 impl Latencies {
     /// Adds one.
     pub fn push(&mut self, duration: Duration) {
@@ -29,7 +39,11 @@ impl Latencies {
     pub fn percentile(&mut self, percent: f64) -> f64 {
         self.0.sort_by(f64::total_cmp);
         let last = self.0.len().saturating_sub(1);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank within the list")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank within the list"
+        )]
         let rank = (percent / 100.0 * last as f64).round() as usize;
         self.0.get(rank).copied().unwrap_or(f64::NAN)
     }
@@ -68,7 +82,8 @@ pub fn medians(repetitions: &[Vec<Figure>]) -> Vec<Figure> {
 
 /// Resident memory of a process in bytes (`VmRSS`).
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read /proc/<pid>/status")?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .context("read /proc/<pid>/status")?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
     let kilobytes: u64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
     Ok(kilobytes * 1_024)
@@ -76,7 +91,8 @@ pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
 
 /// Processor time that a process has used (user + system).
 pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/<pid>/stat")?;
+    let stat =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/<pid>/stat")?;
     let after_name = stat.rsplit_once(')').context("no process name")?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     // Fields 14 and 15 of proc(5), counted after the name; in ticks of 1/100 s on every Linux of today.
@@ -91,7 +107,8 @@ pub fn disk_bytes(folder: &std::path::Path) -> anyhow::Result<u64> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * 512 };
+        bytes +=
+            if metadata.is_dir() { disk_bytes(&entry.path())? } else { metadata.blocks() * 512 };
     }
     Ok(bytes)
 }

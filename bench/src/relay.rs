@@ -31,7 +31,8 @@ pub async fn serve(upstream: String, listen: SocketAddr) -> anyhow::Result<()> {
 
 async fn forward(State(relay): State<Relay>, body: bytes::Bytes) -> Response {
     let url = format!("{}/chat/completions", relay.upstream);
-    let request = relay.client.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+    let request =
+        relay.client.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
     match request.send().await {
         Ok(response) => {
             let headers = [(header::CONTENT_TYPE, "text/event-stream")];

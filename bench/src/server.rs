@@ -40,8 +40,6 @@ pub struct Ids {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// Its address: `http://127.0.0.1:8080`.
-    pub base: String,
     /// A client with the installation's key.
     pub api: Api,
     /// From start to the first successful `/readyz`.
@@ -52,11 +50,14 @@ impl Installation {
     /// Makes one in a temporary folder. `settings` are environment variables.
     pub async fn create(binary: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("vocero-bench-").tempdir()?;
-        let mut settings: Vec<(String, String)> =
-            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut settings: Vec<(String, String)> = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         settings.push(("VOCERO_RATE_LIMIT".to_owned(), "0".to_owned()));
         settings.push(("VOCERO_LOG".to_owned(), "warn".to_owned()));
-        let binary = binary.canonicalize().with_context(|| format!("{} is not built", binary.display()))?;
+        let binary =
+            binary.canonicalize().with_context(|| format!("{} is not built", binary.display()))?;
         let mut command = command(&binary, folder.path(), &settings);
         let output = command.args(["init", "--json"]).output().await?;
         if !output.status.success() {
@@ -82,7 +83,7 @@ impl Installation {
         wait_until_ready(&format!("{base}/readyz")).await?;
         let start = started.elapsed();
         let api = Api::new(&base, &self.ids.api_key)?;
-        Ok(Server { child, base, api, start })
+        Ok(Server { child, api, start })
     }
 }
 
@@ -97,7 +98,7 @@ impl Server {
         let pid = i32::try_from(self.pid()?)?;
         let pid = rustix::process::Pid::from_raw(pid).context("no process")?;
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-        let status = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await??;
+        let status = tokio::time::timeout(Duration::from_mins(1), self.child.wait()).await??;
         if !status.success() {
             bail!("the server ended with {status}");
         }
@@ -143,7 +144,12 @@ impl Helper {
 }
 
 /// Serves scripted answers: `tokens` numbered tokens at `rate` a second, or silence.
-pub async fn serve_model(listen: SocketAddr, tokens: usize, rate: u32, silent: bool) -> anyhow::Result<()> {
+pub async fn serve_model(
+    listen: SocketAddr,
+    tokens: usize,
+    rate: u32,
+    silent: bool,
+) -> anyhow::Result<()> {
     let behaviour = Behaviour { record: false, ..Behaviour::default() };
     let server = ModelServer::start_with(listen.port(), behaviour).await?;
     let words: Vec<String> = (0..tokens).map(|number| format!("t{number} ")).collect();
@@ -178,7 +184,7 @@ fn free_port() -> anyhow::Result<u16> {
 /// Asks until something answers with success (or, for the relay, at all): every 2 ms, at most 120 s.
 async fn wait_until_ready(url: &str) -> anyhow::Result<()> {
     let client = crate::http::client()?;
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     while Instant::now() < deadline {
         if let Ok(response) = client.get(url).send().await
             && (response.status().is_success() || response.status().as_u16() == 404)

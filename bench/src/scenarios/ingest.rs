@@ -34,15 +34,18 @@ pub async fn measure_queries_meanwhile(binary: &Path) -> anyhow::Result<Vec<Figu
     let questions = super::fill(api, datastore, 0..DOCUMENTS).await?;
     let mut settled = super::query::one_after_another(api, datastore, &questions, 2_000).await?;
 
-    let ingest = super::fill(api, datastore, DOCUMENTS..2 * DOCUMENTS);
-    tokio::pin!(ingest);
     let mut meanwhile = Latencies::default();
-    loop {
-        let query = super::query::at_once(api, datastore, &questions, 1, 20);
-        tokio::select! {
-            biased;
-            result = &mut ingest => { result?; break; }
-            latencies = query => meanwhile.extend(latencies?),
+    {
+        let ingest = super::fill(api, datastore, DOCUMENTS..2 * DOCUMENTS);
+        tokio::pin!(ingest);
+        loop {
+            let query = super::query::at_once(api, datastore, &questions, 1, 20);
+            tokio::pin!(query);
+            tokio::select! {
+                biased;
+                result = &mut ingest => { result?; break; }
+                latencies = &mut query => meanwhile.extend(latencies?),
+            }
         }
     }
     server.stop().await?;

@@ -76,8 +76,11 @@ pub async fn fill(
     let mut corpus = Corpus::new(numbers.start as u64);
     let texts: Vec<(usize, String)> =
         numbers.map(|number| (number, corpus.text(number, TEXT_BYTES))).collect();
-    let questions =
-        texts.iter().step_by((texts.len() / 500).max(1)).map(|(_, text)| corpus.question(text)).collect();
+    let questions = texts
+        .iter()
+        .step_by((texts.len() / 500).max(1))
+        .map(|(_, text)| corpus.question(text))
+        .collect();
     let texts = &texts;
     concurrently(16, texts.len(), |index| async move {
         let (number, text) = &texts[index];

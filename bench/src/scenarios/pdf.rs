@@ -36,8 +36,7 @@ async fn parse(binary: &Path, file: &[u8]) -> anyhow::Result<f64> {
         .kill_on_drop(true)
         .spawn()?;
     let mut stdin = child.stdin.take().ok_or_else(|| anyhow::anyhow!("no stdin"))?;
-    let header = format!("{{\"format\":\"pdf\",\"name\":\"ficha.pdf\"}}\n");
-    stdin.write_all(header.as_bytes()).await?;
+    stdin.write_all(b"{\"format\":\"pdf\",\"name\":\"ficha.pdf\"}\n").await?;
     stdin.write_all(file).await?;
     drop(stdin);
     let output = child.wait_with_output().await?;

@@ -53,7 +53,5 @@ pub async fn at_once(
         Ok(api.query(datastore, question).await?.1)
     })
     .await?;
-    let mut latencies = Latencies::default();
-    times.into_iter().for_each(|time| latencies.push(time));
-    Ok(latencies)
+    Ok(times.into_iter().collect())
 }

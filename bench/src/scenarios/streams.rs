@@ -28,7 +28,8 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
 
     let (api, agent, pid) = (&server.api, &installation.ids.agent_id, server.pid()?);
     let (mut ours, our_cpu) =
-        all_at_once(pid, |_| async move { api.chat(agent, "¿Cuáles son los horarios?").await }).await?;
+        all_at_once(pid, |_| async move { api.chat(agent, "¿Cuáles son los horarios?").await })
+            .await?;
     let (direct, base, pid) = (&client()?, &relay.base_url, relay.pid()?);
     let (mut floor, floor_cpu) =
         all_at_once(pid, |_| async move { chat_directly(direct, base, "hola").await }).await?;
@@ -42,7 +43,11 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
         Figure::new("CPU per token", our_cpu.as_secs_f64() * 1e6 / expected as f64, "µs"),
         Figure::new("bare relay: tokens lost", (expected - floor.tokens) as f64, ""),
         Figure::new("bare relay: gap p99", floor.gaps.percentile(99.0), "ms"),
-        Figure::new("bare relay: CPU per token", floor_cpu.as_secs_f64() * 1e6 / expected as f64, "µs"),
+        Figure::new(
+            "bare relay: CPU per token",
+            floor_cpu.as_secs_f64() * 1e6 / expected as f64,
+            "µs",
+        ),
     ])
 }
 
@@ -70,7 +75,11 @@ pub async fn measure_idle(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     server.stop().await?;
     Ok(vec![
         Figure::new("resident per idle stream", ours as f64 / IDLE as f64 / 1_000.0, "kB"),
-        Figure::new("bare relay: resident per idle stream", floor as f64 / IDLE as f64 / 1_000.0, "kB"),
+        Figure::new(
+            "bare relay: resident per idle stream",
+            floor as f64 / IDLE as f64 / 1_000.0,
+            "kB",
+        ),
     ])
 }
 
@@ -84,7 +93,8 @@ async fn installation_with(binary: &Path, model: &Helper) -> anyhow::Result<Inst
 }
 
 async fn prepare(api: &Api, installation: &Installation) -> anyhow::Result<()> {
-    let text = "Nuestros horarios son de lunes a viernes de 9 a 18 horas y los sábados de 10 a 14 horas.";
+    let text =
+        "Nuestros horarios son de lunes a viernes de 9 a 18 horas y los sábados de 10 a 14 horas.";
     api.add_text(&installation.ids.datastore_id, "Horarios", text).await?;
     super::wait_until_searchable(api, &installation.ids.datastore_id).await
 }
@@ -95,7 +105,8 @@ where
 {
     let before = cpu_time(pid)?;
     let ask = &ask;
-    let outcomes = concurrently(STREAMS, STREAMS, |index| async move { read(ask(index).await?).await });
+    let outcomes =
+        concurrently(STREAMS, STREAMS, |index| async move { read(ask(index).await?).await });
     let outcomes = outcomes.await?;
     let cpu = cpu_time(pid)?.saturating_sub(before);
     let mut all = Outcome { gaps: Latencies::default(), tokens: 0 };
@@ -117,7 +128,8 @@ async fn read(mut stream: Stream) -> anyhow::Result<Outcome> {
             continue;
         }
         let data: serde_json::Value = serde_json::from_str(&event.data).context("not JSON")?;
-        let piece = data["text"].as_str().or_else(|| data["choices"][0]["delta"]["content"].as_str());
+        let piece =
+            data["text"].as_str().or_else(|| data["choices"][0]["delta"]["content"].as_str());
         let Some(piece) = piece.filter(|piece| !piece.is_empty()) else { continue };
         text.push_str(piece);
         let now = Instant::now();

@@ -37,7 +37,8 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let mut many = queries(api, tenants).await?;
     let resident = (resident_bytes(pid)? as f64 - before) / WORKSPACES as f64 / 1_000.0;
     server.stop().await?;
-    let disk = (disk_bytes(&installation.data())? as f64 - disk_before) / WORKSPACES as f64 / 1_000.0;
+    let disk =
+        (disk_bytes(&installation.data())? as f64 - disk_before) / WORKSPACES as f64 / 1_000.0;
 
     let (alone, many) = (alone.percentile(50.0), many.percentile(50.0));
     Ok(vec![
@@ -57,7 +58,8 @@ async fn make_tenants(data: &Path) -> anyhow::Result<Vec<Tenant>> {
     let mut tenants = Vec::with_capacity(WORKSPACES);
     for number in 0..WORKSPACES {
         let mut tx = db.write().await?;
-        let born = storage::workspaces::create(&mut tx, &ambient, &format!("Negocio {number}")).await?;
+        let born =
+            storage::workspaces::create(&mut tx, &ambient, &format!("Negocio {number}")).await?;
         let secret = ApiKeySecret::generate(&ambient);
         let key = ApiKey {
             id: ambient.new_id(),
@@ -103,7 +105,5 @@ async fn queries(api: &crate::http::Api, tenants: &[Tenant]) -> anyhow::Result<L
         Ok(api.with_key(&tenant.key).query(&tenant.datastore, &query).await?.1)
     })
     .await?;
-    let mut latencies = Latencies::default();
-    times.into_iter().for_each(|time| latencies.push(time));
-    Ok(latencies)
+    Ok(times.into_iter().collect())
 }
