@@ -1,28 +1,161 @@
 //! Agents.
 
-use domain::agent::Agent;
+use domain::agent::{Agent, AgentSettings, AgentStatus, AgentTool};
 use domain::{AgentId, WorkspaceId};
+use sqlx::FromRow;
 
-use crate::{Conn, Result, Tx};
+use crate::sql::{Id, Json, Micros, Name};
+use crate::{Conn, Result, StorageError, Tx};
 
-/// Stores a new agent.
+#[derive(FromRow)]
+struct AgentRow {
+    id: Id<AgentId>,
+    workspace_id: Id<WorkspaceId>,
+    code: String,
+    name: String,
+    description: String,
+    purpose: String,
+    tone: String,
+    voice: String,
+    system_prompt: String,
+    model_name: Option<String>,
+    tools: Json<Vec<AgentTool>>,
+    settings: Json<AgentSettings>,
+    status: Name<AgentStatus>,
+    created_at: Micros,
+    updated_at: Micros,
+}
+
+macro_rules! select_agents {
+    ($rest:literal) => {
+        concat!(
+            "SELECT
+                id,
+                workspace_id,
+                code,
+                name,
+                description,
+                purpose,
+                tone,
+                voice,
+                system_prompt,
+                model_name,
+                tools,
+                settings,
+                status,
+                created_at,
+                updated_at
+            FROM agents ",
+            $rest
+        )
+    };
+}
+
+/// Stores a new agent. `Conflict` when its code is taken in the workspace.
 pub async fn insert(tx: &mut Tx, agent: &Agent) -> Result<()> {
-    todo!()
+    tx.statement(
+        "INSERT INTO agents (
+            id,
+            workspace_id,
+            code,
+            name,
+            description,
+            purpose,
+            tone,
+            voice,
+            system_prompt,
+            model_name,
+            tools,
+            settings,
+            status,
+            created_at,
+            updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(Id(agent.id))
+    .bind(Id(agent.workspace_id))
+    .bind(&agent.code)
+    .bind(&agent.name)
+    .bind(&agent.description)
+    .bind(&agent.purpose)
+    .bind(&agent.tone)
+    .bind(&agent.voice)
+    .bind(&agent.system_prompt)
+    .bind(&agent.model_name)
+    .json(&agent.tools)
+    .json(&agent.settings)
+    .bind(Name(agent.status))
+    .bind(Micros(agent.created_at))
+    .bind(Micros(agent.updated_at))
+    .execute()
+    .await?;
+    Ok(())
 }
 
 /// Writes every changeable field of an agent; `false` when absent.
 pub async fn update(tx: &mut Tx, agent: &Agent) -> Result<bool> {
-    todo!()
+    tx.statement(
+        "UPDATE agents
+        SET
+            name = $3,
+            description = $4,
+            purpose = $5,
+            tone = $6,
+            voice = $7,
+            system_prompt = $8,
+            model_name = $9,
+            tools = $10,
+            settings = $11,
+            status = $12,
+            updated_at = $13
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(agent.workspace_id))
+    .bind(Id(agent.id))
+    .bind(&agent.name)
+    .bind(&agent.description)
+    .bind(&agent.purpose)
+    .bind(&agent.tone)
+    .bind(&agent.voice)
+    .bind(&agent.system_prompt)
+    .bind(&agent.model_name)
+    .json(&agent.tools)
+    .json(&agent.settings)
+    .bind(Name(agent.status))
+    .bind(Micros(agent.updated_at))
+    .changed()
+    .await
 }
 
 /// The agent.
 pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: AgentId) -> Result<Option<Agent>> {
-    todo!()
+    let row: Option<AgentRow> = conn
+        .statement(select_agents!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    Ok(row.map(Agent::from))
 }
 
 /// The oldest agent that is not archived: the default one.
 pub async fn default(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Agent>> {
-    todo!()
+    let row: Option<AgentRow> = conn
+        .statement(select_agents!(
+            "WHERE workspace_id = $1
+                AND status <> 'archived'
+            ORDER BY id
+            LIMIT 1"
+        ))
+        .bind(Id(workspace))
+        .optional()
+        .await?;
+    Ok(row.map(Agent::from))
 }
 
 /// Agents, newest first, older than `before`.
@@ -32,15 +165,69 @@ pub async fn list(
     before: Option<AgentId>,
     limit: i64,
 ) -> Result<Vec<Agent>> {
-    todo!()
+    let rows: Vec<AgentRow> = conn
+        .statement(select_agents!(
+            "WHERE workspace_id = $1
+                AND id < COALESCE($2, '~')
+            ORDER BY id DESC
+            LIMIT $3"
+        ))
+        .bind(Id(workspace))
+        .bind(before.map(Id))
+        .bind(limit)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(Agent::from).collect())
 }
 
-/// The next free code of the workspace: `A-001`, `A-002`…
+/// The next code of the workspace: `A-001`, `A-002`… Never one that was given out before.
+/// `Conflict` when the workspace is absent.
 pub async fn next_code(tx: &mut Tx, workspace: WorkspaceId) -> Result<String> {
-    todo!()
+    let number: Option<(i64,)> = tx
+        .statement(
+            "UPDATE workspaces
+            SET agent_number = agent_number + 1
+            WHERE id = $1
+            RETURNING agent_number",
+        )
+        .bind(Id(workspace))
+        .optional()
+        .await?;
+    let (number,) = number.ok_or_else(StorageError::without_parent)?;
+    Ok(format!("A-{number:03}"))
 }
 
 /// Removes an agent with its conversations; `false` when absent.
 pub async fn delete(tx: &mut Tx, workspace: WorkspaceId, id: AgentId) -> Result<bool> {
-    todo!()
+    tx.statement(
+        "DELETE FROM agents
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .changed()
+    .await
+}
+
+impl From<AgentRow> for Agent {
+    fn from(row: AgentRow) -> Self {
+        Self {
+            id: row.id.0,
+            workspace_id: row.workspace_id.0,
+            code: row.code,
+            name: row.name,
+            description: row.description,
+            purpose: row.purpose,
+            tone: row.tone,
+            voice: row.voice,
+            system_prompt: row.system_prompt,
+            model_name: row.model_name,
+            tools: row.tools.0,
+            settings: row.settings.0,
+            status: row.status.0,
+            created_at: row.created_at.0,
+            updated_at: row.updated_at.0,
+        }
+    }
 }

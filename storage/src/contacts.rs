@@ -2,8 +2,38 @@
 
 use domain::contact::{Contact, ContactDetails};
 use domain::{Ambient, ContactId, VisitorId, WorkspaceId};
+use sqlx::FromRow;
 
+use crate::sql::{Id, Micros, with_list};
 use crate::{Conn, Result, Tx};
+
+#[derive(FromRow)]
+struct ContactRow {
+    id: Id<ContactId>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    conflict: bool,
+    created_at: Micros,
+}
+
+macro_rules! select_contacts {
+    ($rest:literal) => {
+        concat!(
+            "SELECT
+                contacts.id,
+                contacts.first_name,
+                contacts.last_name,
+                contacts.email,
+                contacts.phone,
+                contacts.conflict,
+                contacts.created_at
+            FROM contacts ",
+            $rest
+        )
+    };
+}
 
 /// The contact.
 pub async fn get(
@@ -11,19 +41,39 @@ pub async fn get(
     workspace: WorkspaceId,
     id: ContactId,
 ) -> Result<Option<Contact>> {
-    todo!()
+    let row: Option<ContactRow> = conn
+        .statement(select_contacts!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    Ok(row.map(Contact::from))
 }
 
-/// Those of `ids` that are there.
+/// Those of `ids` that are there, in no order.
 pub async fn get_many(
     conn: &mut Conn,
     workspace: WorkspaceId,
     ids: &[ContactId],
 ) -> Result<Vec<Contact>> {
-    todo!()
+    let rows: Vec<ContactRow> = conn
+        .statement(with_list!(
+            select_contacts!("WHERE workspace_id = $1 AND "), "id" in "$2"; ""
+        ))
+        .bind(Id(workspace))
+        .list(ids)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(Contact::from).collect())
 }
 
-/// Matches by e-mail, then phone, else the visitor'"'"'s, else creates; fills in missing details; when they name two contacts keeps the visitor'"'"'s (else the e-mail'"'"'s) and flags the conflict. Links the visitor. `None` when there is neither a detail nor a known visitor.
+/// Matches by e-mail, then phone, else the visitor's, else creates; fills in missing details; when they name
+/// two contacts keeps the visitor's (else the e-mail's) and flags the conflict, as it does when a detail
+/// contradicts the one that is kept. Nothing is overwritten or moved from one contact to another. Links the
+/// visitor. `None` when there is neither a detail nor a known visitor.
 pub async fn resolve(
     tx: &mut Tx,
     ambient: &Ambient,
@@ -31,5 +81,246 @@ pub async fn resolve(
     visitor: Option<&VisitorId>,
     details: &ContactDetails,
 ) -> Result<Option<Contact>> {
-    todo!()
+    if !details.is_empty() {
+        one_at_a_time(tx, workspace).await?;
+    }
+    let of_visitor = match visitor {
+        Some(visitor) => find_by_visitor(tx, workspace, visitor).await?,
+        None => None,
+    };
+    if details.is_empty() {
+        return Ok(of_visitor);
+    }
+    let by_email = match &details.email {
+        Some(email) => find_by_email(tx, workspace, email).await?,
+        None => None,
+    };
+    let by_phone = match &details.phone {
+        Some(phone) => find_by_phone(tx, workspace, phone).await?,
+        None => None,
+    };
+
+    let linked = of_visitor.as_ref().map(|contact| contact.id);
+    let contact = match [of_visitor, by_email, by_phone].into_iter().flatten().reduce(keep_first) {
+        Some(kept) => fill_in(tx, workspace, kept, details).await?,
+        None => insert(tx, ambient, workspace, details).await?,
+    };
+    if let Some(visitor) = visitor
+        && linked != Some(contact.id)
+    {
+        link(tx, workspace, visitor, contact.id).await?;
+    }
+    Ok(Some(contact))
+}
+
+/// The first of two, flagged when they are not the same.
+fn keep_first(kept: Contact, other: Contact) -> Contact {
+    Contact { conflict: kept.conflict || kept.id != other.id, ..kept }
+}
+
+/// Two requests that name the same new customer must not make two contacts, nor clash. On SQLite there is
+/// one writer anyway.
+async fn one_at_a_time(tx: &mut Tx, workspace: WorkspaceId) -> Result<()> {
+    if tx.is_postgres() {
+        tx.statement("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(format!("contacts of {workspace}"))
+            .execute()
+            .await?;
+    }
+    Ok(())
+}
+
+async fn find_by_visitor(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    visitor: &VisitorId,
+) -> Result<Option<Contact>> {
+    let row: Option<ContactRow> = tx
+        .statement(select_contacts!(
+            "JOIN visitors
+                ON visitors.contact_id = contacts.id
+            WHERE visitors.workspace_id = $1
+                AND visitors.visitor_id = $2
+                AND contacts.workspace_id = $1"
+        ))
+        .bind(Id(workspace))
+        .bind(visitor.as_str())
+        .optional()
+        .await?;
+    Ok(row.map(Contact::from))
+}
+
+async fn find_by_email(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    email: &str,
+) -> Result<Option<Contact>> {
+    let row: Option<ContactRow> = tx
+        .statement(select_contacts!(
+            "WHERE workspace_id = $1
+                AND email = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(email)
+        .optional()
+        .await?;
+    Ok(row.map(Contact::from))
+}
+
+async fn find_by_phone(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    phone: &str,
+) -> Result<Option<Contact>> {
+    let row: Option<ContactRow> = tx
+        .statement(select_contacts!(
+            "WHERE workspace_id = $1
+                AND phone = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(phone)
+        .optional()
+        .await?;
+    Ok(row.map(Contact::from))
+}
+
+async fn insert(
+    tx: &mut Tx,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    details: &ContactDetails,
+) -> Result<Contact> {
+    let contact = Contact {
+        id: ambient.new_id(),
+        first_name: details.first_name.clone(),
+        last_name: details.last_name.clone(),
+        email: details.email.clone(),
+        phone: details.phone.clone(),
+        conflict: false,
+        created_at: ambient.now(),
+    };
+    tx.statement(
+        "INSERT INTO contacts (
+            id,
+            workspace_id,
+            first_name,
+            last_name,
+            email,
+            phone,
+            conflict,
+            created_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(Id(contact.id))
+    .bind(Id(workspace))
+    .bind(&contact.first_name)
+    .bind(&contact.last_name)
+    .bind(&contact.email)
+    .bind(&contact.phone)
+    .bind(contact.conflict)
+    .bind(Micros(contact.created_at))
+    .execute()
+    .await?;
+    Ok(contact)
+}
+
+/// Fills in what is missing, but for an e-mail or phone that is another contact's: that is what `conflict`
+/// says already.
+async fn fill_in(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    kept: Contact,
+    details: &ContactDetails,
+) -> Result<Contact> {
+    let contradicts = differs(kept.email.as_ref(), details.email.as_ref())
+        || differs(kept.phone.as_ref(), details.phone.as_ref());
+    let row: Option<ContactRow> = tx
+        .statement(
+            "UPDATE contacts
+            SET
+                first_name = COALESCE(first_name, $3),
+                last_name = COALESCE(last_name, $4),
+                email = CASE
+                    WHEN email IS NULL AND NOT EXISTS (
+                        SELECT 1
+                        FROM contacts AS other
+                        WHERE other.workspace_id = $1
+                            AND other.email = $5
+                    ) THEN $5
+                    ELSE email
+                END,
+                phone = CASE
+                    WHEN phone IS NULL AND NOT EXISTS (
+                        SELECT 1
+                        FROM contacts AS other
+                        WHERE other.workspace_id = $1
+                            AND other.phone = $6
+                    ) THEN $6
+                    ELSE phone
+                END,
+                conflict = $7
+            WHERE workspace_id = $1
+                AND id = $2
+            RETURNING
+                id,
+                first_name,
+                last_name,
+                email,
+                phone,
+                conflict,
+                created_at",
+        )
+        .bind(Id(workspace))
+        .bind(Id(kept.id))
+        .bind(&details.first_name)
+        .bind(&details.last_name)
+        .bind(&details.email)
+        .bind(&details.phone)
+        .bind(kept.conflict || contradicts)
+        .optional()
+        .await?;
+    Ok(row.map_or(kept, Contact::from))
+}
+
+fn differs(kept: Option<&String>, given: Option<&String>) -> bool {
+    kept.zip(given).is_some_and(|(kept, given)| kept != given)
+}
+
+async fn link(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    visitor: &VisitorId,
+    contact: ContactId,
+) -> Result<()> {
+    tx.statement(
+        "INSERT INTO visitors (
+            workspace_id,
+            visitor_id,
+            contact_id
+        )
+        VALUES ($1, $2, $3)
+        ON CONFLICT (workspace_id, visitor_id) DO UPDATE
+        SET contact_id = excluded.contact_id",
+    )
+    .bind(Id(workspace))
+    .bind(visitor.as_str())
+    .bind(Id(contact))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+impl From<ContactRow> for Contact {
+    fn from(row: ContactRow) -> Self {
+        Self {
+            id: row.id.0,
+            first_name: row.first_name,
+            last_name: row.last_name,
+            email: row.email,
+            phone: row.phone,
+            conflict: row.conflict,
+            created_at: row.created_at.0,
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! Conversations.
 
-use domain::conversation::{Conversation, ConversationStatus, Transition};
-use domain::{AgentId, Ambient, ConversationId, Timestamp, WorkspaceId};
+use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition, apply};
+use domain::{AgentId, ContactId, ConversationId, Timestamp, VisitorId, WorkspaceId};
+use serde_json::json;
+use sqlx::FromRow;
 
-use crate::{Conn, Result, Tx};
+use crate::sql::{Dialects, Id, Micros, Name};
+use crate::{Conn, Result, StorageError, Tx, events};
 
 /// Which conversations to list.
 #[derive(Debug, Clone, Default)]
@@ -14,9 +17,111 @@ pub struct ConversationFilter {
     pub status: Option<ConversationStatus>,
 }
 
-/// Stores a new conversation and its `conversation.created` event.
+#[derive(FromRow)]
+struct ConversationRow {
+    id: Id<ConversationId>,
+    workspace_id: Id<WorkspaceId>,
+    agent_id: Id<AgentId>,
+    channel: Name<Channel>,
+    visitor_id: Option<String>,
+    contact_id: Option<Id<ContactId>>,
+    status: Name<ConversationStatus>,
+    handler: Name<Handler>,
+    title: String,
+    messages_count: i64,
+    last_seq: i64,
+    context_after: i64,
+    created_at: Micros,
+    updated_at: Micros,
+    closed_at: Option<Micros>,
+}
+
+macro_rules! select_conversations {
+    ($rest:literal) => {
+        concat!(
+            "SELECT
+                id,
+                workspace_id,
+                agent_id,
+                channel,
+                visitor_id,
+                contact_id,
+                status,
+                handler,
+                title,
+                messages_count,
+                last_seq,
+                context_after,
+                created_at,
+                updated_at,
+                closed_at
+            FROM conversations ",
+            $rest
+        )
+    };
+}
+
+/// Stores a new conversation and its `conversation.created` event. `Conflict` when the workspace has no such agent.
 pub async fn insert(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
-    todo!()
+    let stored = tx
+        .statement(
+            "INSERT INTO conversations (
+                id,
+                workspace_id,
+                agent_id,
+                channel,
+                visitor_id,
+                contact_id,
+                status,
+                handler,
+                title,
+                messages_count,
+                last_seq,
+                context_after,
+                created_at,
+                updated_at,
+                closed_at
+            )
+            SELECT
+                $3,
+                workspace_id,
+                id,
+                $4,
+                $5,
+                $6,
+                $7,
+                $8,
+                $9,
+                $10,
+                $10,
+                $11,
+                $12,
+                $13,
+                $14
+            FROM agents
+            WHERE workspace_id = $1
+                AND id = $2",
+        )
+        .bind(Id(conversation.workspace_id))
+        .bind(Id(conversation.agent_id))
+        .bind(Id(conversation.id))
+        .bind(Name(conversation.channel))
+        .bind(conversation.visitor_id.as_ref().map(VisitorId::as_str))
+        .bind(conversation.contact_id.map(Id))
+        .bind(Name(conversation.status))
+        .bind(Name(conversation.handler))
+        .bind(&conversation.title)
+        .bind(conversation.messages_count)
+        .bind(conversation.context_after)
+        .bind(Micros(conversation.created_at))
+        .bind(Micros(conversation.updated_at))
+        .bind(conversation.closed_at.map(Micros))
+        .changed()
+        .await?;
+    if !stored {
+        return Err(StorageError::without_parent());
+    }
+    tell(tx, conversation, "conversation.created", conversation.created_at).await
 }
 
 /// The conversation.
@@ -25,7 +130,16 @@ pub async fn get(
     workspace: WorkspaceId,
     id: ConversationId,
 ) -> Result<Option<Conversation>> {
-    todo!()
+    let row: Option<ConversationRow> = conn
+        .statement(select_conversations!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    row.map(ConversationRow::into_conversation).transpose()
 }
 
 /// Conversations, newest first, older than `before`.
@@ -36,10 +150,23 @@ pub async fn list(
     before: Option<ConversationId>,
     limit: i64,
 ) -> Result<Vec<Conversation>> {
-    todo!()
+    let rows: Vec<ConversationRow> = conn
+        .statement(select_conversations!(
+            "WHERE workspace_id = $1
+                AND id < COALESCE($2, '~')"
+        ))
+        .bind(Id(workspace))
+        .bind(before.map(Id))
+        .when(" AND agent_id = ", filter.agent.map(Id))
+        .when(" AND status = ", filter.status.map(Name))
+        .then(" ORDER BY id DESC")
+        .when(" LIMIT ", Some(limit))
+        .all()
+        .await?;
+    rows.into_iter().map(ConversationRow::into_conversation).collect()
 }
 
-/// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. `CustomerReturns` to a closed one moves `context_after` to the newest message.
+/// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. `CustomerReturns` to a closed one moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody.
 pub async fn transition(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -47,10 +174,36 @@ pub async fn transition(
     transition: Transition,
     now: Timestamp,
 ) -> Result<Option<Conversation>> {
-    todo!()
+    let Some(row) = locked(tx, workspace, id).await? else { return Ok(None) };
+    let last_seq = row.last_seq;
+    let before = row.into_conversation()?;
+    let (status, handler) = apply(before.status, before.handler, transition);
+    if (status, handler) == (before.status, before.handler) {
+        return Ok(Some(before));
+    }
+    let closes = status == ConversationStatus::Closed;
+    let returns = transition == Transition::CustomerReturns;
+    let after = Conversation {
+        status,
+        handler,
+        context_after: if returns { last_seq } else { before.context_after },
+        closed_at: if closes { Some(now) } else { before.closed_at },
+        updated_at: now,
+        ..before.clone()
+    };
+    write_state(tx, &after).await?;
+    tell(tx, &after, "conversation.updated", now).await?;
+    if closes && before.status != status {
+        tell(tx, &after, "conversation.closed", now).await?;
+    }
+    if handler == Handler::Queue && before.handler != handler {
+        tell(tx, &after, "handoff.requested", now).await?;
+    }
+    Ok(Some(after))
 }
 
-/// Takes the turn of a conversation for `owner` until `until`; `false` while another holds it. Retaken by its own owner.
+/// Takes the turn of a conversation for `owner` until `until`; `false` while another holds it, and when the
+/// conversation is absent. Retaken by its own owner.
 pub async fn lock_turn(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -59,7 +212,26 @@ pub async fn lock_turn(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool> {
-    todo!()
+    tx.statement(
+        "UPDATE conversations
+        SET
+            turn_owner = $3,
+            turn_until = $5
+        WHERE workspace_id = $1
+            AND id = $2
+            AND (
+                turn_owner IS NULL
+                OR turn_owner = $3
+                OR turn_until <= $4
+            )",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(owner)
+    .bind(Micros(now))
+    .bind(Micros(until))
+    .changed()
+    .await
 }
 
 /// Gives the turn back if `owner` still holds it.
@@ -69,26 +241,162 @@ pub async fn unlock_turn(
     id: ConversationId,
     owner: &str,
 ) -> Result<()> {
-    todo!()
+    tx.statement(
+        "UPDATE conversations
+        SET
+            turn_owner = NULL,
+            turn_until = NULL
+        WHERE workspace_id = $1
+            AND id = $2
+            AND turn_owner = $3",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(owner)
+    .execute()
+    .await?;
+    Ok(())
 }
 
-/// Links the conversation to a contact.
+/// Links the conversation to a contact of its workspace; another workspace's changes nothing.
 pub async fn set_contact(
     tx: &mut Tx,
     workspace: WorkspaceId,
     id: ConversationId,
-    contact: domain::ContactId,
+    contact: ContactId,
 ) -> Result<()> {
-    todo!()
+    tx.statement(
+        "UPDATE conversations
+        SET contact_id = $3
+        WHERE workspace_id = $1
+            AND id = $2
+            AND EXISTS (
+                SELECT 1
+                FROM contacts
+                WHERE contacts.workspace_id = $1
+                    AND contacts.id = $3
+            )",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(Id(contact))
+    .execute()
+    .await?;
+    Ok(())
 }
 
 /// Removes conversations not touched since `before`, at most `limit`; how many.
 pub async fn delete_older(
     tx: &mut Tx,
-    ambient: &Ambient,
     workspace: WorkspaceId,
     before: Timestamp,
     limit: i64,
 ) -> Result<i64> {
-    todo!()
+    tx.statement(
+        "DELETE FROM conversations
+        WHERE id IN (
+            SELECT id
+            FROM conversations
+            WHERE workspace_id = $1
+                AND updated_at < $2
+            ORDER BY updated_at
+            LIMIT $3
+        )",
+    )
+    .bind(Id(workspace))
+    .bind(Micros(before))
+    .bind(limit)
+    .execute()
+    .await
+}
+
+/// The row, which nobody else changes until the transaction ends. SQLite has one writer anyway.
+async fn locked(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+) -> Result<Option<ConversationRow>> {
+    tx.statement(Dialects {
+        sqlite: select_conversations!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ),
+        postgres: select_conversations!(
+            "WHERE workspace_id = $1
+                AND id = $2
+            FOR NO KEY UPDATE"
+        ),
+    })
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .optional()
+    .await
+}
+
+async fn write_state(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
+    tx.statement(
+        "UPDATE conversations
+        SET
+            status = $3,
+            handler = $4,
+            context_after = $5,
+            closed_at = $6,
+            updated_at = $7
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(conversation.workspace_id))
+    .bind(Id(conversation.id))
+    .bind(Name(conversation.status))
+    .bind(Name(conversation.handler))
+    .bind(conversation.context_after)
+    .bind(conversation.closed_at.map(Micros))
+    .bind(Micros(conversation.updated_at))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn tell(
+    tx: &mut Tx,
+    conversation: &Conversation,
+    kind: &'static str,
+    now: Timestamp,
+) -> Result<()> {
+    let payload = json!({
+        "agentId": conversation.agent_id,
+        "channel": conversation.channel.name(),
+        "status": conversation.status.name(),
+        "handler": conversation.handler.name(),
+    });
+    events::insert(tx, conversation.workspace_id, kind, &conversation.id.to_string(), &payload, now)
+        .await
+}
+
+impl ConversationRow {
+    fn into_conversation(self) -> Result<Conversation> {
+        let visitor_id = match self.visitor_id {
+            Some(text) => Some(
+                VisitorId::parse(&text)
+                    .ok_or_else(|| StorageError::decode("visitor_id", "not a visitor id"))?,
+            ),
+            None => None,
+        };
+        Ok(Conversation {
+            id: self.id.0,
+            workspace_id: self.workspace_id.0,
+            agent_id: self.agent_id.0,
+            channel: self.channel.0,
+            visitor_id,
+            contact_id: self.contact_id.map(|contact| contact.0),
+            status: self.status.0,
+            handler: self.handler.0,
+            title: self.title,
+            messages_count: self.messages_count,
+            context_after: self.context_after,
+            created_at: self.created_at.0,
+            updated_at: self.updated_at.0,
+            closed_at: self.closed_at.map(|at| at.0),
+        })
+    }
 }

@@ -1,18 +1,94 @@
 //! Datastores.
 
 use domain::datastore::Datastore;
-use domain::{DatastoreId, WorkspaceId};
+use domain::{DatastoreId, Lang, WorkspaceId};
+use sqlx::FromRow;
 
+use crate::sql::{Id, Micros, Name, with_list};
 use crate::{Conn, Result, Tx};
+
+#[derive(FromRow)]
+struct DatastoreRow {
+    id: Id<DatastoreId>,
+    workspace_id: Id<WorkspaceId>,
+    name: String,
+    description: String,
+    language: Option<Name<Lang>>,
+    is_default: bool,
+    revision: i64,
+    created_at: Micros,
+    updated_at: Micros,
+}
+
+macro_rules! select_datastores {
+    ($rest:literal) => {
+        concat!(
+            "SELECT
+                id,
+                workspace_id,
+                name,
+                description,
+                language,
+                is_default,
+                revision,
+                created_at,
+                updated_at
+            FROM datastores ",
+            $rest
+        )
+    };
+}
 
 /// Stores a new datastore.
 pub async fn insert(tx: &mut Tx, datastore: &Datastore) -> Result<()> {
-    todo!()
+    tx.statement(
+        "INSERT INTO datastores (
+            id,
+            workspace_id,
+            name,
+            description,
+            language,
+            is_default,
+            revision,
+            created_at,
+            updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(Id(datastore.id))
+    .bind(Id(datastore.workspace_id))
+    .bind(&datastore.name)
+    .bind(&datastore.description)
+    .bind(datastore.language.map(Name))
+    .bind(datastore.is_default)
+    .bind(datastore.revision)
+    .bind(Micros(datastore.created_at))
+    .bind(Micros(datastore.updated_at))
+    .execute()
+    .await?;
+    Ok(())
 }
 
 /// Writes name, description and language; `false` when absent.
 pub async fn update(tx: &mut Tx, datastore: &Datastore) -> Result<bool> {
-    todo!()
+    tx.statement(
+        "UPDATE datastores
+        SET
+            name = $3,
+            description = $4,
+            language = $5,
+            updated_at = $6
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(datastore.workspace_id))
+    .bind(Id(datastore.id))
+    .bind(&datastore.name)
+    .bind(&datastore.description)
+    .bind(datastore.language.map(Name))
+    .bind(Micros(datastore.updated_at))
+    .changed()
+    .await
 }
 
 /// The datastore.
@@ -21,7 +97,16 @@ pub async fn get(
     workspace: WorkspaceId,
     id: DatastoreId,
 ) -> Result<Option<Datastore>> {
-    todo!()
+    let row: Option<DatastoreRow> = conn
+        .statement(select_datastores!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    Ok(row.map(Datastore::from))
 }
 
 /// Those of `ids` that are there, in no order.
@@ -30,12 +115,29 @@ pub async fn get_many(
     workspace: WorkspaceId,
     ids: &[DatastoreId],
 ) -> Result<Vec<Datastore>> {
-    todo!()
+    let rows: Vec<DatastoreRow> = conn
+        .statement(with_list!(
+            select_datastores!("WHERE workspace_id = $1 AND "), "id" in "$2"; ""
+        ))
+        .bind(Id(workspace))
+        .list(ids)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(Datastore::from).collect())
 }
 
 /// The default datastores of the workspace.
 pub async fn defaults(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<Datastore>> {
-    todo!()
+    let rows: Vec<DatastoreRow> = conn
+        .statement(select_datastores!(
+            "WHERE workspace_id = $1
+                AND is_default
+            ORDER BY id"
+        ))
+        .bind(Id(workspace))
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(Datastore::from).collect())
 }
 
 /// Datastores, newest first, older than `before`.
@@ -45,10 +147,69 @@ pub async fn list(
     before: Option<DatastoreId>,
     limit: i64,
 ) -> Result<Vec<Datastore>> {
-    todo!()
+    let rows: Vec<DatastoreRow> = conn
+        .statement(select_datastores!(
+            "WHERE workspace_id = $1
+                AND id < COALESCE($2, '~')
+            ORDER BY id DESC
+            LIMIT $3"
+        ))
+        .bind(Id(workspace))
+        .bind(before.map(Id))
+        .bind(limit)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(Datastore::from).collect())
 }
 
-/// Removes a datastore with its sources, chunks, statistics and jobs; `false` when absent. Vectors and files are the caller'"'"'s.
+/// Removes a datastore with its sources, chunks, statistics, and the jobs whose dedupe key is the id of one
+/// of its sources: waiting ones are removed, running ones told to stop. `false` when absent. Vectors and
+/// files are the caller's; a job that removes them is enqueued after this call.
 pub async fn delete(tx: &mut Tx, workspace: WorkspaceId, id: DatastoreId) -> Result<bool> {
-    todo!()
+    tx.statement(
+        "DELETE FROM jobs
+        WHERE workspace_id = $1
+            AND state = 'waiting'
+            AND dedupe_key IN (SELECT id FROM sources WHERE workspace_id = $1 AND datastore_id = $2)",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .execute()
+    .await?;
+    tx.statement(
+        "UPDATE jobs
+        SET cancel_requested = TRUE
+        WHERE workspace_id = $1
+            AND state = 'running'
+            AND dedupe_key IN (SELECT id FROM sources WHERE workspace_id = $1 AND datastore_id = $2)",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .execute()
+    .await?;
+    tx.statement(
+        "DELETE FROM datastores
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .changed()
+    .await
+}
+
+impl From<DatastoreRow> for Datastore {
+    fn from(row: DatastoreRow) -> Self {
+        Self {
+            id: row.id.0,
+            workspace_id: row.workspace_id.0,
+            name: row.name,
+            description: row.description,
+            language: row.language.map(|language| language.0),
+            is_default: row.is_default,
+            revision: row.revision,
+            created_at: row.created_at.0,
+            updated_at: row.updated_at.0,
+        }
+    }
 }

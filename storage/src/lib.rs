@@ -5,6 +5,7 @@ pub mod agents;
 pub mod api_keys;
 pub mod blobs;
 pub mod chunks;
+mod compress;
 pub mod contacts;
 pub mod conversations;
 pub mod datastores;
@@ -17,6 +18,7 @@ pub mod jobs;
 pub mod messages;
 pub mod projects;
 pub mod sources;
+mod sql;
 pub mod stats;
 pub mod workspaces;
 

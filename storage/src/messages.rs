@@ -1,10 +1,15 @@
 //! Messages, citations, traces and feedback.
 
-use domain::message::{Citation, Message, Rating};
-use domain::{AgentId, ConversationId, MessageId, Timestamp, WorkspaceId};
-use serde_json::Value;
+use domain::message::{Author, Citation, Message, MessageState, Outcome, Rating};
+use domain::{
+    AgentId, ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp, WorkspaceId,
+};
+use serde_json::{Value, json};
+use sqlx::FromRow;
 
-use crate::{Conn, Result, Tx};
+use crate::compress::{compress, decompress};
+use crate::sql::{Id, Micros, Name, with_list, with_rows};
+use crate::{Conn, Result, StorageError, Tx, events};
 
 /// A message to be stored; its sequence number is given by the conversation.
 #[derive(Debug, Clone)]
@@ -19,14 +24,89 @@ pub struct NewMessage {
     pub client_id: Option<String>,
 }
 
-/// Stores a message with its citations and trace, counts it, and adds its `message.created` event. Gives it with its sequence number; a message with the same `client_id` is given back instead.
+#[derive(FromRow)]
+struct MessageRow {
+    id: Id<MessageId>,
+    conversation_id: Id<ConversationId>,
+    seq: i64,
+    author: Name<Author>,
+    content: String,
+    state: Name<MessageState>,
+    outcome: Option<Name<Outcome>>,
+    model: Option<String>,
+    reply_to: Option<Id<MessageId>>,
+    prompt_tokens: Option<i64>,
+    completion_tokens: Option<i64>,
+    created_at: Micros,
+}
+
+#[derive(FromRow)]
+struct CitationRow {
+    message_id: Id<MessageId>,
+    marker: i64,
+    chunk_id: Id<ChunkId>,
+    datastore_id: Id<DatastoreId>,
+    source_id: Id<SourceId>,
+    source_version: i64,
+    source_name: String,
+    url: Option<String>,
+    page: Option<i64>,
+    quote: String,
+    score: f64,
+}
+
+macro_rules! select_messages {
+    ($rest:literal) => {
+        concat!(
+            "SELECT
+                messages.id,
+                messages.conversation_id,
+                messages.seq,
+                messages.author,
+                messages.content,
+                messages.state,
+                messages.outcome,
+                messages.model,
+                messages.reply_to,
+                messages.prompt_tokens,
+                messages.completion_tokens,
+                messages.created_at
+            FROM messages ",
+            $rest
+        )
+    };
+}
+
+/// Stores a message with its citations and trace, counts it, and adds its `message.created` event. Gives it with its sequence number; a message with the same `client_id` is given back instead. `Conflict` when the workspace has no such conversation.
 pub async fn insert(
     tx: &mut Tx,
     workspace: WorkspaceId,
     message: &NewMessage,
     now: Timestamp,
 ) -> Result<Message> {
-    todo!()
+    let NewMessage { message, citations, trace, client_id } = message;
+    if let Some(client_id) = client_id {
+        lock_conversation(tx, workspace, message.conversation_id).await?;
+        if let Some(stored) = find(tx, workspace, message.conversation_id, client_id).await? {
+            return Ok(stored);
+        }
+    }
+    let seq = next_seq(tx, workspace, message.conversation_id, now).await?;
+    let message = Message { seq, ..message.clone() };
+    insert_row(tx, workspace, &message, client_id.as_deref()).await?;
+    insert_citations(tx, workspace, message.id, citations).await?;
+    if let Some(trace) = trace {
+        insert_trace(tx, workspace, message.id, trace).await?;
+    }
+    let payload = json!({
+        "conversationId": message.conversation_id,
+        "seq": seq,
+        "author": message.author.name(),
+        "outcome": message.outcome.map(Outcome::name),
+    });
+    events::insert(tx, workspace, "message.created", &message.id.to_string(), &payload, now)
+        .await?;
+    Ok(message)
 }
 
 /// The message.
@@ -35,7 +115,16 @@ pub async fn get(
     workspace: WorkspaceId,
     id: MessageId,
 ) -> Result<Option<Message>> {
-    todo!()
+    let row: Option<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    Ok(row.map(Message::from))
 }
 
 /// The customer's message that carries this `client_id` in any conversation with that agent, the oldest
@@ -46,16 +135,45 @@ pub async fn of_client(
     agent: AgentId,
     client_id: &str,
 ) -> Result<Option<Message>> {
-    todo!()
+    let row: Option<MessageRow> = conn
+        .statement(select_messages!(
+            "JOIN conversations
+                ON conversations.id = messages.conversation_id
+            WHERE messages.workspace_id = $1
+                AND messages.client_id = $3
+                AND messages.author = 'customer'
+                AND conversations.workspace_id = $1
+                AND conversations.agent_id = $2
+            ORDER BY messages.id
+            LIMIT 1"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(agent))
+        .bind(client_id)
+        .optional()
+        .await?;
+    Ok(row.map(Message::from))
 }
 
-/// The agent's answer to a message (its `reply_to`).
+/// The agent's answer to a message (its `reply_to`), the newest when there are several.
 pub async fn reply(
     conn: &mut Conn,
     workspace: WorkspaceId,
     to: MessageId,
 ) -> Result<Option<Message>> {
-    todo!()
+    let row: Option<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND reply_to = $2
+                AND author = 'agent'
+            ORDER BY seq DESC
+            LIMIT 1"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(to))
+        .optional()
+        .await?;
+    Ok(row.map(Message::from))
 }
 
 /// Messages of a conversation with a sequence number above `after`, in order.
@@ -66,7 +184,21 @@ pub async fn list(
     after: i64,
     limit: i64,
 ) -> Result<Vec<Message>> {
-    todo!()
+    let rows: Vec<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND seq > $3
+            ORDER BY seq
+            LIMIT $4"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(after)
+        .bind(limit)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(Message::from).collect())
 }
 
 /// The newest `limit` messages above `after`, in order: what a prompt is made of.
@@ -77,7 +209,21 @@ pub async fn recent(
     after: i64,
     limit: i64,
 ) -> Result<Vec<Message>> {
-    todo!()
+    let rows: Vec<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND seq > $3
+            ORDER BY seq DESC
+            LIMIT $4"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(after)
+        .bind(limit)
+        .all()
+        .await?;
+    Ok(rows.into_iter().rev().map(Message::from).collect())
 }
 
 /// The citations of those messages, by message, in order of first use.
@@ -86,7 +232,31 @@ pub async fn citations(
     workspace: WorkspaceId,
     messages: &[MessageId],
 ) -> Result<Vec<(MessageId, Citation)>> {
-    todo!()
+    let rows: Vec<CitationRow> = conn
+        .statement(with_list!(
+            "SELECT
+                message_id,
+                marker,
+                chunk_id,
+                datastore_id,
+                source_id,
+                source_version,
+                source_name,
+                url,
+                page,
+                quote,
+                score
+            FROM message_citations
+            WHERE workspace_id = $1
+                AND ",
+            "message_id" in "$2";
+            " ORDER BY message_id, place"
+        ))
+        .bind(Id(workspace))
+        .list(messages)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.message_id.0, Citation::from(row))).collect())
 }
 
 /// How an answer came about.
@@ -95,7 +265,20 @@ pub async fn trace(
     workspace: WorkspaceId,
     id: MessageId,
 ) -> Result<Option<Value>> {
-    todo!()
+    let row: Option<(Vec<u8>,)> = conn
+        .statement(
+            "SELECT trace
+            FROM message_traces
+            WHERE workspace_id = $1
+                AND message_id = $2",
+        )
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    let Some((bytes,)) = row else { return Ok(None) };
+    let json = decompress(TRACE, &bytes)?;
+    serde_json::from_slice(&json).map(Some).map_err(|error| StorageError::decode(TRACE, error))
 }
 
 /// Sets or (with `None`) removes the rating of a message, with its `feedback.received` event; `false` when the message is absent.
@@ -107,5 +290,324 @@ pub async fn set_feedback(
     comment: Option<&str>,
     now: Timestamp,
 ) -> Result<bool> {
-    todo!()
+    let Some(message) = get(tx, workspace, id).await? else { return Ok(false) };
+    match rating {
+        Some(rating) => write_feedback(tx, workspace, id, rating, comment, now).await?,
+        None => delete_feedback(tx, workspace, id).await?,
+    }
+    let payload = json!({
+        "conversationId": message.conversation_id,
+        "rating": rating.map(Rating::name),
+    });
+    events::insert(tx, workspace, "feedback.received", &id.to_string(), &payload, now).await?;
+    Ok(true)
+}
+
+/// The rating of a message and what was said with it.
+pub async fn feedback(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    id: MessageId,
+) -> Result<Option<(Rating, Option<String>)>> {
+    let row: Option<(Name<Rating>, Option<String>)> = conn
+        .statement(
+            "SELECT
+                rating,
+                comment
+            FROM message_feedback
+            WHERE workspace_id = $1
+                AND message_id = $2",
+        )
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    Ok(row.map(|(Name(rating), comment)| (rating, comment)))
+}
+
+/// The column of traces, for messages.
+const TRACE: &str = "message_traces.trace";
+
+/// From here on a message with the same client id is either stored and visible, or not stored at all.
+/// SQLite has one writer anyway.
+async fn lock_conversation(tx: &mut Tx, workspace: WorkspaceId, id: ConversationId) -> Result<()> {
+    if !tx.is_postgres() {
+        return Ok(());
+    }
+    tx.statement(
+        "SELECT id
+        FROM conversations
+        WHERE workspace_id = $1
+            AND id = $2
+        FOR NO KEY UPDATE",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn find(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    client_id: &str,
+) -> Result<Option<Message>> {
+    let row: Option<MessageRow> = tx
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND client_id = $3"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(client_id)
+        .optional()
+        .await?;
+    Ok(row.map(Message::from))
+}
+
+/// Counts a message; its sequence number.
+async fn next_seq(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    now: Timestamp,
+) -> Result<i64> {
+    let row: Option<(i64,)> = tx
+        .statement(
+            "UPDATE conversations
+            SET
+                messages_count = messages_count + 1,
+                last_seq = last_seq + 1,
+                updated_at = $3
+            WHERE workspace_id = $1
+                AND id = $2
+            RETURNING last_seq",
+        )
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(Micros(now))
+        .optional()
+        .await?;
+    let (seq,) = row.ok_or_else(StorageError::without_parent)?;
+    Ok(seq)
+}
+
+async fn insert_row(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: &Message,
+    client_id: Option<&str>,
+) -> Result<()> {
+    tx.statement(
+        "INSERT INTO messages (
+            id,
+            workspace_id,
+            conversation_id,
+            seq,
+            author,
+            content,
+            state,
+            outcome,
+            model,
+            reply_to,
+            prompt_tokens,
+            completion_tokens,
+            client_id,
+            created_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    )
+    .bind(Id(message.id))
+    .bind(Id(workspace))
+    .bind(Id(message.conversation_id))
+    .bind(message.seq)
+    .bind(Name(message.author))
+    .bind(&message.content)
+    .bind(Name(message.state))
+    .bind(message.outcome.map(Name))
+    .bind(&message.model)
+    .bind(message.reply_to.map(Id))
+    .bind(message.prompt_tokens)
+    .bind(message.completion_tokens)
+    .bind(client_id)
+    .bind(Micros(message.created_at))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn insert_citations(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: MessageId,
+    citations: &[Citation],
+) -> Result<()> {
+    if citations.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Value> = citations.iter().enumerate().map(citation_row).collect();
+    tx.statement(with_rows!(
+        "INSERT INTO message_citations (
+            message_id,
+            place,
+            workspace_id,
+            marker,
+            chunk_id,
+            datastore_id,
+            source_id,
+            source_version,
+            source_name,
+            url,
+            page,
+            quote,
+            score
+        )
+        SELECT
+            $1,
+            CAST(value->>0 AS BIGINT),
+            $2,
+            CAST(value->>1 AS BIGINT),
+            value->>2,
+            value->>3,
+            value->>4,
+            CAST(value->>5 AS BIGINT),
+            value->>6,
+            value->>7,
+            CAST(value->>8 AS BIGINT),
+            value->>9,
+            CAST(value->>10 AS DOUBLE PRECISION)
+        FROM ",
+        "$3",
+        ""
+    ))
+    .bind(Id(message))
+    .bind(Id(workspace))
+    .json(&rows)
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn insert_trace(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: MessageId,
+    trace: &Value,
+) -> Result<()> {
+    let trace = compress(TRACE, trace.to_string().as_bytes())?;
+    tx.statement(
+        "INSERT INTO message_traces (
+            message_id,
+            workspace_id,
+            trace
+        )
+        VALUES ($1, $2, $3)",
+    )
+    .bind(Id(message))
+    .bind(Id(workspace))
+    .bind(trace)
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn write_feedback(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: MessageId,
+    rating: Rating,
+    comment: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    tx.statement(
+        "INSERT INTO message_feedback (
+            message_id,
+            workspace_id,
+            rating,
+            comment,
+            updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (message_id) DO UPDATE
+        SET
+            rating = excluded.rating,
+            comment = excluded.comment,
+            updated_at = excluded.updated_at",
+    )
+    .bind(Id(message))
+    .bind(Id(workspace))
+    .bind(Name(rating))
+    .bind(comment)
+    .bind(Micros(now))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn delete_feedback(tx: &mut Tx, workspace: WorkspaceId, message: MessageId) -> Result<()> {
+    tx.statement(
+        "DELETE FROM message_feedback
+        WHERE workspace_id = $1
+            AND message_id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(message))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+fn citation_row((place, citation): (usize, &Citation)) -> Value {
+    json!([
+        place,
+        citation.marker,
+        citation.chunk_id,
+        citation.datastore_id,
+        citation.source_id,
+        citation.source_version,
+        citation.source_name,
+        citation.url,
+        citation.page,
+        citation.quote,
+        citation.score,
+    ])
+}
+
+impl From<MessageRow> for Message {
+    fn from(row: MessageRow) -> Self {
+        Self {
+            id: row.id.0,
+            conversation_id: row.conversation_id.0,
+            seq: row.seq,
+            author: row.author.0,
+            content: row.content,
+            state: row.state.0,
+            outcome: row.outcome.map(|outcome| outcome.0),
+            model: row.model,
+            reply_to: row.reply_to.map(|to| to.0),
+            prompt_tokens: row.prompt_tokens,
+            completion_tokens: row.completion_tokens,
+            created_at: row.created_at.0,
+        }
+    }
+}
+
+impl From<CitationRow> for Citation {
+    fn from(row: CitationRow) -> Self {
+        Self {
+            marker: row.marker,
+            chunk_id: row.chunk_id.0,
+            datastore_id: row.datastore_id.0,
+            source_id: row.source_id.0,
+            source_version: row.source_version,
+            source_name: row.source_name,
+            url: row.url,
+            page: row.page,
+            quote: row.quote,
+            score: row.score,
+        }
+    }
 }

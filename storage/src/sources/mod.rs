@@ -1,0 +1,300 @@
+//! Sources and their extracted text.
+
+mod state;
+mod texts;
+
+use domain::datastore::{IngestStage, Source, SourceFailure, SourceOrigin, SourceStatus};
+use domain::{BlobId, DatastoreId, Lang, SourceId, Timestamp, WorkspaceId};
+use serde_json::{Map, Value};
+use sqlx::FromRow;
+
+pub use self::state::{GoLive, begin_version, cancel, describe, fail, go_live, progress};
+pub use self::texts::{
+    Validators, content, document, prune_texts, put_content, put_document, set_validators,
+    validators,
+};
+use crate::sql::{Id, Json, Micros, Name, with_list};
+use crate::{Conn, Result, StorageError, Tx};
+
+#[derive(FromRow)]
+struct SourceRow {
+    id: Id<SourceId>,
+    workspace_id: Id<WorkspaceId>,
+    datastore_id: Id<DatastoreId>,
+    name: String,
+    kind: String,
+    blob_id: Option<Id<BlobId>>,
+    url: Option<String>,
+    status: Name<SourceStatus>,
+    stage: Option<Name<IngestStage>>,
+    percent: Option<i64>,
+    failure_code: Option<String>,
+    failure_message: Option<String>,
+    warning: Option<String>,
+    mime: Option<String>,
+    bytes: i64,
+    language: Option<Name<Lang>>,
+    content_hash: Option<String>,
+    live_version: i64,
+    version: i64,
+    chunks: i64,
+    metadata: Json<Map<String, Value>>,
+    created_at: Micros,
+    updated_at: Micros,
+}
+
+macro_rules! select_sources {
+    ($rest:literal) => {
+        concat!(
+            "SELECT
+                id,
+                workspace_id,
+                datastore_id,
+                name,
+                kind,
+                blob_id,
+                url,
+                status,
+                stage,
+                percent,
+                failure_code,
+                failure_message,
+                warning,
+                mime,
+                bytes,
+                language,
+                content_hash,
+                live_version,
+                version,
+                chunks,
+                metadata,
+                created_at,
+                updated_at
+            FROM sources ",
+            $rest
+        )
+    };
+}
+
+/// Stores a new source (status pending, version 1). `Conflict` when the workspace has no such datastore.
+pub async fn insert(tx: &mut Tx, source: &Source) -> Result<()> {
+    let (blob, url) = match &source.origin {
+        SourceOrigin::File { blob } => (Some(Id(*blob)), None),
+        SourceOrigin::Url { url } => (None, Some(url.as_str())),
+        SourceOrigin::Text => (None, None),
+    };
+    let stored = tx
+        .statement(
+            "INSERT INTO sources (
+                id,
+                workspace_id,
+                datastore_id,
+                name,
+                kind,
+                blob_id,
+                url,
+                status,
+                mime,
+                bytes,
+                language,
+                content_hash,
+                live_version,
+                version,
+                chunks,
+                metadata,
+                created_at,
+                updated_at
+            )
+            SELECT
+                $3,
+                workspace_id,
+                id,
+                $4,
+                $5,
+                $6,
+                $7,
+                'pending',
+                $8,
+                $9,
+                $10,
+                $11,
+                0,
+                1,
+                0,
+                $12,
+                $13,
+                $14
+            FROM datastores
+            WHERE workspace_id = $1
+                AND id = $2",
+        )
+        .bind(Id(source.workspace_id))
+        .bind(Id(source.datastore_id))
+        .bind(Id(source.id))
+        .bind(&source.name)
+        .bind(source.origin.kind())
+        .bind(blob)
+        .bind(url)
+        .bind(&source.mime)
+        .bind(source.bytes)
+        .bind(source.language.map(Name))
+        .bind(&source.content_hash)
+        .json(&source.metadata)
+        .bind(Micros(source.created_at))
+        .bind(Micros(source.updated_at))
+        .changed()
+        .await?;
+    if stored { Ok(()) } else { Err(StorageError::without_parent()) }
+}
+
+/// The source.
+pub async fn get(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    datastore: DatastoreId,
+    id: SourceId,
+) -> Result<Option<Source>> {
+    let row: Option<SourceRow> = conn
+        .statement(select_sources!(
+            "WHERE workspace_id = $1
+                AND datastore_id = $2
+                AND id = $3"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(datastore))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    row.map(SourceRow::into_source).transpose()
+}
+
+/// The source whatever its datastore: for jobs, which know the source only.
+pub async fn get_any(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    id: SourceId,
+) -> Result<Option<Source>> {
+    let row: Option<SourceRow> = conn
+        .statement(select_sources!(
+            "WHERE workspace_id = $1
+                AND id = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    row.map(SourceRow::into_source).transpose()
+}
+
+/// Those of `ids` that are there, in no order.
+pub async fn get_many(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    ids: &[SourceId],
+) -> Result<Vec<Source>> {
+    let rows: Vec<SourceRow> = conn
+        .statement(with_list!(
+            select_sources!("WHERE workspace_id = $1 AND "), "id" in "$2"; ""
+        ))
+        .bind(Id(workspace))
+        .list(ids)
+        .all()
+        .await?;
+    rows.into_iter().map(SourceRow::into_source).collect()
+}
+
+/// Sources of a datastore, newest first, older than `before`.
+pub async fn list(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    datastore: DatastoreId,
+    before: Option<SourceId>,
+    limit: i64,
+) -> Result<Vec<Source>> {
+    let rows: Vec<SourceRow> = conn
+        .statement(select_sources!(
+            "WHERE workspace_id = $1
+                AND datastore_id = $2
+                AND id < COALESCE($3, '~')
+            ORDER BY id DESC
+            LIMIT $4"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(datastore))
+        .bind(before.map(Id))
+        .bind(limit)
+        .all()
+        .await?;
+    rows.into_iter().map(SourceRow::into_source).collect()
+}
+
+/// Removes a source with its chunks and texts; `false` when absent.
+pub async fn delete(tx: &mut Tx, workspace: WorkspaceId, id: SourceId) -> Result<bool> {
+    tx.statement(
+        "DELETE FROM sources
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .changed()
+    .await
+}
+
+/// Replaces the metadata; `false` when absent.
+pub async fn set_metadata(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: SourceId,
+    metadata: &Map<String, Value>,
+    now: Timestamp,
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE sources
+        SET
+            metadata = $3,
+            updated_at = $4
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .json(metadata)
+    .bind(Micros(now))
+    .changed()
+    .await
+}
+
+impl SourceRow {
+    fn into_source(self) -> Result<Source> {
+        let origin = match (self.kind.as_str(), self.blob_id, self.url) {
+            ("file", Some(Id(blob)), _) => SourceOrigin::File { blob },
+            ("url", _, Some(url)) => SourceOrigin::Url { url },
+            ("text", ..) => SourceOrigin::Text,
+            (kind, ..) => return Err(StorageError::decode("kind", format!("`{kind}`"))),
+        };
+        let failure = self.failure_code.zip(self.failure_message);
+        Ok(Source {
+            id: self.id.0,
+            workspace_id: self.workspace_id.0,
+            datastore_id: self.datastore_id.0,
+            name: self.name,
+            origin,
+            status: self.status.0,
+            stage: self.stage.map(|stage| stage.0),
+            percent: self.percent,
+            failure: failure.map(|(code, message)| SourceFailure { code, message }),
+            warning: self.warning,
+            mime: self.mime,
+            bytes: self.bytes,
+            language: self.language.map(|language| language.0),
+            content_hash: self.content_hash,
+            live_version: self.live_version,
+            version: self.version,
+            chunks: self.chunks,
+            metadata: self.metadata.0,
+            created_at: self.created_at.0,
+            updated_at: self.updated_at.0,
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! Every function of the crate, on both databases.
+
+mod knowledge;
+mod support;
