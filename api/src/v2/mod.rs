@@ -14,6 +14,7 @@ mod metadata;
 mod search;
 mod sources;
 mod stream;
+mod waiting;
 mod words;
 
 use serde::{Deserialize, Deserializer, Serialize};

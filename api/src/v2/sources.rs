@@ -3,7 +3,7 @@
 use axum::extract::State;
 use domain::datastore::Source;
 use domain::{Action, DatastoreId, DomainError, SourceId, text};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use ingest::NewFile;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::words::{Language, SourceStatus, SourceType, Stage};
-use super::{PageQuery, datastores, metadata};
+use super::{PageQuery, datastores, metadata, waiting};
 use crate::auth::Caller;
 use crate::error::{ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Ids, Json, Query, Upload};
@@ -157,7 +157,15 @@ struct NewText {
     path = "/api/v2/datastores/{datastoreId}/sources/file",
     tag = "Sources",
     operation_id = "addFileSource",
-    params(("datastoreId" = String, Path)),
+    params(
+        ("datastoreId" = String, Path),
+        (
+            "Prefer" = Option<String>,
+            Header,
+            description = "`wait=<seconds>`, at most 30: answers when the source is ready or failed, which `status` tells.",
+            example = "wait=10",
+        ),
+    ),
     request_body(content = FileForm, content_type = "multipart/form-data"),
     responses((status = 202, description = "Accepted.", body = AcceptedSource)),
 )]
@@ -166,6 +174,7 @@ async fn add_file(
     State(state): State<AppState>,
     caller: Caller,
     Id(datastore): Id<DatastoreId>,
+    headers: HeaderMap,
     upload: Upload,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
     let metadata = metadata::check(upload.metadata)?;
@@ -178,7 +187,7 @@ async fn add_file(
         metadata,
     };
     let source = state.ingest.add_file(caller.workspace(), datastore, file).await?;
-    Ok(accepted(source))
+    Ok(accepted(waiting::settled(&state, &headers, source).await?))
 }
 
 /// Add a URL
@@ -187,7 +196,15 @@ async fn add_file(
     path = "/api/v2/datastores/{datastoreId}/sources/url",
     tag = "Sources",
     operation_id = "addUrlSource",
-    params(("datastoreId" = String, Path)),
+    params(
+        ("datastoreId" = String, Path),
+        (
+            "Prefer" = Option<String>,
+            Header,
+            description = "`wait=<seconds>`, at most 30: answers when the source is ready or failed, which `status` tells.",
+            example = "wait=10",
+        ),
+    ),
     request_body = NewUrl,
     responses((status = 202, description = "Accepted.", body = AcceptedSource)),
 )]
@@ -196,6 +213,7 @@ async fn add_url(
     State(state): State<AppState>,
     caller: Caller,
     Id(datastore): Id<DatastoreId>,
+    headers: HeaderMap,
     Json(new): Json<NewUrl>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
     let url = text::required("url", &new.url, 2_000)?;
@@ -204,7 +222,7 @@ async fn add_url(
     let workspace = caller.workspace();
     let source =
         state.ingest.add_url(workspace, datastore, &url, name.as_deref(), metadata).await?;
-    Ok(accepted(source))
+    Ok(accepted(waiting::settled(&state, &headers, source).await?))
 }
 
 /// Add a text
@@ -213,7 +231,15 @@ async fn add_url(
     path = "/api/v2/datastores/{datastoreId}/sources/text",
     tag = "Sources",
     operation_id = "addTextSource",
-    params(("datastoreId" = String, Path)),
+    params(
+        ("datastoreId" = String, Path),
+        (
+            "Prefer" = Option<String>,
+            Header,
+            description = "`wait=<seconds>`, at most 30: answers when the source is ready or failed, which `status` tells.",
+            example = "wait=10",
+        ),
+    ),
     request_body = NewText,
     responses((status = 202, description = "Accepted.", body = AcceptedSource)),
 )]
@@ -222,6 +248,7 @@ async fn add_text(
     State(state): State<AppState>,
     caller: Caller,
     Id(datastore): Id<DatastoreId>,
+    headers: HeaderMap,
     Json(new): Json<NewText>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
     let name = text::required("name", &new.name, 200)?;
@@ -229,7 +256,7 @@ async fn add_text(
     let metadata = metadata::check(new.metadata)?;
     let workspace = caller.workspace();
     let source = state.ingest.add_text(workspace, datastore, &name, &content, metadata).await?;
-    Ok(accepted(source))
+    Ok(accepted(waiting::settled(&state, &headers, source).await?))
 }
 
 /// List sources
