@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
+use domain::agent::Agent;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::message::{Citation, MessageState, Outcome};
 use domain::settings::AgentDefaults;
-use domain::{AgentId, Ambient, ConversationId, DomainError, MessageId, VisitorId, WorkspaceId};
-use models::ChatModel;
+use domain::{
+    AgentId, Ambient, ConversationId, DomainError, ErrorKind, MessageId, VisitorId, WorkspaceId,
+};
+use models::{ChatModel, builtin};
 use retrieval::Retrieval;
 use storage::Db;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::begin::{self, Admission, Reading};
+use crate::queue::{KeyedLocks, Queue};
+use crate::running::Running;
 
 /// What turns need.
 #[derive(Debug, Clone)]
@@ -27,7 +34,39 @@ pub struct AgentsOptions {
 
 /// Runs turns. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Agents {}
+pub struct Agents {
+    inner: Arc<Inner>,
+}
+
+/// What all turns share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) retrieval: Retrieval,
+    pub(crate) ambient: Ambient,
+    pub(crate) options: AgentsOptions,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) admissions: KeyedLocks<Admission>,
+    pub(crate) running: Arc<Running>,
+}
+
+impl Inner {
+    /// The provider's model and the name to ask it under; `None` when the built-in answerer answers: there
+    /// is no provider, or the agent names the built-in one.
+    pub(crate) fn provider<'a>(&'a self, agent: &'a Agent) -> Option<(&'a dyn ChatModel, &'a str)> {
+        let chat = self.options.chat.as_deref()?;
+        let named = agent.model_name.as_deref().filter(|name| !name.is_empty());
+        let name = named.or(self.options.default_model.as_deref())?;
+        (name != builtin::MODEL_NAME).then_some((chat, name))
+    }
+
+    /// The model that answers for `agent`.
+    pub(crate) fn model_name<'a>(&'a self, agent: &'a Agent) -> &'a str {
+        self.provider(agent).map_or(builtin::MODEL_NAME, |(_, name)| name)
+    }
+}
 
 /// A message from a customer. Checked at the edge.
 #[derive(Debug, Clone)]
@@ -106,7 +145,9 @@ pub struct Answer {
 }
 
 impl Agents {
-    /// Turns over the given parts; turns under way are tracked by `tracker` and end with `stop`.
+    /// Turns over the given parts. Turns under way are tracked by `tracker`. `stop` is for the end of a
+    /// shutdown's grace: until it is cancelled turns end by themselves, then what they have produced is
+    /// stored as interrupted at once.
     pub fn new(
         db: Db,
         retrieval: Retrieval,
@@ -115,30 +156,66 @@ impl Agents {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let _ = (db, retrieval, ambient, options, tracker, stop);
-        todo!()
+        let running = Arc::new(Running::new(&ambient));
+        let inner = Inner {
+            db,
+            retrieval,
+            ambient,
+            options,
+            tracker,
+            stop,
+            queue: Arc::default(),
+            admissions: KeyedLocks::default(),
+            running,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Begins a turn: stores the customer's message, then works in a task of its own. Errors that are the
-    /// caller's (404, 409, 400) come from here, before anything is streamed.
+    /// caller's come from here, before anything is streamed: 404 for an agent or conversation that is
+    /// absent, another tenant's or another agent's; 409 `AGENT_PAUSED`; 409 `CONFLICT` when the same
+    /// `client_id` is being answered already; 503 `CONVERSATION_BUSY` when too many messages wait. A
+    /// repeated `client_id` whose answer is stored gives the stored answer again.
     pub async fn start(&self, request: TurnRequest) -> Result<Turn, DomainError> {
-        let _ = request;
-        todo!()
+        begin::begin(&self.inner, request, Reading::Stream).await
     }
 
-    /// Stops the turn that is writing `message`; `false` when there is none in this workspace.
+    /// As [`start`](Self::start), for a caller that wants the whole answer at once. Dropping the future
+    /// cancels the model call. When a person takes the conversation over meanwhile, the answer is the empty
+    /// one of a conversation that a person has (a stream that has begun ends with `TAKEN_OVER` instead).
+    pub async fn answer(&self, request: TurnRequest) -> Result<Answer, DomainError> {
+        let mut turn = begin::begin(&self.inner, request, Reading::Whole).await?;
+        while let Some(event) = turn.events.recv().await {
+            match event {
+                TurnEvent::Done(answer) => return Ok(*answer),
+                TurnEvent::Error(error) => return Err(error),
+                TurnEvent::Source(_) | TurnEvent::Token(_) => {}
+            }
+        }
+        let words = "something went wrong on our side";
+        Err(DomainError::new(ErrorKind::Internal, "INTERNAL", words))
+    }
+
+    /// Stops the turn that is writing `message` in this process; `false` when there is none in this
+    /// workspace. The turn stores what was produced as interrupted and ends with `Done` carrying it.
+    #[expect(clippy::unused_async, reason = "turns of other processes are reached by the database")]
     pub async fn stop(
         &self,
         workspace: WorkspaceId,
         message: MessageId,
     ) -> Result<bool, DomainError> {
-        let _ = (workspace, message);
-        todo!()
+        Ok(self.inner.running.stop(workspace, message))
     }
 
-    /// Whether an agent may name this model: 400 `modelName` when the provider does not know it.
+    /// Whether an agent may name this model: 400 `modelName` when the provider does not know it. Without a
+    /// provider every name is taken, for the day there is one; until then the built-in answerer answers.
     pub async fn check_model(&self, model: &str) -> Result<(), DomainError> {
-        let _ = model;
-        todo!()
+        let Some(chat) = &self.inner.options.chat else { return Ok(()) };
+        if model == builtin::MODEL_NAME || chat.knows(model).await? {
+            return Ok(());
+        }
+        let words =
+            format!("`modelName` {model} is not known to the model provider; choose one it lists");
+        Err(DomainError::invalid("modelName", words))
     }
 }

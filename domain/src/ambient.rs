@@ -93,10 +93,7 @@ impl Clock for SystemClock {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[expect(
-        clippy::disallowed_types,
-        reason = "the one place that reads the system's randomness; without it no secret could be made, so stopping is right"
-    )]
+    // Without it no secret could be made, so stopping is right.
     fn fill(&self, bytes: &mut [u8]) {
         rand::rngs::OsRng.try_fill_bytes(bytes).expect("the operating system gives random bytes");
     }

@@ -166,7 +166,7 @@ impl IngestStage {
 /// Why a source could not be ingested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFailure {
-    /// UPPER_SNAKE, stable: `NEEDS_OCR`, `ENCRYPTED`, `UNREADABLE`, `FETCH_REFUSED`, `TOO_LARGE`, `EMPTY`…
+    /// `UPPER_SNAKE`, stable: `NEEDS_OCR`, `ENCRYPTED`, `UNREADABLE`, `FETCH_REFUSED`, `TOO_LARGE`, `EMPTY`…
     pub code: String,
     /// A sentence for a person, with the remedy.
     pub message: String,

@@ -35,7 +35,7 @@ pub enum ErrorKind {
 pub struct DomainError {
     /// Whose fault it is.
     pub kind: ErrorKind,
-    /// UPPER_SNAKE, stable, from one table (`docs/API-DESIGN.md`).
+    /// `UPPER_SNAKE`, stable, from one table (`docs/API-DESIGN.md`).
     pub code: &'static str,
     /// Lower case, no final period, names the thing and the remedy.
     pub message: String,

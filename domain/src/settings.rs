@@ -38,7 +38,8 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Address of the HTTP surfaces. `VOCERO_LISTEN`.
     pub listen: SocketAddr,
-    /// Address of `/metrics`; none turns it off.
+    /// Address of `/metrics`; `off` turns it off.
+    #[serde(default, deserialize_with = "address_or_off")]
     pub metrics_listen: Option<SocketAddr>,
     /// The address that people reach the server at; `None` means `http://` + `listen`. `VOCERO_PUBLIC_URL`.
     pub public_url: Option<Url>,
@@ -60,6 +61,7 @@ pub struct ServerSettings {
     /// Largest JSON body, in bytes.
     pub max_json_bytes: usize,
     /// Origins that a browser may call the API from; empty means none but the server's own.
+    #[serde(deserialize_with = "one_or_many")]
     pub cors_origins: Vec<String>,
 }
 
@@ -112,6 +114,7 @@ pub struct ModelSettings {
     /// Default chat model. `VOCERO_CHAT_MODEL`.
     pub chat_model: Option<String>,
     /// Models that agents may name; empty means what the provider lists.
+    #[serde(deserialize_with = "one_or_many")]
     pub allowed_models: Vec<String>,
     /// Embedding model; `None` means none: search is lexical. `VOCERO_EMBEDDING_MODEL`.
     pub embedding_model: Option<String>,
@@ -199,6 +202,17 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Er
     let value = f64::deserialize(deserializer)?;
     Duration::try_from_secs_f64(value)
         .map_err(|_| serde::de::Error::custom("expected a number of seconds, 0 or more"))
+}
+
+fn address_or_off<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || serde::de::Error::custom(format!("`{text}`: expected address:port or off"));
+    text.parse().map(Some).map_err(|_| wrong())
 }
 
 /// A list, or one text with commas, which is how a list arrives from the environment.

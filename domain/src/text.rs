@@ -37,7 +37,12 @@ fn is_refused_control(c: char) -> bool {
 /// Removes what a database or a reader must not get: NUL and other control characters (line breaks and
 /// tabs stay) and bidirectional controls, which can make a text read other than it is.
 pub fn sanitize(text: &str) -> String {
-    text.chars().filter(|&c| !is_refused_control(c) && !is_bidi_control(c)).collect()
+    text.chars().filter(|&c| !is_unsafe(c)).collect()
+}
+
+/// Whether [`sanitize`] removes `c`; for text that arrives in pieces.
+pub fn is_unsafe(c: char) -> bool {
+    is_refused_control(c) || is_bidi_control(c)
 }
 
 fn is_bidi_control(c: char) -> bool {

@@ -1,1 +1,25 @@
-fn main() {}
+//! The `vocero` binary.
+
+mod accept;
+mod app;
+mod archive;
+mod cli;
+mod client;
+mod home;
+mod housekeeping;
+mod lifecycle;
+mod providers;
+mod settings;
+mod setup;
+mod telemetry;
+mod write_timeout;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The child that parses documents starts with as little as possible: no runtime, no settings.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "parse-worker") {
+        return ingest::worker::main();
+    }
+    cli::main()
+}

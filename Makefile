@@ -1,0 +1,50 @@
+# Vocero: `make run` for the main job, `make test` for everything. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO := cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VOCERO := $(TARGET)/release/vocero
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## Build and start with embedded defaults: no key, no service needed
+	$(VOCERO) serve
+
+.PHONY: build
+build: check-build-tools ## Build the optimised binary
+	$(CARGO) build --locked --release --package server
+
+.PHONY: dev
+dev: check-build-tools ## Start a quick, unoptimised build
+	$(CARGO) run --locked --package server -- serve
+
+.PHONY: test
+test: check-test-tools ## Run every test, on SQLite and PostgreSQL
+	./scripts/test-postgres.sh $(CARGO) test --locked --workspace --all-targets
+	$(CARGO) test --locked --workspace --doc
+	./scripts/schemathesis.sh
+
+.PHONY: lint
+lint: check-build-tools ## Formatting, clippy, documentation, licences; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	./scripts/deny.sh
+
+.PHONY: bench
+bench: check-build-tools ## Measure speed and memory; writes target/bench/*.json
+	./scripts/bench.sh
+
+.PHONY: check-build-tools
+check-build-tools:
+	@./scripts/check-tools.sh cargo cc
+
+.PHONY: check-test-tools
+check-test-tools:
+	@./scripts/check-tools.sh cargo cc curl node python3

@@ -1,0 +1,405 @@
+//! The beginning of a turn: what the caller can be told at once, and the one transaction that stores the
+//! customer's message.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::agent::{Agent, AgentStatus, ToolKind};
+use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
+use domain::message::{Author, Citation, Message, MessageState};
+use domain::{AgentId, ConversationId, DatastoreId, DomainError, WorkspaceId};
+use storage::messages::NewMessage;
+use storage::{Conn, Tx, agents, contacts, conversations, datastores, messages};
+use tokio::sync::mpsc;
+
+use crate::run::{self, Work};
+use crate::running::{LEASE, TurnKey};
+use crate::turn::{Answer, Inner, Turn, TurnEvent, TurnRequest, TurnSource};
+
+/// Events that wait for a slow reader; then the turn waits.
+const WAITING_EVENTS: usize = 32;
+
+/// Longest title of a conversation, in characters.
+const MAX_TITLE: usize = 80;
+
+/// How the caller takes the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Event by event.
+    Stream,
+    /// The last event only.
+    Whole,
+}
+
+/// Requests that must not begin at the same time: those of one conversation, so that turns are in the
+/// order of their messages, and repetitions of one request that names no conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Admission {
+    Conversation(ConversationId),
+    Request(WorkspaceId, AgentId, String),
+}
+
+/// What was looked up before anything is written.
+struct Known {
+    agent: Agent,
+    /// `None` when the agent has no datastore tool.
+    datastores: Option<Vec<DatastoreId>>,
+}
+
+enum Stored {
+    /// The message is stored; `locked` says whether the turn is taken.
+    New { conversation: Conversation, question: Message, locked: bool },
+    /// The message was stored by an earlier request; nothing was changed.
+    Before(Message),
+}
+
+pub(crate) async fn begin(
+    inner: &Arc<Inner>,
+    request: TurnRequest,
+    reading: Reading,
+) -> Result<Turn, DomainError> {
+    if inner.stop.is_cancelled() {
+        return Err(run::shutting_down());
+    }
+    let began = Instant::now();
+    let known = look_up(inner, &request).await?;
+    let admission = match (request.conversation, &request.client_id) {
+        (Some(conversation), _) => Some(Admission::Conversation(conversation)),
+        (None, Some(id)) => Some(Admission::Request(request.workspace, request.agent, id.clone())),
+        (None, None) => None,
+    };
+    let _admitted = match admission {
+        Some(key) => Some(inner.admissions.lock(key).await),
+        None => None,
+    };
+    if let Some(question) = asked_before(inner, &request).await? {
+        return again(inner, known, question, reading, began).await;
+    }
+    let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
+    let place = inner.queue.enter(id).map_err(|_| busy())?;
+    let (conversation, question, locked) =
+        match store(inner, &request, id, place.is_first()).await? {
+            Stored::New { conversation, question, locked } => (conversation, question, locked),
+            Stored::Before(question) => {
+                drop(place);
+                return again(inner, known, question, reading, began).await;
+            }
+        };
+    if conversation.handler != Handler::Bot {
+        return Ok(silent(&conversation, &question, inner.model_name(&known.agent)));
+    }
+    let answer = inner.ambient.new_id();
+    let key =
+        TurnKey { workspace: request.workspace, conversation: id, question: question.id, answer };
+    let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
+    let (events, receiver) = mpsc::channel(WAITING_EVENTS);
+    let work = Work {
+        inner: inner.clone(),
+        agent: known.agent,
+        datastores: known.datastores,
+        fresh: request.conversation.is_none(),
+        conversation,
+        question,
+        answer,
+        place,
+        registration,
+        events,
+        reading,
+        locked,
+        repeated: false,
+        began,
+    };
+    inner.tracker.spawn(run::run(work));
+    Ok(Turn { conversation: id, message: answer, events: receiver })
+}
+
+/// Agent, conversation and datastores, by one read connection.
+async fn look_up(inner: &Inner, request: &TurnRequest) -> Result<Known, DomainError> {
+    let workspace = request.workspace;
+    let mut conn = inner.db.read().await?;
+    let agent = agents::get(&mut conn, workspace, request.agent).await?;
+    let agent = agent.ok_or_else(|| DomainError::not_found("agent"))?;
+    if agent.status != AgentStatus::Active {
+        let status = agent.status.name();
+        return Err(DomainError::conflict(
+            "AGENT_PAUSED",
+            format!("the agent is {status} and does not answer; set its status to active"),
+        ));
+    }
+    if let Some(id) = request.conversation {
+        let conversation = conversations::get(&mut conn, workspace, id).await?;
+        if conversation.is_none_or(|conversation| conversation.agent_id != agent.id) {
+            return Err(DomainError::not_found("conversation"));
+        }
+    }
+    let datastores = datastores_of(&mut conn, &agent).await?;
+    Ok(Known { agent, datastores })
+}
+
+/// The datastores of the agent's tools that are there; `None` when it has no datastore tool.
+async fn datastores_of(
+    conn: &mut Conn,
+    agent: &Agent,
+) -> Result<Option<Vec<DatastoreId>>, DomainError> {
+    let tools = agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore);
+    let (mut named, mut tool_count, mut wants_defaults) = (Vec::new(), 0, false);
+    for tool in tools {
+        tool_count += 1;
+        match &tool.id {
+            Some(id) => named.extend(id.parse::<DatastoreId>().ok()),
+            None => wants_defaults = true,
+        }
+    }
+    if tool_count == 0 {
+        return Ok(None);
+    }
+    let mut found: Vec<DatastoreId> = Vec::new();
+    if !named.is_empty() {
+        let rows = datastores::get_many(conn, agent.workspace_id, &named).await?;
+        found.extend(rows.into_iter().map(|datastore| datastore.id));
+    }
+    if wants_defaults {
+        let rows = datastores::defaults(conn, agent.workspace_id).await?;
+        found.extend(rows.into_iter().map(|datastore| datastore.id));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(Some(found))
+}
+
+/// The message of an earlier request with the same client id that, like this one, named no conversation.
+async fn asked_before(
+    inner: &Inner,
+    request: &TurnRequest,
+) -> Result<Option<Message>, DomainError> {
+    let (None, Some(client_id)) = (request.conversation, &request.client_id) else {
+        return Ok(None);
+    };
+    let mut conn = inner.db.read().await?;
+    Ok(messages::of_client(&mut conn, request.workspace, request.agent, client_id).await?)
+}
+
+/// One short transaction: contact, conversation, message, events, and the turn itself when nobody in this
+/// process is before it.
+async fn store(
+    inner: &Inner,
+    request: &TurnRequest,
+    id: ConversationId,
+    first: bool,
+) -> Result<Stored, DomainError> {
+    let now = inner.ambient.now();
+    let mut tx = inner.db.write().await?;
+    let conversation = match request.conversation {
+        Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
+        None => begin_conversation(inner, &mut tx, request, id).await?,
+    };
+    let new = NewMessage {
+        message: Message {
+            id: inner.ambient.new_id(),
+            conversation_id: id,
+            seq: 0,
+            author: Author::Customer,
+            content: request.query.clone(),
+            state: MessageState::Complete,
+            outcome: None,
+            model: None,
+            reply_to: None,
+            prompt_tokens: None,
+            completion_tokens: None,
+            created_at: now,
+        },
+        citations: Vec::new(),
+        trace: None,
+        client_id: request.client_id.clone(),
+    };
+    let question = messages::insert(&mut tx, request.workspace, &new, now).await?;
+    if question.id != new.message.id {
+        return Ok(Stored::Before(question));
+    }
+    let locked = first && conversation.handler == Handler::Bot && {
+        let (owner, until) = (&inner.running.owner, now.plus(LEASE));
+        conversations::lock_turn(&mut tx, request.workspace, id, owner, now, until).await?
+    };
+    tx.commit().await?;
+    Ok(Stored::New { conversation, question, locked })
+}
+
+async fn begin_conversation(
+    inner: &Inner,
+    tx: &mut Tx,
+    request: &TurnRequest,
+    id: ConversationId,
+) -> Result<Conversation, DomainError> {
+    let now = inner.ambient.now();
+    let visitor = request.visitor.as_ref();
+    let contact = if visitor.is_none() && request.contact.is_empty() {
+        None
+    } else {
+        let (ambient, workspace) = (&inner.ambient, request.workspace);
+        contacts::resolve(tx, ambient, workspace, visitor, &request.contact).await?
+    };
+    let conversation = Conversation {
+        id,
+        workspace_id: request.workspace,
+        agent_id: request.agent,
+        channel: request.channel,
+        visitor_id: request.visitor.clone(),
+        contact_id: contact.map(|contact| contact.id),
+        status: ConversationStatus::Open,
+        handler: Handler::Bot,
+        title: title_of(&request.query),
+        messages_count: 0,
+        context_after: 0,
+        created_at: now,
+        updated_at: now,
+        closed_at: None,
+    };
+    conversations::insert(tx, &conversation).await?;
+    Ok(conversation)
+}
+
+async fn continue_conversation(
+    inner: &Inner,
+    tx: &mut Tx,
+    request: &TurnRequest,
+    id: ConversationId,
+) -> Result<Conversation, DomainError> {
+    let workspace = request.workspace;
+    let absent = || DomainError::not_found("conversation");
+    let mut conversation = conversations::get(tx, workspace, id).await?.ok_or_else(absent)?;
+    if conversation.status == ConversationStatus::Closed {
+        let (transition, now) = (Transition::CustomerReturns, inner.ambient.now());
+        let returned = conversations::transition(tx, workspace, id, transition, now).await?;
+        conversation = returned.ok_or_else(absent)?;
+    }
+    if request.contact.is_empty() && request.visitor.is_none() {
+        return Ok(conversation);
+    }
+    let visitor = request.visitor.as_ref().or(conversation.visitor_id.as_ref());
+    let contact =
+        contacts::resolve(tx, &inner.ambient, workspace, visitor, &request.contact).await?;
+    if let Some(contact) = contact.filter(|contact| conversation.contact_id != Some(contact.id)) {
+        conversations::set_contact(tx, workspace, id, contact.id).await?;
+        conversation.contact_id = Some(contact.id);
+    }
+    Ok(conversation)
+}
+
+/// A repeated request: the stored answer is given again; without one the question is answered now, unless
+/// that is being done already.
+async fn again(
+    inner: &Arc<Inner>,
+    known: Known,
+    question: Message,
+    reading: Reading,
+    began: Instant,
+) -> Result<Turn, DomainError> {
+    let workspace = known.agent.workspace_id;
+    let id = question.conversation_id;
+    let mut conn = inner.db.read().await?;
+    let conversation = conversations::get(&mut conn, workspace, id).await?;
+    let conversation = conversation.ok_or_else(|| DomainError::not_found("conversation"))?;
+    if let Some(reply) = messages::reply(&mut conn, workspace, question.id).await? {
+        let cited = messages::citations(&mut conn, workspace, &[reply.id]).await?;
+        let citations = cited.into_iter().map(|(_, citation)| citation).collect();
+        return Ok(replay(&conversation, reply, citations));
+    }
+    if conversation.handler != Handler::Bot {
+        return Ok(silent(&conversation, &question, inner.model_name(&known.agent)));
+    }
+    let answer = inner.ambient.new_id();
+    let key = TurnKey { workspace, conversation: id, question: question.id, answer };
+    let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
+    let place = inner.queue.enter(id).map_err(|_| busy())?;
+    let (events, receiver) = mpsc::channel(WAITING_EVENTS);
+    let work = Work {
+        inner: inner.clone(),
+        agent: known.agent,
+        datastores: known.datastores,
+        fresh: false,
+        conversation,
+        question,
+        answer,
+        place,
+        registration,
+        events,
+        reading,
+        locked: false,
+        repeated: true,
+        began,
+    };
+    inner.tracker.spawn(run::run(work));
+    Ok(Turn { conversation: id, message: answer, events: receiver })
+}
+
+/// A turn whose events are known already.
+fn told(conversation: ConversationId, answer: Answer, sources: Vec<TurnSource>) -> Turn {
+    let message = answer.message;
+    let (events, receiver) = mpsc::channel(sources.len() + 2);
+    let token = (!answer.text.is_empty()).then(|| TurnEvent::Token(answer.text.clone()));
+    let all = sources.into_iter().map(TurnEvent::Source).chain(token);
+    for event in all.chain([TurnEvent::Done(Box::new(answer))]) {
+        // There is room for each of them and the reader is at hand.
+        let _ = events.try_send(event);
+    }
+    Turn { conversation, message, events: receiver }
+}
+
+fn replay(conversation: &Conversation, reply: Message, citations: Vec<Citation>) -> Turn {
+    let answer = answer_of(conversation, reply, citations);
+    let sources =
+        answer.citations.iter().map(|citation| TurnSource { citation: citation.clone() }).collect();
+    told(conversation.id, answer, sources)
+}
+
+/// A stored answer as it was told when it was new.
+pub(crate) fn answer_of(
+    conversation: &Conversation,
+    reply: Message,
+    citations: Vec<Citation>,
+) -> Answer {
+    Answer {
+        conversation: conversation.id,
+        message: reply.id,
+        text: reply.content,
+        citations,
+        outcome: reply.outcome,
+        handler: conversation.handler,
+        state: reply.state,
+        status: conversation.status,
+        model: reply.model.unwrap_or_default(),
+    }
+}
+
+/// A person has the conversation: the message is stored and nobody answers here.
+fn silent(conversation: &Conversation, question: &Message, model: &str) -> Turn {
+    let answer = run::no_answer(conversation, question.id, model);
+    told(conversation.id, answer, Vec::new())
+}
+
+fn title_of(query: &str) -> String {
+    let line = query.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_TITLE) {
+        None => line,
+        Some((cut, _)) => {
+            let head = &line[..cut];
+            let end = head.rfind(' ').unwrap_or(cut);
+            format!("{}…", &head[..end])
+        }
+    }
+}
+
+pub(crate) fn busy() -> DomainError {
+    DomainError::unavailable(
+        "CONVERSATION_BUSY",
+        "earlier messages of this conversation are still being answered; try again shortly",
+        Duration::from_secs(5),
+    )
+}
+
+fn still_answering() -> DomainError {
+    DomainError::conflict(
+        "CONFLICT",
+        "this message is being answered already; ask again when that answer is complete",
+    )
+}

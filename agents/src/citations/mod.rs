@@ -1,0 +1,9 @@
+//! Citations that hold: markers checked while the answer streams, quotes taken verbatim from the passages.
+
+mod filter;
+mod quote;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use filter::{CitationFilter, SENTINEL, without_markers};
+pub(crate) use quote::{preview, quote_for};

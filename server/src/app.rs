@@ -1,0 +1,184 @@
+//! The parts of the server, put together.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use agents::{Agents, AgentsOptions};
+use anyhow::Context;
+use api::{AppParts, AppState};
+use domain::Ambient;
+use domain::settings::Settings;
+use ingest::fetch::Fetcher;
+use ingest::worker::ParserPool;
+use ingest::{Ingest, IngestOptions};
+use jobs::{Runner, RunnerOptions};
+use models::{ChatModel, Embedder};
+use retrieval::{Retrieval, RetrievalOptions};
+use secrecy::ExposeSecret;
+use storage::{Blobs, Db, DbOptions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::home::Home;
+use crate::providers;
+
+/// The server without its sockets. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// What is in force.
+    pub settings: Arc<Settings>,
+    /// Clock, ids, randomness.
+    pub ambient: Ambient,
+    /// The database.
+    pub db: Db,
+    /// Search.
+    pub retrieval: Retrieval,
+    /// Ingestion.
+    pub ingest: Ingest,
+    /// Turns.
+    pub agents: Agents,
+    default_model: String,
+    signals: Signals,
+}
+
+/// What tells the parts to stop, and what waits for them.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// Cancelled when the server begins to stop: no new work.
+    pub stopping: CancellationToken,
+    /// Cancelled when the grace is over: what still runs ends now.
+    pub ending: CancellationToken,
+    /// Everything that was spawned.
+    pub tracker: TaskTracker,
+}
+
+/// Opens the database of an installation and brings it up to date.
+pub async fn open_database(settings: &Settings, home: &Home) -> anyhow::Result<Db> {
+    let options = DbOptions { max_connections: settings.storage.max_connections };
+    let url = match &settings.storage.database_url {
+        Some(url) => url.expose_secret().to_owned(),
+        None => format!("sqlite:{}", home.database().display()),
+    };
+    // The address is not told: it may hold a password.
+    let db = Db::connect(&url, &options)
+        .await
+        .context("cannot open the database; check DATABASE_URL and the data folder")?;
+    db.migrate().await.context("cannot bring the database up to date")?;
+    Ok(db)
+}
+
+/// Where uploaded files are.
+pub fn open_blobs(settings: &Settings, home: &Home) -> anyhow::Result<Blobs> {
+    match &settings.storage.blob_url {
+        Some(url) => Blobs::s3(url.as_str()).context("cannot open the bucket of storage.blob_url"),
+        None => Blobs::local(&home.blobs()).context("cannot open the folder of uploaded files"),
+    }
+}
+
+/// Opens the index over the database.
+pub async fn open_index(
+    settings: &Settings,
+    home: &Home,
+    db: &Db,
+    embedder: Option<Arc<dyn Embedder>>,
+) -> anyhow::Result<Retrieval> {
+    let options = RetrievalOptions {
+        folder: home.index(),
+        index: settings.index.clone(),
+        dense_weight: settings.models.dense_weight,
+    };
+    Retrieval::open(db.clone(), embedder, options).await.context("cannot open the search index")
+}
+
+impl App {
+    /// Opens database, files and index and puts the parts over them.
+    pub async fn open(settings: Arc<Settings>, home: &Home) -> anyhow::Result<Self> {
+        let ambient = Ambient::system();
+        let signals = Signals::default();
+        let models = providers::build(&settings.models, &ambient)?;
+        let db = open_database(&settings, home).await?;
+        let retrieval = open_index(&settings, home, &db, models.embedder).await?;
+        let ingest = build_ingest(&settings, home, &db, &retrieval, &ambient)?;
+        let default_model = default_model(&settings, models.chat.as_ref());
+        let agents = Agents::new(
+            db.clone(),
+            retrieval.clone(),
+            ambient.clone(),
+            AgentsOptions {
+                defaults: settings.agents.clone(),
+                default_model: models.chat.is_some().then(|| default_model.clone()),
+                chat: models.chat,
+            },
+            signals.tracker.clone(),
+            signals.ending.clone(),
+        );
+        Ok(Self { settings, ambient, db, retrieval, ingest, agents, default_model, signals })
+    }
+
+    /// What tells the parts to stop.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// The HTTP service.
+    pub fn router(&self) -> anyhow::Result<axum::Router> {
+        let state = AppState::new(AppParts {
+            db: self.db.clone(),
+            ambient: self.ambient.clone(),
+            retrieval: self.retrieval.clone(),
+            ingest: self.ingest.clone(),
+            agents: self.agents.clone(),
+            settings: (*self.settings).clone(),
+            default_model: self.default_model.clone(),
+            tracker: self.signals.tracker.clone(),
+            stopping: self.signals.stopping.clone(),
+        })?;
+        Ok(api::router(state))
+    }
+
+    /// Begins to run jobs, until the server begins to stop.
+    pub fn start_worker(&self) {
+        let configured = self.settings.ingest.workers;
+        let workers = if configured == 0 { 2 * cores() } else { configured };
+        let options = RunnerOptions { workers, ..RunnerOptions::default() };
+        let handlers = self.ingest.handlers();
+        let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
+        self.signals.tracker.spawn(runner.run(self.signals.stopping.clone()));
+    }
+
+    /// Writes out the index and closes it and the database. Comes last.
+    pub async fn close(&self) {
+        self.retrieval.close().await;
+        self.db.close().await;
+    }
+}
+
+fn build_ingest(
+    settings: &Settings,
+    home: &Home,
+    db: &Db,
+    retrieval: &Retrieval,
+    ambient: &Ambient,
+) -> anyhow::Result<Ingest> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let options = IngestOptions {
+        settings: settings.ingest.clone(),
+        parsers: ParserPool::new(program, settings.ingest.parse_timeout),
+        fetcher: Fetcher::new(settings.fetch.clone()),
+    };
+    let blobs = open_blobs(settings, home)?;
+    Ok(Ingest::new(db.clone(), blobs, retrieval.clone(), ambient.clone(), options))
+}
+
+fn default_model(settings: &Settings, chat: Option<&Arc<dyn ChatModel>>) -> String {
+    match (chat, &settings.models.chat_model) {
+        (Some(_), Some(model)) => model.clone(),
+        (Some(_), None) => providers::DEFAULT_CHAT_MODEL.to_owned(),
+        (None, _) => models::builtin::MODEL_NAME.to_owned(),
+    }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    available_parallelism().map_or(2, std::num::NonZeroUsize::get)
+}

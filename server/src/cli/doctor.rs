@@ -1,0 +1,244 @@
+//! `vocero doctor`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use domain::Ambient;
+use models::EmbedPurpose;
+use serde::Serialize;
+
+use crate::app::{open_database, open_index};
+use crate::cli::{Run, print, print_json, table};
+use crate::home::Home;
+use crate::providers::{self, Models};
+use crate::settings::RESERVED_NAMES;
+
+/// How long a provider may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Note,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    detail: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, what: &'static str, verdict: Verdict, detail: impl Into<String>) {
+        self.0.push(Finding { what, verdict, detail: detail.into() });
+    }
+
+    fn add_result(&mut self, what: &'static str, result: anyhow::Result<String>) {
+        match result {
+            Ok(detail) => self.add(what, Verdict::Ok, detail),
+            Err(error) => self.add(what, Verdict::Fail, format!("{error:#}")),
+        }
+    }
+}
+
+pub async fn run(run: &Run) -> anyhow::Result<ExitCode> {
+    let mut findings = Findings::default();
+    look_at_settings(run, &mut findings);
+    look_at_models(run, &mut findings).await;
+    look_at_data(run, &mut findings).await;
+    look_at_programs(&mut findings);
+    let failed = findings.0.iter().any(|finding| finding.verdict == Verdict::Fail);
+    if run.json {
+        print_json(&serde_json::json!({ "ok": !failed, "findings": findings.0 }))?;
+    } else {
+        let mut table = table(["", "what", "finding"]);
+        for finding in &findings.0 {
+            let mark = match finding.verdict {
+                Verdict::Ok => "ok",
+                Verdict::Note => "note",
+                Verdict::Fail => "FAIL",
+            };
+            table.add_row([mark, finding.what, &finding.detail]);
+        }
+        print(&table.to_string());
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Settings that are set and have no effect.
+fn look_at_settings(run: &Run, findings: &mut Findings) {
+    let settings = &run.loaded.settings;
+    let before = findings.0.len();
+    let mut note = |wrong: bool, detail: &str| {
+        if wrong {
+            findings.add("settings", Verdict::Note, detail);
+        }
+    };
+    let models = &settings.models;
+    let has_provider = providers::has_provider(models);
+    note(
+        models.chat_model.is_some() && !has_provider,
+        "VOCERO_CHAT_MODEL is set without OPENAI_API_KEY or OPENAI_BASE_URL: the built-in answerer answers",
+    );
+    note(
+        models.embedding_model.is_some() && !has_provider,
+        "VOCERO_EMBEDDING_MODEL is set without OPENAI_API_KEY or OPENAI_BASE_URL: search is by words alone",
+    );
+    note(
+        models.azure_api_version.is_some() && models.openai_base_url.is_none(),
+        "models.azure_api_version is set without OPENAI_BASE_URL, the address of the Azure resource",
+    );
+    note(
+        settings.index.qdrant_api_key.is_some() && settings.index.qdrant_url.is_none(),
+        "QDRANT_API_KEY is set without QDRANT_URL: the index is in process",
+    );
+    for name in RESERVED_NAMES {
+        let file = format!("{name}_FILE");
+        let is_set = run.environment.get(name).or(run.environment.get(&file)).is_some();
+        note(is_set, &format!("{name} is set; this version has nothing that uses it"));
+    }
+    for name in &run.loaded.unknown_variables {
+        note(true, &format!("{name} is set; no setting has this name"));
+    }
+    if findings.0.len() == before {
+        findings.add("settings", Verdict::Ok, "no mistakes, and nothing set without effect");
+    }
+}
+
+async fn look_at_models(run: &Run, findings: &mut Findings) {
+    let settings = &run.loaded.settings.models;
+    let models = match providers::build(settings, &Ambient::system()) {
+        Ok(models) => models,
+        Err(error) => return findings.add("models", Verdict::Fail, format!("{error:#}")),
+    };
+    let Models { chat, embedder } = models;
+    match chat {
+        None => findings.add("chat model", Verdict::Ok, "the built-in answerer"),
+        Some(chat) => {
+            let model = settings.chat_model.as_deref().unwrap_or(providers::DEFAULT_CHAT_MODEL);
+            let known = tokio::time::timeout(PATIENCE, chat.knows(model)).await;
+            match known {
+                Ok(Ok(true)) => {
+                    findings.add("chat model", Verdict::Ok, format!("{model}: reachable"));
+                }
+                Ok(Ok(false)) => {
+                    let detail =
+                        format!("the provider does not know {model}; set VOCERO_CHAT_MODEL");
+                    findings.add("chat model", Verdict::Fail, detail);
+                }
+                Ok(Err(error)) => findings.add("chat model", Verdict::Fail, error.to_string()),
+                Err(_) => findings.add("chat model", Verdict::Fail, "the provider does not answer"),
+            }
+        }
+    }
+    match embedder {
+        None => findings.add("embeddings", Verdict::Ok, "none: search is by words and their parts"),
+        Some(embedder) => {
+            let texts = ["vocero".to_owned()];
+            let embedding = embedder.embed(&texts, EmbedPurpose::Query);
+            match tokio::time::timeout(PATIENCE, embedding).await {
+                Ok(Ok(_)) => {
+                    findings.add(
+                        "embeddings",
+                        Verdict::Ok,
+                        format!("{}: reachable", embedder.space()),
+                    );
+                }
+                Ok(Err(error)) => findings.add("embeddings", Verdict::Fail, error.to_string()),
+                Err(_) => findings.add("embeddings", Verdict::Fail, "the provider does not answer"),
+            }
+        }
+    }
+}
+
+async fn look_at_data(run: &Run, findings: &mut Findings) {
+    let settings = &run.loaded.settings;
+    let folder = &settings.storage.data_dir;
+    if !folder.is_dir() {
+        let detail = format!("{} is not there yet; `vocero serve` makes it", folder.display());
+        return findings.add("data folder", Verdict::Note, detail);
+    }
+    let home = match Home::open(folder) {
+        Ok(home) => home,
+        Err(error) => return findings.add("data folder", Verdict::Fail, format!("{error:#}")),
+    };
+    look_at_rights(&home, findings);
+    let db = match open_database(settings, &home).await {
+        Ok(db) => db,
+        Err(error) => return findings.add("database", Verdict::Fail, format!("{error:#}")),
+    };
+    let kind = if db.is_postgres() { "PostgreSQL" } else { "SQLite" };
+    findings.add("database", Verdict::Ok, format!("{kind} answers"));
+    let in_process = settings.index.qdrant_url.is_none();
+    let lock = match home.try_lock() {
+        Ok(lock) => lock,
+        Err(error) => return findings.add("index", Verdict::Fail, format!("{error:#}")),
+    };
+    if in_process && lock.is_none() {
+        let detail = match home.notice() {
+            Some(notice) => format!("in use by the server at {}", notice.url),
+            None => "in use by another process".to_owned(),
+        };
+        findings.add("index", Verdict::Ok, detail);
+    } else {
+        let embedder = providers::build(&settings.models, &Ambient::system())
+            .ok()
+            .and_then(|models| models.embedder);
+        let looked = async {
+            let index = open_index(settings, &home, &db, embedder).await?;
+            index.ping().await?;
+            index.close().await;
+            Ok(if in_process { "in process, opens" } else { "the Qdrant server answers" }
+                .to_owned())
+        };
+        findings.add_result("index", looked.await);
+    }
+    db.close().await;
+}
+
+fn look_at_rights(home: &Home, findings: &mut Findings) {
+    let is_open = |path: &Path| {
+        path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+    };
+    for path in [home.folder().to_owned(), home.key_file()] {
+        if is_open(&path) {
+            let mode = if path.is_dir() { "700" } else { "600" };
+            let path = path.display();
+            let detail =
+                format!("others on this machine may read {path}; run: chmod {mode} '{path}'");
+            findings.add("data folder", Verdict::Note, detail);
+        }
+    }
+    findings.add("data folder", Verdict::Ok, home.folder().display().to_string());
+}
+
+/// Programs that help with some documents when they are installed.
+fn look_at_programs(findings: &mut Findings) {
+    for (program, use_of_it, remedy) in [
+        (
+            "pdftotext",
+            "reads PDFs that the built-in reader cannot",
+            "apt-get install poppler-utils",
+        ),
+        ("tesseract", "reads scanned documents", "apt-get install tesseract-ocr tesseract-ocr-spa"),
+    ] {
+        let mut command = Command::new(program);
+        command.arg("-v").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if command.status().is_ok() {
+            findings.add(program, Verdict::Ok, "installed");
+        } else {
+            let detail = format!("not installed; it {use_of_it}: {remedy}");
+            findings.add(program, Verdict::Note, detail);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The data folder: who may open it, the key that it keeps, and whether a server works on it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use domain::api_key::ApiKeySecret;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// The data folder of an installation.
+#[derive(Debug, Clone)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+/// Held by the one process that works on the folder; given back when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    notice: PathBuf,
+}
+
+/// What a running server says about itself in the data folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Notice {
+    /// Its process.
+    pub pid: u32,
+    /// Where it is reached from this machine.
+    pub url: Url,
+}
+
+impl Home {
+    /// Makes the folder (mode 0700) when it is not there.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        make_folder(folder)?;
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("cannot open the data folder {}", folder.display()))?;
+        Ok(Self { folder })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where uploaded files are.
+    pub fn blobs(&self) -> PathBuf {
+        self.folder.join("blobs")
+    }
+
+    /// Where the in-process index is.
+    pub fn index(&self) -> PathBuf {
+        self.folder.join("index")
+    }
+
+    /// Where the SQLite database is.
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("vocero.db")
+    }
+
+    /// Where this machine's own API key is.
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.join("keys").join("api-key")
+    }
+
+    /// This machine's own API key, when there is one.
+    pub fn read_key(&self) -> anyhow::Result<Option<ApiKeySecret>> {
+        let path = self.key_file();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(ApiKeySecret::parse(text.trim())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Keeps the key, readable by its owner only. Written beside and moved, so that it is never half there.
+    pub fn write_key(&self, key: &ApiKeySecret) -> anyhow::Result<()> {
+        make_folder(&self.folder.join("keys"))?;
+        write_private(&self.key_file(), format!("{}\n", key.expose()).as_bytes())
+    }
+
+    /// The right to work on the folder; `None` when another process has it.
+    pub fn try_lock(&self) -> anyhow::Result<Option<Lock>> {
+        let path = self.folder.join("lock");
+        let file = open_private(&path, false)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file, notice: self.notice_file() })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        }
+    }
+
+    /// As `try_lock`; an error that names who has it.
+    pub fn lock(&self) -> anyhow::Result<Lock> {
+        if let Some(lock) = self.try_lock()? {
+            return Ok(lock);
+        }
+        let folder = self.folder.display();
+        match self.notice() {
+            Some(Notice { pid, url }) => {
+                bail!(
+                    "the server at {url} (process {pid}) works on the data folder {folder}; stop it first"
+                )
+            }
+            None => {
+                bail!("another process works on the data folder {folder}; wait for it or stop it")
+            }
+        }
+    }
+
+    /// Held for a moment by whoever makes the first workspace or this machine's key.
+    pub fn setup_lock(&self) -> anyhow::Result<File> {
+        let path = self.folder.join("setup.lock");
+        let file = open_private(&path, false)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok(file)
+    }
+
+    /// What the running server says about itself.
+    pub fn notice(&self) -> Option<Notice> {
+        serde_json::from_slice(&fs::read(self.notice_file()).ok()?).ok()
+    }
+
+    fn notice_file(&self) -> PathBuf {
+        self.folder.join("server.json")
+    }
+}
+
+impl Lock {
+    /// Says where this server is reached, for the command line.
+    pub fn announce(&self, url: &Url) -> anyhow::Result<()> {
+        let notice = Notice { pid: std::process::id(), url: url.clone() };
+        write_private(&self.notice, &serde_json::to_vec(&notice)?)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Without the notice the next process only says less about who was here.
+        let _ = fs::remove_file(&self.notice);
+    }
+}
+
+/// Makes a folder, and those above it, that only its owner may enter. One that is there stays as it is.
+pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = open_private(&beside, true)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn open_private(path: &Path, truncate: bool) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(truncate).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use domain::Ambient;
+
+    use super::*;
+
+    #[test]
+    fn folder_and_key_are_their_owners_only() {
+        let outer = tempfile::tempdir().unwrap();
+        let home = Home::open(&outer.path().join("a/data")).unwrap();
+        assert!(home.read_key().unwrap().is_none());
+        let key = ApiKeySecret::generate(&Ambient::system());
+        home.write_key(&key).unwrap();
+        assert_eq!(home.read_key().unwrap(), Some(key));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(home.folder()), 0o700);
+        assert_eq!(mode(&home.key_file()), 0o600);
+    }
+
+    #[test]
+    fn one_process_at_a_time_works_on_a_folder_and_says_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let lock = home.lock().unwrap();
+        lock.announce(&"http://127.0.0.1:8080".parse().unwrap()).unwrap();
+        assert!(home.try_lock().unwrap().is_none());
+        let message = home.lock().unwrap_err().to_string();
+        assert!(message.contains("http://127.0.0.1:8080") && message.contains("stop it first"));
+        drop(lock);
+        assert!(home.try_lock().unwrap().is_some());
+        assert!(home.notice().is_none());
+    }
+}

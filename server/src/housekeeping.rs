@@ -1,0 +1,69 @@
+//! What is done from time to time, off the request path.
+
+use std::time::Duration;
+
+use domain::Timestamp;
+
+use crate::app::App;
+
+/// How often.
+const INTERVAL: Duration = Duration::from_mins(10);
+/// How long finished jobs can be looked at.
+const KEEP_JOBS: Duration = Duration::from_hours(7 * 24);
+/// How long events can be read again.
+const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
+/// Rows removed in one transaction, so that other writers get their turn.
+const BATCH: i64 = 500;
+
+/// Begins to keep the house, until the server begins to stop.
+pub fn start(app: &App) {
+    let app = app.clone();
+    let signals = app.signals().clone();
+    signals.tracker.spawn(async move {
+        let stopping = app.signals().stopping.clone();
+        while tokio::time::timeout(INTERVAL, stopping.cancelled()).await.is_err() {
+            if let Err(error) = app.retrieval.maintain().await {
+                tracing::warn!(%error, "the index could not be tended");
+            }
+            if let Err(error) = remove_old_rows(&app).await {
+                tracing::warn!(%error, "old rows could not be removed");
+            }
+        }
+    });
+}
+
+async fn remove_old_rows(app: &App) -> storage::Result<()> {
+    let now = app.ambient.now();
+    loop {
+        let mut tx = app.db.write().await?;
+        let jobs = storage::jobs::delete_older(&mut tx, before(now, KEEP_JOBS), BATCH).await?;
+        let events =
+            storage::events::delete_older(&mut tx, before(now, KEEP_EVENTS), BATCH).await?;
+        tx.commit().await?;
+        if jobs < BATCH && events < BATCH {
+            return Ok(());
+        }
+    }
+}
+
+fn before(now: Timestamp, by: Duration) -> Timestamp {
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.micros().saturating_sub(micros))
+}
+
+/// Puts the number of jobs by kind and state into the metrics.
+pub async fn count_jobs(app: &App) {
+    let counted = async {
+        let mut conn = app.db.read().await?;
+        storage::jobs::counts(&mut conn).await
+    };
+    match counted.await {
+        Ok(counts) => {
+            for (kind, state, count) in counts {
+                metrics::gauge!("vocero_jobs", "kind" => kind, "state" => state.name())
+                    .set(count as f64);
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the jobs could not be counted"),
+    }
+}

@@ -1,0 +1,121 @@
+//! What types alone do not tell.
+
+use std::time::Duration;
+
+use domain::settings::Settings;
+use secrecy::ExposeSecret;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::{Loaded, Origin, Problem};
+
+/// Whether a value is wrong, its key, and the remedy.
+type Rule = (bool, &'static str, &'static str);
+
+const HTTP: &str = "give an address that begins with http:// or https://";
+const ONE: &str = "give at least 1";
+const UNIT: &str = "give a number from 0 to 1";
+
+/// Every value that is of the right type and wrong nevertheless.
+pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
+    let settings = &loaded.settings;
+    let rules = [
+        server_rules(settings),
+        storage_rules(settings),
+        model_rules(settings),
+        work_rules(settings),
+        time_rules(settings),
+    ];
+    let broken = rules.into_iter().flatten().filter(|(wrong, _, _)| *wrong);
+    let problems = broken.map(|(_, key, message)| Problem {
+        key: key.to_owned(),
+        origin: loaded.origins.get(key).cloned().unwrap_or(Origin::Default),
+        message: message.to_owned(),
+    });
+    problems.collect()
+}
+
+fn server_rules(settings: &Settings) -> Vec<Rule> {
+    let server = &settings.server;
+    vec![
+        (is_not_http(server.public_url.as_ref()), "server.public_url", HTTP),
+        (server.roles.is_empty(), "server.roles", "give `api`, `worker` or both"),
+        (server.max_connections == 0, "server.max_connections", ONE),
+        (server.max_json_bytes < 1_024, "server.max_json_bytes", "give at least 1024 bytes"),
+        (
+            EnvFilter::try_new(&settings.log.filter).is_err(),
+            "log.filter",
+            "give a filter such as info or info,sqlx=warn",
+        ),
+    ]
+}
+
+fn storage_rules(settings: &Settings) -> Vec<Rule> {
+    let storage = &settings.storage;
+    let database = storage.database_url.as_ref().map(ExposeSecret::expose_secret);
+    let known = ["sqlite:", "postgres://", "postgresql://"];
+    vec![
+        (
+            database.is_some_and(|url| !known.iter().any(|scheme| url.starts_with(scheme))),
+            "storage.database_url",
+            "give sqlite:<path> or postgres://user:password@host/name",
+        ),
+        (storage.max_connections == 0, "storage.max_connections", ONE),
+        (
+            storage.blob_url.as_ref().is_some_and(|url| url.scheme() != "s3"),
+            "storage.blob_url",
+            "give s3://bucket/prefix, or leave it out for the data folder",
+        ),
+        (is_not_http(settings.index.qdrant_url.as_ref()), "index.qdrant_url", HTTP),
+    ]
+}
+
+fn model_rules(settings: &Settings) -> Vec<Rule> {
+    let models = &settings.models;
+    vec![
+        (is_not_http(models.openai_base_url.as_ref()), "models.openai_base_url", HTTP),
+        (models.max_attempts == 0, "models.max_attempts", ONE),
+        (!(0.0..=1.0).contains(&models.dense_weight), "models.dense_weight", UNIT),
+    ]
+}
+
+fn work_rules(settings: &Settings) -> Vec<Rule> {
+    let (ingest, agents) = (&settings.ingest, &settings.agents);
+    let is_country = |code: &str| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+    vec![
+        (settings.fetch.max_bytes == 0, "fetch.max_bytes", ONE),
+        (ingest.max_upload_bytes == 0, "ingest.max_upload_bytes", ONE),
+        (ingest.chunk_tokens < 16, "ingest.chunk_tokens", "give at least 16 tokens"),
+        (
+            ingest.chunk_overlap >= ingest.chunk_tokens,
+            "ingest.chunk_overlap",
+            "give less than ingest.chunk_tokens",
+        ),
+        (!(0.0..=1.0).contains(&agents.min_evidence), "agents.min_evidence", UNIT),
+        (
+            agents.default_country.as_deref().is_some_and(|code| !is_country(code)),
+            "agents.default_country",
+            "give two capital letters such as AR",
+        ),
+    ]
+}
+
+fn time_rules(settings: &Settings) -> Vec<Rule> {
+    let times = [
+        ("server.header_timeout", settings.server.header_timeout),
+        ("models.connect_timeout", settings.models.connect_timeout),
+        ("models.first_token_timeout", settings.models.first_token_timeout),
+        ("models.idle_timeout", settings.models.idle_timeout),
+        ("fetch.timeout", settings.fetch.timeout),
+        ("ingest.parse_timeout", settings.ingest.parse_timeout),
+        ("agents.turn_timeout", settings.agents.turn_timeout),
+    ];
+    times
+        .into_iter()
+        .map(|(key, time)| (time == Duration::ZERO, key, "give more than 0 seconds"))
+        .collect()
+}
+
+fn is_not_http(url: Option<&Url>) -> bool {
+    url.is_some_and(|url| !matches!(url.scheme(), "http" | "https"))
+}

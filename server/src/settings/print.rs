@@ -1,0 +1,67 @@
+//! The settings in force, secrets redacted.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, json};
+use toml::Value;
+use url::Url;
+
+use super::{Loaded, Origin};
+
+/// Settings that are never shown.
+const SECRETS: [&str; 2] = ["index.qdrant_api_key", "models.openai_api_key"];
+
+/// As a configuration file, with the origin of what is not a default.
+pub fn print_toml(loaded: &Loaded) -> String {
+    let mut text = String::new();
+    for (section, values) in &loaded.table {
+        let _ = writeln!(text, "[{section}]");
+        for (key, value) in values.as_table().into_iter().flatten() {
+            let full = format!("{section}.{key}");
+            let value = shown(&full, value);
+            let _ = match loaded.origins.get(&full) {
+                Some(Origin::Default) | None => writeln!(text, "{key} = {value}"),
+                Some(origin) => writeln!(text, "{key} = {value} # {origin}"),
+            };
+        }
+        text.push('\n');
+    }
+    text.trim_end().to_owned()
+}
+
+/// As JSON: `{"section.key": {"value": …, "origin": "…"}}`.
+pub fn print_json(loaded: &Loaded) -> serde_json::Value {
+    let mut settings = Map::new();
+    for (section, values) in &loaded.table {
+        for (key, value) in values.as_table().into_iter().flatten() {
+            let full = format!("{section}.{key}");
+            let origin = loaded.origins.get(&full).unwrap_or(&Origin::Default).to_string();
+            let entry = json!({ "value": shown(&full, value), "origin": origin });
+            settings.insert(full, entry);
+        }
+    }
+    settings.into()
+}
+
+/// The value as it may be shown.
+fn shown(key: &str, value: &Value) -> Value {
+    if SECRETS.contains(&key) {
+        return Value::String("***".to_owned());
+    }
+    match value {
+        Value::String(text) if key == "storage.database_url" || key.ends_with("_url") => {
+            Value::String(without_password(text))
+        }
+        _ => value.clone(),
+    }
+}
+
+fn without_password(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else {
+        return text.to_owned();
+    };
+    if url.password().is_some() && url.set_password(Some("***")).is_ok() {
+        return url.into();
+    }
+    text.to_owned()
+}
