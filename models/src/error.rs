@@ -40,7 +40,7 @@ impl From<ModelError> for DomainError {
             ModelError::Credential(_) => Self::unavailable(
                 "MODEL_CREDENTIAL",
                 "the model provider refuses this installation's key; set OPENAI_API_KEY",
-                Duration::from_secs(60),
+                Duration::from_mins(1),
             ),
             ModelError::Refused(reason) => Self::new(
                 ErrorKind::Unavailable,
