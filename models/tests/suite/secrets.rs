@@ -5,8 +5,8 @@ use domain::Ambient;
 use models::ChatModel;
 use models::openai::OpenAi;
 use testkit::model_server::{Endpoint, Reply};
-use tracing::instrument::WithSubscriber;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::{Bench, KEY, options_for};
 
@@ -33,13 +33,14 @@ impl<'a> MakeWriter<'a> for Log {
 
 #[tokio::test]
 async fn the_key_is_in_no_error_and_no_log() {
+    // For the whole process, so that what the tests beside this one log is looked at too.
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
+    tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_span_events(FmtSpan::FULL)
         .with_writer(log.clone())
-        .finish();
-    let errors = provoke_errors().with_subscriber(subscriber).await;
+        .init();
+    let errors = provoke_errors().await;
     assert_eq!(errors.len(), 9);
     for error in &errors {
         assert!(!error.contains(KEY), "{error}");
