@@ -439,13 +439,19 @@ data: {"choices":[{"delta":{},"finish_reason":"length"}]}
             broken in any::<bool>(),
             cuts in prop::collection::vec(0_usize..2_000, 0..24),
         ) {
-            let mut stream = String::new();
-            for text in &texts {
-                let text = serde_json::Value::from(text.as_str());
-                stream += &format!(": c{line_end}data: {{\"choices\":[{{\"delta\":{{\"content\":{text}}}}}]}}{line_end}{line_end}");
-            }
-            stream += if broken { "data: {\"choices\":[{" } else { "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}" };
-            stream += &format!("{line_end}{line_end}data: [DONE]{line_end}{line_end}");
+            let mut frames: Vec<String> = texts
+                .iter()
+                .map(|text| serde_json::Value::from(text.as_str()))
+                .map(|text| format!("{{\"choices\":[{{\"delta\":{{\"content\":{text}}}}}]}}"))
+                .collect();
+            let end = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+            frames.push(if broken { &end[..12] } else { end }.to_owned());
+            frames.push("[DONE]".to_owned());
+            let framed: Vec<String> = frames
+                .iter()
+                .map(|frame| format!(": c{line_end}data: {frame}{line_end}{line_end}"))
+                .collect();
+            let stream = framed.concat();
             let bytes = stream.as_bytes();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
             cuts.extend([0, bytes.len()]);

@@ -179,7 +179,7 @@ impl Provider {
         loop {
             match response.chunk().await {
                 Ok(Some(piece)) if body.len() + piece.len() <= limit => {
-                    body.extend_from_slice(&piece)
+                    body.extend_from_slice(&piece);
                 }
                 Ok(Some(_)) => {
                     return Err(ModelError::Broken(format!("an answer of over {limit} bytes")));
@@ -298,7 +298,7 @@ fn client(options: &OpenAiOptions, base: &Url) -> Result<Client, ModelError> {
         .default_headers(headers)
         .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(60))
+        .tcp_keepalive(Duration::from_mins(1))
         .pool_idle_timeout(Duration::from_secs(90))
         .redirect(Policy::none())
         // A compressed stream holds tokens back.

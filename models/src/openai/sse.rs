@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn many_lines_of_one_event_are_bounded_together() {
-        let line = [b"data: ".as_slice(), &[b'x'; 60_000], b"\n"].concat();
+        let line = format!("data: {}\n", "x".repeat(60_000)).into_bytes();
         let mut decoder = Decoder::default();
         let results: Vec<_> = (0..20).map(|_| decoder.push(&line, &mut |_| true)).collect();
         assert!(results.contains(&Err(TooLong)));
