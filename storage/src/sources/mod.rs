@@ -2,6 +2,7 @@
 
 mod state;
 mod texts;
+mod upkeep;
 
 use domain::datastore::{IngestStage, Source, SourceFailure, SourceOrigin, SourceStatus};
 use domain::{BlobId, DatastoreId, Lang, SourceId, Timestamp, WorkspaceId};
@@ -13,6 +14,7 @@ pub use self::texts::{
     Validators, content, document, prune_texts, put_content, put_document, set_validators,
     validators,
 };
+pub use self::upkeep::{keep_live, unfinished};
 use crate::sql::{Id, Json, Micros, Name, with_list};
 use crate::{Conn, Result, StorageError, Tx};
 
@@ -75,6 +77,8 @@ macro_rules! select_sources {
         )
     };
 }
+
+use select_sources;
 
 /// Stores a new source (status pending, version 1). `Conflict` when the workspace has no such datastore.
 pub async fn insert(tx: &mut Tx, source: &Source) -> Result<()> {
