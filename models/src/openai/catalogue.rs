@@ -60,11 +60,9 @@ impl Catalogue {
 
     /// Whether agents may use `model`.
     pub async fn knows(&self, provider: &Provider, model: &str) -> Result<bool, ModelError> {
-        if self.default.as_deref() == Some(model) {
-            return Ok(true);
-        }
         if !self.allowed.is_empty() {
-            return Ok(self.allowed.iter().any(|allowed| allowed == model));
+            let is_default = self.default.as_deref() == Some(model);
+            return Ok(is_default || self.allowed.iter().any(|allowed| allowed == model));
         }
         if provider.is_azure() {
             return Ok(true);

@@ -50,7 +50,7 @@ pub struct OpenAiOptions {
     pub key: Option<SecretString>,
     /// Azure's `api-version`; its presence chooses Azure-style requests.
     pub azure_api_version: Option<String>,
-    /// The default chat model, always known.
+    /// The default chat model; `allowed_models` need not name it.
     pub chat_model: Option<String>,
     /// Models that agents may name; empty means what the provider lists.
     pub allowed_models: Vec<String>,

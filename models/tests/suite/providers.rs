@@ -95,6 +95,12 @@ async fn an_operators_list_comes_before_the_providers() {
 }
 
 #[tokio::test]
+async fn a_default_model_that_the_provider_does_not_list_is_not_known() {
+    let bench = Bench::with(|options| options.chat_model = Some("gpt-typo".to_owned())).await;
+    assert!(!bench.model.knows("gpt-typo").await.unwrap());
+}
+
+#[tokio::test]
 async fn without_a_list_every_name_is_taken() {
     let bench = Bench::new().await;
     bench.server.behave(|behaviour| behaviour.models = None);
