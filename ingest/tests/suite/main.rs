@@ -1,4 +1,8 @@
 //! Behaviour of ingestion, on real files, sockets and databases.
 
+mod chunk;
+mod extract;
 mod fetch;
 mod fetch_guard;
+mod support;
+mod worker;
