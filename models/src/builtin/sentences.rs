@@ -65,7 +65,8 @@ fn blocks(text: &str) -> Vec<&str> {
         let breaks = line.trim().is_empty()
             || stands_alone(line)
             || is_heading(previous)
-            || previous.trim_start().starts_with('|');
+            || previous.trim_start().starts_with('|')
+            || previous.trim_end().contains('\t');
         if breaks && at > start {
             blocks.push(&text[start..at]);
             start = at;
@@ -79,7 +80,10 @@ fn blocks(text: &str) -> Vec<&str> {
 
 /// Whether a line begins something of its own: a bullet, a numbered item, a table row, a heading.
 fn stands_alone(line: &str) -> bool {
-    let line = line.trim_start();
+    let line = line.trim();
+    if line.contains('\t') {
+        return true;
+    }
     let bullet = ["- ", "* ", "• ", "– ", "· ", "+ ", "|", "#", "> ", "▪", "◦", "✓"];
     if bullet.iter().any(|mark| line.starts_with(mark)) {
         return true;
