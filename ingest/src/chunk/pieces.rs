@@ -132,7 +132,7 @@ fn atoms(text: &str, range: Range<usize>, max: usize) -> Vec<Atom> {
     let mut atoms = Vec::new();
     for block in blocks(text, range) {
         let slice = &text[block.clone()];
-        let is_table = slice.starts_with('|');
+        let is_table = is_table(slice);
         let size = tokens::estimate(slice);
         if size <= max && (is_table || !is_list(slice)) {
             atoms.push(Atom { range: block, tokens: size, columns: None, is_prose: !is_table });
@@ -172,6 +172,11 @@ fn push_trimmed(ranges: &mut Vec<Range<usize>>, text: &str, range: Range<usize>)
     }
 }
 
+/// Rows of Markdown, or lines of cells apart by tabs.
+fn is_table(block: &str) -> bool {
+    block.starts_with('|') || block.lines().next().is_some_and(|line| line.contains('\t'))
+}
+
 fn is_list(block: &str) -> bool {
     block.starts_with("- ") || block.starts_with("* ") || block.starts_with("1. ")
 }
@@ -180,7 +185,7 @@ fn is_list(block: &str) -> bool {
 fn rows(text: &str, block: Range<usize>, max: usize, atoms: &mut Vec<Atom>) {
     let first = text[block.clone()].lines().next().unwrap_or_default();
     let columns: Vec<&str> =
-        first.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        first.split(['|', '\t']).map(str::trim).filter(|cell| !cell.is_empty()).collect();
     let columns: String = columns.join(" | ").chars().take(300).collect();
     let before = atoms.len();
     lines(text, block, max, atoms);

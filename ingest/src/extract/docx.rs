@@ -377,7 +377,7 @@ impl<'a> Writer<'a> {
             }
             "tbl" => {
                 let Some(table) = self.tables.pop() else { return };
-                let text = rows::markdown_table(&table.rows);
+                let text = rows::table(&table.rows);
                 match self.tables.last_mut() {
                     // A table in a cell is told as its words.
                     Some(outer) => {

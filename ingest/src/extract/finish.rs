@@ -44,7 +44,9 @@ pub(super) fn paged(
 
 fn runs_on(before: &str, after: &str) -> bool {
     let last_line = before.rsplit('\n').next().unwrap_or_default();
-    let is_prose = !last_line.starts_with(['#', '|', '-']) && last_line.chars().count() > 40;
+    let is_prose = !last_line.starts_with(['#', '|', '-'])
+        && !last_line.contains('\t')
+        && last_line.chars().count() > 40;
     let ends_open = before.ends_with(|c: char| c.is_alphabetic() || matches!(c, ',' | ';'));
     is_prose && ends_open && after.starts_with(char::is_lowercase)
 }

@@ -36,7 +36,8 @@ pub struct Document {
     pub title: Option<String>,
     /// The content type that was found.
     pub mime: String,
-    /// The text as Markdown: headings with `#`, lists, tables with `|`. NFC, no NUL, no bidi controls, at
+    /// The text as Markdown: headings with `#`, lists with `-`; tables as lines of
+    /// cells apart by tabs. NFC, no NUL, no bidi controls, at
     /// most 20 MiB.
     pub text: String,
     /// Where pages start in `text`, in characters; empty where the format has no pages.

@@ -98,7 +98,7 @@ impl Writer {
             }
             Event::End { name: "tbl" } => {
                 if let Some(table) = self.table.take() {
-                    self.out.push_str(&format!("\n\n{}\n", rows::markdown_table(&table)));
+                    self.out.push_str(&format!("\n\n{}\n", rows::table(&table)));
                 }
             }
             _ => {}

@@ -1,36 +1,18 @@
-//! Rows of cells become text: small tables as Markdown, long lists of records as one line a row.
+//! Rows of cells become text: tables as lines of cells, long lists of records as one line a row.
 
-/// A Markdown table whose first row is the header. Rows are filled up to the same width; a table of one
-/// column is given as paragraphs, because it is layout and not data.
-pub(super) fn markdown_table(rows: &[Vec<String>]) -> String {
+/// A table as a block of lines, one a row, its cells apart by tabs: read as text, the words of a row follow
+/// each other as they do on paper, without marks between them. A table of one column is given as
+/// paragraphs, because it is layout and not data.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let (row_end, cell_end) = if width <= 1 { ("\n\n", "") } else { ("\n", "\t") };
     let mut out = String::new();
-    if width <= 1 {
-        for cell in rows.iter().flatten().filter(|cell| !cell.trim().is_empty()) {
-            out.push_str(cell.trim());
-            out.push_str("\n\n");
-        }
-        return out;
-    }
-    let filled = rows.iter().filter(|row| row.iter().any(|cell| !cell.trim().is_empty()));
-    for (index, row) in filled.enumerate() {
-        push_row(&mut out, row, width);
-        if index == 0 {
-            out.push_str(&format!("|{}\n", " --- |".repeat(width)));
-        }
+    for row in rows.iter().filter(|row| filled(row) > 0) {
+        let cells: Vec<String> = row.iter().map(|cell| one_line(cell)).collect();
+        out.push_str(cells.join(cell_end).trim_end());
+        out.push_str(row_end);
     }
     out
-}
-
-fn push_row(out: &mut String, row: &[String], width: usize) {
-    out.push('|');
-    for index in 0..width {
-        let cell = row.get(index).map(String::as_str).unwrap_or_default();
-        out.push(' ');
-        out.push_str(&one_line(cell).replace('|', "\\|"));
-        out.push_str(" |");
-    }
-    out.push('\n');
 }
 
 /// Records as one line a row, `Header: value; Header: value`, so that every row can be understood alone.
@@ -115,17 +97,17 @@ mod tests {
 
     #[test]
     fn records_repeat_their_headers() {
-        let table =
+        let table_rows =
             rows(&[&["Lista 2026", ""], &["Torta", "Precio"], &["Mora", "12.990"], &["", ""]]);
-        assert_eq!(records(&table), "- Lista 2026\n- Torta: Mora; Precio: 12.990\n");
+        assert_eq!(records(&table_rows), "- Lista 2026\n- Torta: Mora; Precio: 12.990\n");
         assert_eq!(records(&rows(&[&["1", "2"], &["3", "4"]])), "- 1; 2\n- 3; 4\n");
         assert_eq!(records(&rows(&[&["a", "b"]])), "- a; b\n");
     }
 
     #[test]
-    fn tables_are_filled_up_and_single_columns_are_prose() {
-        let table = rows(&[&["a|b", "c\nd"], &["e"]]);
-        assert_eq!(markdown_table(&table), "| a\\|b | c d |\n| --- | --- |\n| e |  |\n");
-        assert_eq!(markdown_table(&rows(&[&["uno"], &["dos"]])), "uno\n\ndos\n\n");
+    fn tables_are_lines_and_single_columns_are_prose() {
+        let two = rows(&[&["a|b", "c\nd"], &["", "e"], &["f", ""]]);
+        assert_eq!(table(&two), "a|b\tc d\n\te\nf\n");
+        assert_eq!(table(&rows(&[&["uno"], &["dos"]])), "uno\n\ndos\n\n");
     }
 }

@@ -83,7 +83,7 @@ async fn word_keeps_headings_lists_tables_notes_and_text_boxes() {
     assert_eq!(
         document.text,
         "Manual interno\n\n# Envíos\n\nCuestan 3.990 pesos.\n\nGratis desde 40.000.\n\n1. Uno\n2. Dos\n\n\
-         | Zona | Precio |\n| --- | --- |\n| Centro | 0 |\n\nEn la caja"
+         Zona\tPrecio\nCentro\t0\n\nEn la caja"
     );
     assert!(document.mime.ends_with("wordprocessingml.document"));
 }

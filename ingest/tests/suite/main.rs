@@ -1,6 +1,7 @@
 //! Behaviour of ingestion, on real files, sockets and databases.
 
 mod chunk;
+mod documents;
 mod extract;
 mod fetch;
 mod fetch_guard;

@@ -6,7 +6,7 @@ use scraper::{Html, Node};
 
 use crate::extract::rows;
 
-/// Writes the body of a page, headings with `#`, lists with `-`, tables with `|`.
+/// Writes the body of a page, headings with `#`, lists with `-`, tables as lines with tabs.
 pub(super) fn write(tree: &Html) -> String {
     let mut writer = Writer::default();
     writer.children(*tree.root_element());
@@ -147,7 +147,7 @@ impl Writer {
             self.line = rows::one_line(&text_of(caption));
             self.end_block();
         }
-        self.line = rows::markdown_table(&table).trim_end().to_owned();
+        self.line = rows::table(&table).trim_end().to_owned();
         self.end_block();
     }
 

@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(title.as_deref(), Some("Horarios"));
         assert_eq!(
             text.trim(),
-            "# Horarios\n\nLunes a viernes, 9 a 18.\n\n- Uno\n- Dos\n\n| Día | Hora |\n| --- | --- |\n| Lunes | 9 |"
+            "# Horarios\n\nLunes a viernes, 9 a 18.\n\n- Uno\n- Dos\n\nDía\tHora\nLunes\t9"
         );
     }
 }

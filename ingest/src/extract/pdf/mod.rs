@@ -25,6 +25,7 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
         return Err(ExtractError::encrypted());
     }
     drop_images(&mut pdf);
+    spell_out_widths(&mut pdf);
     let numbers: Vec<u32> = pdf.get_pages().into_keys().collect();
     if numbers.is_empty() {
         return Err(unreadable());
@@ -74,6 +75,50 @@ fn drop_images(pdf: &mut Pdf) {
             }
         }
     }
+}
+
+/// Writes ranges of equal widths (`first last width`, PDF 1.7, 9.7.4.3) as lists (`first [width …]`):
+/// `pdf-extract` 0.12.1 takes the first of the range for its width, and words fall apart into letters.
+fn spell_out_widths(pdf: &mut Pdf) {
+    let mut spelled = Vec::new();
+    for (id, object) in &pdf.objects {
+        let Ok(font) = object.as_dict() else { continue };
+        let Ok(widths) = font.get(b"W") else { continue };
+        if !font.get(b"Subtype").and_then(Object::as_name).is_ok_and(|n| n.starts_with(b"CIDFont"))
+        {
+            continue;
+        }
+        let widths = pdf.dereference(widths).ok().and_then(|(_, widths)| widths.as_array().ok());
+        if let Some(widths) = widths {
+            spelled.push((*id, widths_as_lists(widths)));
+        }
+    }
+    for (id, widths) in spelled {
+        if let Ok(font) = pdf.get_object_mut(id).and_then(Object::as_dict_mut) {
+            font.set("W", widths);
+        }
+    }
+}
+
+fn widths_as_lists(widths: &[Object]) -> Vec<Object> {
+    let mut lists = Vec::with_capacity(widths.len());
+    let mut rest = widths;
+    while let [first, second, after @ ..] = rest {
+        if second.as_array().is_ok() {
+            lists.extend([first.clone(), second.clone()]);
+            rest = after;
+            continue;
+        }
+        let (Ok(from), Ok(to), [width, after @ ..]) = (first.as_i64(), second.as_i64(), after)
+        else {
+            break;
+        };
+        // Glyph numbers have 16 bits.
+        let count = usize::try_from(to - from + 1).unwrap_or(0).min(65_536);
+        lists.extend([first.clone(), Object::Array(vec![width.clone(); count])]);
+        rest = after;
+    }
+    lists
 }
 
 fn title(pdf: &Pdf) -> Option<String> {
