@@ -306,7 +306,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_due ON jobs (priority, COALESCE(lease_until, run_at), id)
     WHERE state IN ('waiting', 'running');
 -- One that is being stopped does not keep its successor out.
-CREATE UNIQUE INDEX jobs_by_dedupe_key ON jobs (workspace_id, kind, dedupe_key)
+CREATE UNIQUE INDEX jobs_deduped ON jobs (workspace_id, kind, dedupe_key)
     WHERE state IN ('waiting', 'running') AND NOT cancel_requested AND dedupe_key IS NOT NULL;
 CREATE INDEX jobs_by_state ON jobs (workspace_id, state, id);
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE state IN ('done', 'cancelled');

@@ -1,10 +1,11 @@
 //! API keys.
 
+use std::time::Duration;
+
 use domain::api_key::ApiKey;
 use domain::principal::{Scope, Scopes};
 use domain::{ApiKeyId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
-use std::time::Duration;
 
 use crate::sql::{Id, Micros};
 use crate::{Conn, Result, StorageError, Tx};
@@ -42,7 +43,7 @@ macro_rules! select_api_keys {
 }
 
 /// The last use of a key is kept to the minute, so that a busy key is not a row written at every request.
-const USE_RESOLUTION: Duration = Duration::from_secs(60);
+const USE_RESOLUTION: Duration = Duration::from_mins(1);
 
 /// Stores a key by its hash (SHA-256).
 pub async fn insert(tx: &mut Tx, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
@@ -176,7 +177,7 @@ impl ApiKeyRow {
         let scopes = words
             .map(str::parse::<Scope>)
             .collect::<Result<Scopes, _>>()
-            .map_err(|error| StorageError::decode("scopes", error))?;
+            .map_err(|error| StorageError::decode("scopes", &error))?;
         Ok(ApiKey {
             id: self.id.0,
             workspace_id: self.workspace_id.0,

@@ -9,7 +9,7 @@ const MOST_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The bytes, compressed; their size is kept in the frame.
 pub(crate) fn compress(column: &str, bytes: &[u8]) -> Result<Vec<u8>> {
-    zstd::bulk::compress(bytes, LEVEL).map_err(|error| StorageError::decode(column, error))
+    zstd::bulk::compress(bytes, LEVEL).map_err(|error| StorageError::decode(column, &error))
 }
 
 /// What was compressed.
@@ -20,7 +20,7 @@ pub(crate) fn decompress(column: &str, bytes: &[u8]) -> Result<Vec<u8>> {
         .filter(|&size| size <= MOST_BYTES)
         .and_then(|size| usize::try_from(size).ok())
         .ok_or_else(|| StorageError::decode(column, "not a compressed text"))?;
-    zstd::bulk::decompress(bytes, size).map_err(|error| StorageError::decode(column, error))
+    zstd::bulk::decompress(bytes, size).map_err(|error| StorageError::decode(column, &error))
 }
 
 #[cfg(test)]

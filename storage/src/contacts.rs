@@ -101,7 +101,8 @@ pub async fn resolve(
     };
 
     let linked = of_visitor.as_ref().map(|contact| contact.id);
-    let contact = match [of_visitor, by_email, by_phone].into_iter().flatten().reduce(keep_first) {
+    let named = [of_visitor, by_email, by_phone].into_iter().flatten();
+    let contact = match named.reduce(|kept, other| keep_first(kept, &other)) {
         Some(kept) => fill_in(tx, workspace, kept, details).await?,
         None => insert(tx, ambient, workspace, details).await?,
     };
@@ -114,7 +115,7 @@ pub async fn resolve(
 }
 
 /// The first of two, flagged when they are not the same.
-fn keep_first(kept: Contact, other: Contact) -> Contact {
+fn keep_first(kept: Contact, other: &Contact) -> Contact {
     Contact { conflict: kept.conflict || kept.id != other.id, ..kept }
 }
 

@@ -39,7 +39,7 @@ impl StorageError {
         Self::Conflict(sqlx::Error::RowNotFound)
     }
 
-    pub(crate) fn decode(column: &str, message: impl ToString) -> Self {
+    pub(crate) fn decode(column: &str, message: &(impl ToString + ?Sized)) -> Self {
         Self::Decode { column: column.to_owned(), message: message.to_string() }
     }
 }
@@ -58,7 +58,7 @@ impl From<sqlx::Error> for StorageError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::BeginFailed => Self::Unavailable(error),
-            sqlx::Error::ColumnDecode { index, source } => Self::decode(&index, source),
+            sqlx::Error::ColumnDecode { index, source } => Self::decode(&index, &source),
             other => Self::Database(other),
         }
     }

@@ -278,7 +278,7 @@ pub async fn trace(
         .await?;
     let Some((bytes,)) = row else { return Ok(None) };
     let json = decompress(TRACE, &bytes)?;
-    serde_json::from_slice(&json).map(Some).map_err(|error| StorageError::decode(TRACE, error))
+    serde_json::from_slice(&json).map(Some).map_err(|error| StorageError::decode(TRACE, &error))
 }
 
 /// Sets or (with `None`) removes the rating of a message, with its `feedback.received` event; `false` when the message is absent.

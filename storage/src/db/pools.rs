@@ -90,7 +90,7 @@ async fn connect_sqlite(url: &str, options: &DbOptions) -> Result<Pools> {
         // Kibibytes.
         .pragma("cache_size", "-8000")
         .optimize_on_close(true, 400);
-    let reading = common.read_only(true).pragma("query_only", "1");
+    let reading = common.read_only(true);
 
     // The writer comes first: it makes the file and turns the log on.
     let writer = SqlitePoolOptions::new()

@@ -59,7 +59,7 @@ impl Listener {
     /// Passes on what is heard until `stop`. What was said while the connection was lost is made up for by
     /// waking everyone once it is back.
     pub(super) async fn run(self, to: broadcast::Sender<Wakeup>, stop: CancellationToken) {
-        stop.run_until_cancelled_owned(self.pass_on(to)).await;
+        stop.run_until_cancelled_owned(Box::pin(self.pass_on(to))).await;
     }
 
     async fn pass_on(mut self, to: broadcast::Sender<Wakeup>) {

@@ -275,7 +275,7 @@ impl SourceRow {
             ("file", Some(Id(blob)), _) => SourceOrigin::File { blob },
             ("url", _, Some(url)) => SourceOrigin::Url { url },
             ("text", ..) => SourceOrigin::Text,
-            (kind, ..) => return Err(StorageError::decode("kind", format!("`{kind}`"))),
+            (kind, ..) => return Err(StorageError::decode("kind", kind)),
         };
         let failure = self.failure_code.zip(self.failure_message);
         Ok(Source {

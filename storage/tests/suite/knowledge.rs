@@ -32,7 +32,7 @@ async fn a_workspace_is_born_ready_to_be_asked_and_goes_with_all_it_has() {
         );
         assert_eq!(
             datastores::defaults(&mut conn, place.ws()).await.unwrap(),
-            [home.datastore.clone()]
+            std::slice::from_ref(&home.datastore)
         );
         let agent = storage::agents::default(&mut conn, place.ws()).await.unwrap().unwrap();
         assert_eq!(agent, home.agent);

@@ -1,4 +1,14 @@
 //! Every function of the crate, on both databases.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test as tests do")]
 
+mod accounts;
+mod cancellation;
+mod connections;
+mod conversations;
+mod coverage;
+mod files;
 mod knowledge;
+mod outbox;
+mod queue;
+mod schema;
 mod support;

@@ -49,10 +49,6 @@ impl Place {
         &self.test.db
     }
 
-    pub fn name(&self) -> &'static str {
-        self.test.name
-    }
-
     pub async fn read(&self) -> Conn {
         self.db().read().await.unwrap()
     }

@@ -1,0 +1,426 @@
+//! Conversations, messages, gaps.
+
+use std::time::Duration;
+
+use domain::contact::ContactDetails;
+use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition};
+use domain::message::{Author, Citation, Message, MessageState, Outcome, Rating};
+use domain::{ConversationId, VisitorId};
+use serde_json::json;
+use storage::conversations::ConversationFilter;
+use storage::gaps::Gap;
+use storage::messages::NewMessage;
+use storage::{StorageError, contacts, conversations, events, gaps, messages};
+use tokio_util::task::TaskTracker;
+
+use crate::support::{Place, ids, places};
+
+fn conversation(place: &Place) -> Conversation {
+    let now = place.later(Duration::from_millis(1));
+    Conversation {
+        id: place.ambient.new_id(),
+        workspace_id: place.ws(),
+        agent_id: place.home.agent.id,
+        channel: Channel::Api,
+        visitor_id: VisitorId::parse("user 456"),
+        contact_id: None,
+        status: ConversationStatus::Open,
+        handler: Handler::Bot,
+        title: "¿Cuáles son los horarios?".to_owned(),
+        messages_count: 0,
+        context_after: 0,
+        created_at: now,
+        updated_at: now,
+        closed_at: None,
+    }
+}
+
+async fn begin(place: &Place) -> Conversation {
+    let conversation = conversation(place);
+    let mut tx = place.write().await;
+    conversations::insert(&mut tx, &conversation).await.unwrap();
+    tx.commit().await.unwrap();
+    conversation
+}
+
+fn message(place: &Place, conversation: ConversationId, author: Author, text: &str) -> NewMessage {
+    let message = Message {
+        id: place.ambient.new_id(),
+        conversation_id: conversation,
+        seq: 0,
+        author,
+        content: text.to_owned(),
+        state: MessageState::Complete,
+        outcome: None,
+        model: None,
+        reply_to: None,
+        prompt_tokens: None,
+        completion_tokens: None,
+        created_at: place.later(Duration::from_millis(1)),
+    };
+    NewMessage { message, citations: Vec::new(), trace: None, client_id: None }
+}
+
+async fn say(place: &Place, message: &NewMessage) -> Message {
+    let mut tx = place.write().await;
+    let stored = messages::insert(&mut tx, place.ws(), message, place.now()).await.unwrap();
+    tx.commit().await.unwrap();
+    stored
+}
+
+#[tokio::test]
+async fn conversations_are_listed_by_agent_and_status_newest_first() {
+    for place in places("conversations").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let (first, second) = (begin(&place).await, begin(&place).await);
+        let mut foreign = conversation(&place);
+        foreign.agent_id = place.other.agent.id;
+        let mut tx = place.write().await;
+        let refused = conversations::insert(&mut tx, &foreign).await;
+        assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+        drop(tx);
+
+        let mut conn = place.read().await;
+        assert_eq!(conversations::get(&mut conn, ws, first.id).await.unwrap(), Some(first.clone()));
+        assert_eq!(conversations::get(&mut conn, stranger, first.id).await.unwrap(), None);
+        drop(conn);
+        let mut tx = place.write().await;
+        let close = Transition::Close;
+        conversations::transition(&mut tx, ws, first.id, close, place.now()).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let mut conn = place.read().await;
+        let all = ConversationFilter::default();
+        let open = ConversationFilter {
+            agent: Some(place.home.agent.id),
+            status: Some(ConversationStatus::Open),
+        };
+        let other_agent = ConversationFilter { agent: Some(place.other.agent.id), status: None };
+        let listed = conversations::list(&mut conn, ws, &all, None, 9).await.unwrap();
+        assert_eq!(ids(&listed, |c| c.id), [second.id, first.id]);
+        let listed = conversations::list(&mut conn, ws, &all, None, 1).await.unwrap();
+        assert_eq!(ids(&listed, |c| c.id), [second.id]);
+        let listed = conversations::list(&mut conn, ws, &all, Some(second.id), 9).await.unwrap();
+        assert_eq!(ids(&listed, |c| c.id), [first.id]);
+        let listed = conversations::list(&mut conn, ws, &open, None, 9).await.unwrap();
+        assert_eq!(ids(&listed, |c| c.id), [second.id]);
+        for (workspace, filter) in [(ws, &other_agent), (stranger, &all)] {
+            let listed = conversations::list(&mut conn, workspace, filter, None, 9).await.unwrap();
+            assert!(listed.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transition_tells_what_changed_and_a_returning_customer_starts_afresh() {
+    for place in places("transitions").await {
+        let (ws, id) = (place.ws(), begin(&place).await.id);
+        say(&place, &message(&place, id, Author::Customer, "hola")).await;
+        let steps = [
+            (Transition::CustomerReturns, ConversationStatus::Open, Handler::Bot),
+            (Transition::RequestHuman, ConversationStatus::Pending, Handler::Queue),
+            (Transition::RequestHuman, ConversationStatus::Pending, Handler::Queue),
+            (Transition::Close, ConversationStatus::Closed, Handler::Queue),
+            (Transition::CustomerReturns, ConversationStatus::Open, Handler::Bot),
+        ];
+        for (transition, status, handler) in steps {
+            let now = place.later(Duration::from_secs(1));
+            let mut tx = place.write().await;
+            let after = conversations::transition(&mut tx, ws, id, transition, now).await;
+            let after = after.unwrap().unwrap();
+            assert_eq!((after.status, after.handler), (status, handler), "{transition:?}");
+            let elsewhere =
+                conversations::transition(&mut tx, place.stranger(), id, transition, now).await;
+            assert_eq!(elsewhere.unwrap(), None);
+            let stored = conversations::get(&mut tx, ws, id).await.unwrap();
+            assert_eq!(stored, Some(after), "what is given is what is stored");
+            tx.commit().await.unwrap();
+        }
+        let mut conn = place.read().await;
+        let back = conversations::get(&mut conn, ws, id).await.unwrap().unwrap();
+        assert_eq!(back.context_after, 1, "earlier messages no longer enter the prompt");
+        assert!(back.closed_at.is_some());
+        let told = events::list(&mut conn, ws, 0, 99).await.unwrap();
+        assert_eq!(
+            ids(&told, |e| e.kind.as_str().to_owned()),
+            [
+                "conversation.created",
+                "message.created",
+                "conversation.updated",
+                "handoff.requested",
+                "conversation.updated",
+                "conversation.closed",
+                "conversation.updated",
+            ]
+        );
+        assert_eq!(told[3].payload["handler"], "queue");
+    }
+}
+
+#[tokio::test]
+async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
+    for place in places("turns").await {
+        let (ws, id) = (place.ws(), begin(&place).await.id);
+        let now = place.now();
+        let until = now.plus(Duration::from_mins(1));
+        let mut tx = place.write().await;
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", now, until).await.unwrap());
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", now, until).await.unwrap());
+        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", now, until).await.unwrap());
+        let elsewhere = conversations::lock_turn(&mut tx, place.stranger(), id, "a", now, until);
+        assert!(!elsewhere.await.unwrap());
+        conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
+        conversations::unlock_turn(&mut tx, place.stranger(), id, "a").await.unwrap();
+        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", now, until).await.unwrap());
+        let later = until.plus(Duration::from_mins(1));
+        assert!(conversations::lock_turn(&mut tx, ws, id, "b", until, later).await.unwrap());
+        conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
+        assert!(conversations::lock_turn(&mut tx, ws, id, "c", now, until).await.unwrap());
+        conversations::unlock_turn(&mut tx, ws, id, "c").await.unwrap();
+        tx.commit().await.unwrap();
+
+        let tasks = TaskTracker::new();
+        let running: Vec<_> = (0..16)
+            .map(|number| {
+                let db = place.db().clone();
+                tasks.spawn(async move {
+                    let mut tx = db.write().await.unwrap();
+                    let owner = format!("owner {number}");
+                    let won = conversations::lock_turn(&mut tx, ws, id, &owner, now, until);
+                    let won = won.await.unwrap();
+                    tx.commit().await.unwrap();
+                    won
+                })
+            })
+            .collect();
+        let mut winners = 0;
+        for task in running {
+            winners += i32::from(task.await.unwrap());
+        }
+        assert_eq!(winners, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_belongs_to_a_contact_of_its_own_workspace() {
+    for place in places("set_contact").await {
+        let (ws, id) = (place.ws(), begin(&place).await.id);
+        let details =
+            ContactDetails { email: Some("ana@x.cl".to_owned()), ..ContactDetails::default() };
+        let mut tx = place.write().await;
+        let own = contacts::resolve(&mut tx, &place.ambient, ws, None, &details).await;
+        let foreign = contacts::resolve(&mut tx, &place.ambient, place.stranger(), None, &details);
+        let (own, foreign) = (own.unwrap().unwrap(), foreign.await.unwrap().unwrap());
+        conversations::set_contact(&mut tx, ws, id, foreign.id).await.unwrap();
+        conversations::set_contact(&mut tx, place.stranger(), id, foreign.id).await.unwrap();
+        let untouched = conversations::get(&mut tx, ws, id).await.unwrap().unwrap();
+        assert_eq!(untouched.contact_id, None);
+        conversations::set_contact(&mut tx, ws, id, own.id).await.unwrap();
+        let linked = conversations::get(&mut tx, ws, id).await.unwrap().unwrap();
+        assert_eq!(linked.contact_id, Some(own.id));
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn old_conversations_go_with_their_messages_and_younger_ones_stay() {
+    for place in places("delete_older").await {
+        let ws = place.ws();
+        let (old, young) = (begin(&place).await, begin(&place).await);
+        let said = say(&place, &message(&place, old.id, Author::Customer, "hola")).await;
+        let limit = place.later(Duration::from_secs(10));
+        place.later(Duration::from_secs(1));
+        say(&place, &message(&place, young.id, Author::Customer, "hola")).await;
+        let mut tx = place.write().await;
+        let elsewhere = conversations::delete_older(&mut tx, place.stranger(), limit, 9).await;
+        assert_eq!(elsewhere.unwrap(), 0);
+        assert_eq!(conversations::delete_older(&mut tx, ws, limit, 9).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        assert_eq!(conversations::get(&mut conn, ws, old.id).await.unwrap(), None);
+        assert_eq!(messages::get(&mut conn, ws, said.id).await.unwrap(), None);
+        assert!(conversations::get(&mut conn, ws, young.id).await.unwrap().is_some());
+    }
+}
+
+fn citation(place: &Place, marker: i64) -> Citation {
+    Citation {
+        marker,
+        chunk_id: place.ambient.new_id(),
+        datastore_id: place.home.datastore.id,
+        source_id: place.ambient.new_id(),
+        source_version: 3,
+        source_name: "FAQ \"nueva\"".to_owned(),
+        url: (marker == 1).then(|| "https://example.com/faq".to_owned()),
+        page: (marker == 2).then_some(7),
+        quote: "de 9 a 18 hs".to_owned(),
+        score: 0.1 + 0.2,
+    }
+}
+
+#[tokio::test]
+async fn an_answer_keeps_its_citations_and_its_trace() {
+    for place in places("messages").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let conversation = begin(&place).await.id;
+        let asked =
+            say(&place, &message(&place, conversation, Author::Customer, "¿Horarios?")).await;
+        let mut answer = message(&place, conversation, Author::Agent, "De 9 a 18 [2], creo [1].");
+        answer.message.outcome = Some(Outcome::Answered);
+        answer.message.model = Some("modelo".to_owned());
+        answer.message.reply_to = Some(asked.id);
+        answer.message.prompt_tokens = Some(812);
+        answer.message.completion_tokens = Some(9);
+        answer.citations = vec![citation(&place, 2), citation(&place, 1)];
+        answer.trace = Some(json!({ "hits": [{ "score": 0.5 }], "ms": 12 }));
+        let stored = say(&place, &answer).await;
+        assert_eq!((asked.seq, stored.seq), (1, 2));
+        assert_eq!(stored, Message { seq: 2, ..answer.message.clone() });
+
+        let mut conn = place.read().await;
+        assert_eq!(messages::get(&mut conn, ws, stored.id).await.unwrap(), Some(stored.clone()));
+        assert_eq!(messages::get(&mut conn, stranger, stored.id).await.unwrap(), None);
+        assert_eq!(messages::reply(&mut conn, ws, asked.id).await.unwrap(), Some(stored.clone()));
+        assert_eq!(messages::reply(&mut conn, stranger, asked.id).await.unwrap(), None);
+        assert_eq!(messages::reply(&mut conn, ws, stored.id).await.unwrap(), None);
+        let both = [asked.id, stored.id];
+        let cited = messages::citations(&mut conn, ws, &both).await.unwrap();
+        let expected: Vec<_> = answer.citations.iter().map(|c| (stored.id, c.clone())).collect();
+        assert_eq!(cited, expected, "in order of first use, to the last bit of the score");
+        assert!(messages::citations(&mut conn, stranger, &both).await.unwrap().is_empty());
+        assert_eq!(messages::trace(&mut conn, ws, stored.id).await.unwrap(), answer.trace);
+        assert_eq!(messages::trace(&mut conn, ws, asked.id).await.unwrap(), None);
+        assert_eq!(messages::trace(&mut conn, stranger, stored.id).await.unwrap(), None);
+        let counted = conversations::get(&mut conn, ws, conversation).await.unwrap().unwrap();
+        assert_eq!(counted.messages_count, 2);
+        let told = events::list(&mut conn, ws, 1, 9).await.unwrap();
+        assert_eq!(ids(&told, |e| e.subject.clone()), both.map(|id| id.to_string()));
+        assert_eq!(told[1].payload["outcome"], "answered");
+        drop(conn);
+
+        let mut tx = place.write().await;
+        let lost = message(&place, conversation, Author::Customer, "ajena");
+        let refused = messages::insert(&mut tx, stranger, &lost, place.now()).await;
+        assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn messages_are_read_forward_and_from_the_end() {
+    for place in places("message lists").await {
+        let ws = place.ws();
+        let conversation = begin(&place).await.id;
+        for number in 1..=5 {
+            say(&place, &message(&place, conversation, Author::Customer, &number.to_string()))
+                .await;
+        }
+        let mut conn = place.read().await;
+        let page = messages::list(&mut conn, ws, conversation, 1, 2).await.unwrap();
+        assert_eq!(ids(&page, |m| m.seq), [2, 3]);
+        let recent = messages::recent(&mut conn, ws, conversation, 0, 2).await.unwrap();
+        assert_eq!(ids(&recent, |m| m.seq), [4, 5]);
+        let recent = messages::recent(&mut conn, ws, conversation, 4, 9).await.unwrap();
+        assert_eq!(ids(&recent, |m| m.seq), [5]);
+        let stranger = place.stranger();
+        assert!(messages::list(&mut conn, stranger, conversation, 0, 9).await.unwrap().is_empty());
+        assert!(
+            messages::recent(&mut conn, stranger, conversation, 0, 9).await.unwrap().is_empty()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_sent_many_times_is_one_message() {
+    for place in places("client ids").await {
+        let (ws, agent) = (place.ws(), place.home.agent.id);
+        let conversation = begin(&place).await.id;
+        let tasks = TaskTracker::new();
+        let running: Vec<_> = (0..12)
+            .map(|_| {
+                let mut again = message(&place, conversation, Author::Customer, "hola");
+                again.client_id = Some("k-1".to_owned());
+                let (db, now) = (place.db().clone(), place.now());
+                tasks.spawn(async move {
+                    let mut tx = db.write().await.unwrap();
+                    let stored = messages::insert(&mut tx, ws, &again, now).await.unwrap();
+                    tx.commit().await.unwrap();
+                    stored.id
+                })
+            })
+            .collect();
+        let mut stored = Vec::new();
+        for task in running {
+            stored.push(task.await.unwrap());
+        }
+        assert!(stored.iter().all(|id| *id == stored[0]), "{stored:?}");
+        let mut conn = place.read().await;
+        let found = messages::of_client(&mut conn, ws, agent, "k-1").await.unwrap().unwrap();
+        assert_eq!((found.id, found.seq), (stored[0], 1));
+        assert_eq!(messages::of_client(&mut conn, ws, agent, "k-2").await.unwrap(), None);
+        let other_agent = place.other.agent.id;
+        assert_eq!(messages::of_client(&mut conn, ws, other_agent, "k-1").await.unwrap(), None);
+        let stranger = place.stranger();
+        assert_eq!(messages::of_client(&mut conn, stranger, agent, "k-1").await.unwrap(), None);
+        let counted = conversations::get(&mut conn, ws, conversation).await.unwrap().unwrap();
+        assert_eq!(counted.messages_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_rating_is_set_changed_and_taken_back() {
+    for place in places("feedback").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let conversation = begin(&place).await.id;
+        let id = say(&place, &message(&place, conversation, Author::Agent, "De 9 a 18.")).await.id;
+        let steps =
+            [(Some(Rating::Up), None), (Some(Rating::Down), Some("no era eso")), (None, None)];
+        for (rating, comment) in steps {
+            let mut tx = place.write().await;
+            let now = place.now();
+            assert!(messages::set_feedback(&mut tx, ws, id, rating, comment, now).await.unwrap());
+            let foreign = messages::set_feedback(&mut tx, stranger, id, rating, comment, now);
+            assert!(!foreign.await.unwrap());
+            let expected = rating.map(|rating| (rating, comment.map(str::to_owned)));
+            assert_eq!(messages::feedback(&mut tx, ws, id).await.unwrap(), expected);
+            assert_eq!(messages::feedback(&mut tx, stranger, id).await.unwrap(), None);
+            tx.commit().await.unwrap();
+        }
+        let told = events::list(&mut place.read().await, ws, 2, 9).await.unwrap();
+        assert_eq!(ids(&told, |e| e.kind.clone()), ["feedback.received"; 3]);
+        assert_eq!(
+            ids(&told, |e| e.payload["rating"].clone()),
+            [json!("up"), json!("down"), json!(null)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn gaps_are_listed_newest_first() {
+    for place in places("gaps").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let conversation = begin(&place).await.id;
+        let gap = |question: &str| Gap {
+            created_at: place.later(Duration::from_millis(1)),
+            id: place.ambient.new_id(),
+            agent_id: place.home.agent.id,
+            conversation_id: conversation,
+            message_id: place.ambient.new_id(),
+            question: question.to_owned(),
+            evidence: 0.125,
+        };
+        let (first, second) = (gap("¿Abren el domingo?"), gap("¿Y el lunes?"));
+        let mut tx = place.write().await;
+        gaps::insert(&mut tx, ws, &first).await.unwrap();
+        gaps::insert(&mut tx, ws, &second).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let all = gaps::list(&mut conn, ws, None, 9).await.unwrap();
+        assert_eq!(all, [second.clone(), first.clone()]);
+        assert_eq!(gaps::list(&mut conn, ws, Some(second.id), 9).await.unwrap(), [first]);
+        assert!(gaps::list(&mut conn, stranger, None, 9).await.unwrap().is_empty());
+        drop(conn);
+        let mut tx = place.write().await;
+        let refused = gaps::insert(&mut tx, stranger, &gap("x")).await;
+        assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+    }
+}
