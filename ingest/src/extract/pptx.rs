@@ -1,4 +1,6 @@
-//! PowerPoint: each slide a page with its title, lists, tables and notes.
+//! `PowerPoint`: each slide a page with its title, lists, tables and notes.
+
+use std::fmt::Write;
 
 use super::package::Package;
 use super::xml::Event;
@@ -19,11 +21,11 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
         let mut page = write(&text)?;
         let notes = package.relations(&slide.target)?;
         let notes = notes.into_values().find(|relation| relation.kind == "notesSlide");
-        if let Some(notes) = notes {
-            if let Some(text) = package.read_text(&notes.target)? {
-                page.push_str("\n\n");
-                page.push_str(&write(&text)?);
-            }
+        if let Some(notes) = notes
+            && let Some(text) = package.read_text(&notes.target)?
+        {
+            page.push_str("\n\n");
+            page.push_str(&write(&text)?);
         }
         pages.push(page);
     }
@@ -98,7 +100,7 @@ impl Writer {
             }
             Event::End { name: "tbl" } => {
                 if let Some(table) = self.table.take() {
-                    self.out.push_str(&format!("\n\n{}\n", rows::table(&table)));
+                    let _ = write!(self.out, "\n\n{}\n", rows::table(&table));
                 }
             }
             _ => {}
@@ -121,9 +123,15 @@ impl Writer {
         match self.placeholder.as_str() {
             // Numbers, dates and footers are the frame of every slide.
             "sldNum" | "dt" | "ftr" | "hdr" => {}
-            "title" | "ctrTitle" => self.out.push_str(&format!("\n\n# {text}\n\n")),
-            "" | "subTitle" => self.out.push_str(&format!("\n{text}\n")),
-            _ => self.out.push_str(&format!("{}- {text}\n", "  ".repeat(self.level))),
+            "title" | "ctrTitle" => {
+                let _ = write!(self.out, "\n\n# {text}\n\n");
+            }
+            "" | "subTitle" => {
+                let _ = write!(self.out, "\n{text}\n");
+            }
+            _ => {
+                let _ = writeln!(self.out, "{}- {text}", "  ".repeat(self.level));
+            }
         }
     }
 }

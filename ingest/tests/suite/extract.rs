@@ -270,14 +270,14 @@ fn pdf(content: &str) -> Vec<u8> {
     let mut offsets = Vec::new();
     for (index, object) in objects.iter().enumerate() {
         offsets.push(bytes.len());
-        write!(bytes, "{} 0 obj{object}endobj\n", index + 1).unwrap();
+        writeln!(bytes, "{} 0 obj{object}endobj", index + 1).expect("write");
     }
     let table = bytes.len();
-    write!(bytes, "xref\n0 6\n0000000000 65535 f \n").unwrap();
+    bytes.extend(b"xref\n0 6\n0000000000 65535 f \n");
     for offset in offsets {
-        write!(bytes, "{offset:010} 00000 n \n").unwrap();
+        writeln!(bytes, "{offset:010} 00000 n ").expect("write");
     }
-    write!(bytes, "trailer<</Size 6/Root 1 0 R>>\nstartxref\n{table}\n%%EOF").unwrap();
+    write!(bytes, "trailer<</Size 6/Root 1 0 R>>\nstartxref\n{table}\n%%EOF").expect("write");
     bytes
 }
 
@@ -327,12 +327,12 @@ async fn a_page_that_draws_itself_without_end_is_stopped() {
 /// A package whose one part inflates to `megabytes` of spaces inside of a paragraph.
 fn bomb(name: &str, megabytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.start_file(name, SimpleFileOptions::default()).unwrap();
+    zip.start_file(name, SimpleFileOptions::default()).expect("start a part");
     let spaces = vec![b' '; 1 << 20];
     for _ in 0..megabytes {
-        zip.write_all(&spaces).unwrap();
+        zip.write_all(&spaces).expect("write a part");
     }
-    zip.finish().unwrap().into_inner()
+    zip.finish().expect("finish the package").into_inner()
 }
 
 #[tokio::test]
