@@ -1,1 +1,0 @@
-//! The stages of ingestion as jobs.
