@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+pub mod bench;
 mod error;
 mod filter;
+mod fusion;
 mod index;
 mod passage;
 mod search;
 mod stats;
+mod upkeep;
 
 pub use error::RetrievalError;
 pub use filter::{Filter, FilterValue};
@@ -14,5 +17,6 @@ pub use index::{IndexPoint, IndexTarget};
 pub use passage::{embedded_text, passage_heading, text_hash};
 pub use search::{
     ComponentScores, Hit, Question, Retrieval, RetrievalOptions, SearchMode, SearchQuery,
-    SearchResults, StatsChange,
+    SearchResults,
 };
+pub use stats::StatsChange;

@@ -1,15 +1,21 @@
 //! Hybrid search: words, grams and dense, fused, filtered, and read back from storage.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use domain::datastore::{Chunk, LiveChunk};
 use domain::settings::IndexSettings;
-use domain::{DatastoreId, Lang, WorkspaceId};
-use models::Embedder;
+use domain::{DatastoreId, DomainError, Lang, WorkspaceId};
 use models::builtin::TermWeights;
+use models::lexical::{analyse_question, detect};
+use models::{EmbedPurpose, Embedder};
 use storage::{Db, Tx};
 
+use crate::fusion::{Candidate, Totals, fuse};
+use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
+use crate::stats::{Current, LANGS, Stats, StatsCache, StatsChange, idf};
+use crate::upkeep::Upkeep;
 use crate::{Filter, IndexPoint, IndexTarget, RetrievalError};
 
 /// How to open the index.
@@ -25,12 +31,19 @@ pub struct RetrievalOptions {
 
 /// Search over the knowledge. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Retrieval {}
+pub struct Retrieval(pub(crate) Arc<Parts>);
 
-/// How chunks that come and go change a datastore's statistics: counted before the transaction is opened,
-/// because counting takes time that the database's writer must not wait for.
-#[derive(Debug, Clone)]
-pub struct StatsChange {}
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) db: Db,
+    pub(crate) embedder: Option<Arc<dyn Embedder>>,
+    pub(crate) index: Index,
+    pub(crate) stats: StatsCache,
+    pub(crate) upkeep: Upkeep,
+    dense_weight: f64,
+    /// Threads that analyse passages, apart from those that answer requests and from the index's own.
+    analysers: rayon::ThreadPool,
+}
 
 /// What is searched for.
 #[derive(Debug, Clone)]
@@ -68,8 +81,8 @@ pub enum SearchMode {
 pub struct SearchResults {
     /// Best first.
     pub hits: Vec<Hit>,
-    /// How well the best hits cover the question, 0 to 1: mean over words and grams of best BM25 score ÷
-    /// the question's total weight. What the evidence gate looks at.
+    /// How well the best passage covers the question, 0 to 1: `tanh` of the mean over words and grams of its
+    /// BM25 score ÷ the question's total weight. What the evidence gate looks at.
     pub evidence: f64,
     /// The question as analysed, for the built-in answerer.
     pub question: Question,
@@ -112,20 +125,101 @@ impl std::fmt::Debug for Question {
     }
 }
 
+/// What terms weigh in the datastores asked, their statistics taken together.
+struct Weights(Vec<Arc<Current>>);
+
+impl Weights {
+    fn total(&self, count: impl Fn(&Stats) -> i64) -> i64 {
+        self.0.iter().map(|current| current.with(&count)).sum()
+    }
+
+    fn weight(&self, count: impl Fn(&Stats) -> i64) -> f64 {
+        idf(self.total(|stats| stats.passages), self.total(count))
+    }
+
+    /// The languages of the passages, the most common first; those of less than one passage in fifty are
+    /// left to the grams.
+    fn langs(&self) -> Vec<Lang> {
+        let all = self.total(|stats| stats.passages);
+        let counts = [0, 1, 2, 3].map(|i| (self.total(|stats| stats.langs[i]), LANGS[i]));
+        let mut known: Vec<(i64, Lang)> =
+            counts.into_iter().filter(|(count, _)| *count > 0 && count * 50 >= all).collect();
+        known.sort_by_key(|(count, _)| -count);
+        known.into_iter().map(|(_, lang)| lang).collect()
+    }
+
+    /// A query vector: each term's weight times how often it is asked for; and the sum of all.
+    fn weigh(&self, terms: &[(u32, u32)], weight: impl Fn(u32) -> f64) -> (Sparse, f64) {
+        let mut query = Sparse::default();
+        let mut total = 0.0;
+        for &(term, count) in terms {
+            let weight = weight(term) * f64::from(count);
+            total += weight;
+            query.indices.push(term);
+            query.values.push(single(weight));
+        }
+        (query, total)
+    }
+}
+
+impl TermWeights for Weights {
+    fn word(&self, term: u32) -> f64 {
+        self.weight(|stats| stats.words.get(&term).copied().unwrap_or_default())
+    }
+
+    fn gram(&self, term: u32) -> f64 {
+        self.weight(|stats| stats.grams.get(&term).copied().unwrap_or_default())
+    }
+}
+
+/// Points that each vector proposes.
+const CANDIDATES: usize = 100;
+/// Rows read beyond those asked for, since the index may propose chunks that are not live any more.
+const SPARE_ROWS: usize = 5;
+
 impl Retrieval {
-    /// Opens the index, making its collection when absent.
+    /// Opens the index, making its collection when absent. Blocks a blocking thread while it reads.
     pub async fn open(
         db: Db,
         embedder: Option<Arc<dyn Embedder>>,
         options: RetrievalOptions,
     ) -> Result<Self, RetrievalError> {
-        let _ = (db, embedder, options);
-        todo!()
+        let space = embedder.as_ref().map(|embedder| embedder.space().clone());
+        let name = space.as_ref().map(ToString::to_string);
+        let collection = collection_name(&options.index.collection_prefix, name.as_deref());
+        let dimension = space.map(|space| space.dimension);
+        let index = match &options.index.qdrant_url {
+            Some(url) => {
+                let key = options.index.qdrant_api_key.as_ref();
+                Index::Server(Server::open(url, key, collection, dimension).await?)
+            }
+            None => {
+                let folder = options.folder.clone();
+                let open = move || Edge::open(&folder, &collection, dimension);
+                let opened = tokio::task::spawn_blocking(open).await;
+                Index::Edge(opened.map_err(|error| RetrievalError::Index(error.to_string()))??)
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 4);
+        let analysers = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("analyser-{n}"))
+            .build()
+            .map_err(|error| RetrievalError::Index(error.to_string()))?;
+        Ok(Self(Arc::new(Parts {
+            db,
+            embedder,
+            index,
+            stats: StatsCache::new(),
+            upkeep: Upkeep::default(),
+            dense_weight: options.dense_weight,
+            analysers,
+        })))
     }
 
     /// The embedder that passages are embedded with, when one is configured.
     pub fn embedder(&self) -> Option<&Arc<dyn Embedder>> {
-        todo!()
+        self.0.embedder.as_ref()
     }
 
     /// Searches. Only live chunks of `query.datastores` in `workspace` come back.
@@ -134,25 +228,150 @@ impl Retrieval {
         workspace: WorkspaceId,
         query: &SearchQuery,
     ) -> Result<SearchResults, RetrievalError> {
-        let _ = (workspace, query);
-        todo!()
+        check(query)?;
+        let weights = self.weights(workspace, &query.datastores).await?;
+        let langs = weights.langs();
+        let main = langs.first().copied().unwrap_or_default();
+        let lang = detect(&query.text).unwrap_or(main);
+        let dense = self.embed_question(query).await?;
+        let (found, totals) = self.look_up(query, lang, &langs, &weights, dense).await?;
+        let (candidates, evidence) = fuse(&found, totals);
+        let hits = self.rows(workspace, query, &candidates).await?;
+        Ok(SearchResults {
+            hits,
+            evidence,
+            question: Question { lang, weights: Arc::new(weights) },
+        })
+    }
+
+    async fn weights(
+        &self,
+        workspace: WorkspaceId,
+        datastores: &[DatastoreId],
+    ) -> Result<Weights, RetrievalError> {
+        let mut conn = self.0.db.read().await?;
+        let rows = storage::datastores::get_many(&mut conn, workspace, datastores).await?;
+        let current = self.0.stats.current(&mut conn, workspace, &rows).await?;
+        Ok(Weights(current))
+    }
+
+    /// The question's vector, where dense vectors are searched. An embedder that fails takes its part out
+    /// of a hybrid search, which goes on by words and grams.
+    async fn embed_question(
+        &self,
+        query: &SearchQuery,
+    ) -> Result<Option<Vec<f32>>, RetrievalError> {
+        let dense_only = query.mode == SearchMode::Dense;
+        let Some(embedder) = &self.0.embedder else {
+            let message = "`mode` dense needs an embedding model; set VOCERO_EMBEDDING_MODEL";
+            let refused = RetrievalError::Invalid(DomainError::invalid("mode", message));
+            return if dense_only { Err(refused) } else { Ok(None) };
+        };
+        if !dense_only && (query.mode != SearchMode::Hybrid || self.0.dense_weight <= 0.0) {
+            return Ok(None);
+        }
+        match embedder.embed(std::slice::from_ref(&query.text), EmbedPurpose::Query).await {
+            Ok(vectors) => Ok(vectors.into_iter().next()),
+            Err(error) if dense_only => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, "the question could not be embedded; searched without");
+                metrics::counter!("vocero_search_without_dense_total").increment(1);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn look_up(
+        &self,
+        query: &SearchQuery,
+        lang: Lang,
+        langs: &[Lang],
+        weights: &Weights,
+        dense: Option<Vec<f32>>,
+    ) -> Result<(Found, Totals), RetrievalError> {
+        let terms = analyse_question(&query.text, lang, langs);
+        let mut totals = Totals { dense_weight: self.0.dense_weight, ..Totals::default() };
+        let mut lookup = Lookup {
+            datastores: query.datastores.clone(),
+            metadata: query.filter.as_ref().map(Filter::tokens).unwrap_or_default(),
+            words: None,
+            grams: None,
+            dense,
+            limit: CANDIDATES.max(2 * query.top_k),
+        };
+        let hybrid = query.mode == SearchMode::Hybrid;
+        if hybrid || query.mode == SearchMode::Words {
+            let (vector, total) = weights.weigh(&terms.words, |term| weights.word(term));
+            lookup.words = Some(vector);
+            totals.words = Some(total);
+        }
+        if hybrid || query.mode == SearchMode::Grams {
+            let (vector, total) = weights.weigh(&terms.grams, |term| weights.gram(term));
+            lookup.grams = Some(vector);
+            totals.grams = Some(total);
+        }
+        // A datastore of another workspace has no row here and so no languages; nothing of it is looked up.
+        let found =
+            if langs.is_empty() { Found::default() } else { self.0.index.find(lookup).await? };
+        Ok((found, totals))
+    }
+
+    /// The rows of the best candidates that are live, best first.
+    async fn rows(
+        &self,
+        workspace: WorkspaceId,
+        query: &SearchQuery,
+        candidates: &[Candidate],
+    ) -> Result<Vec<Hit>, RetrievalError> {
+        let least = query.min_score.unwrap_or(0.0);
+        let enough = candidates.partition_point(|candidate| candidate.score >= least);
+        let mut rest = &candidates[..enough];
+        let mut hits: Vec<Hit> = Vec::with_capacity(query.top_k);
+        while hits.len() < query.top_k && !rest.is_empty() {
+            let (page, later) = rest.split_at(rest.len().min(query.top_k + SPARE_ROWS));
+            rest = later;
+            let ids: Vec<_> = page.iter().map(|candidate| candidate.id).collect();
+            let mut conn = self.0.db.read().await?;
+            let live = storage::chunks::live(&mut conn, workspace, &query.datastores, &ids).await?;
+            let mut rows: HashMap<_, _> =
+                live.into_iter().map(|live| (live.chunk.id, live)).collect();
+            for candidate in page {
+                if hits.len() == query.top_k {
+                    break;
+                }
+                if let Some(live) = rows.remove(&candidate.id) {
+                    hits.push(Hit { live, score: candidate.score, scores: candidate.scores });
+                }
+            }
+        }
+        Ok(hits)
     }
 
     /// Puts passages into the index, durably when it returns. Repeating it changes nothing. Calls of
     /// concurrent jobs are written together.
     pub async fn upsert(&self, points: Vec<IndexPoint>) -> Result<(), RetrievalError> {
-        let _ = points;
-        todo!()
+        if points.is_empty() {
+            return Ok(());
+        }
+        let (reply, analysed) = tokio::sync::oneshot::channel();
+        self.0.analysers.spawn(move || {
+            let points: Vec<Point> = points.into_iter().map(Point::of).collect();
+            let _ = reply.send(points);
+        });
+        let broke_off = |_| RetrievalError::Index("analysing the passages broke off".to_owned());
+        self.0.index.upsert(analysed.await.map_err(broke_off)?).await
     }
 
-    /// Removes passages from the index.
+    /// Removes passages from the index, durably when it returns.
     pub async fn remove(
         &self,
         workspace: WorkspaceId,
         target: IndexTarget,
     ) -> Result<(), RetrievalError> {
-        let _ = (workspace, target);
-        todo!()
+        if let IndexTarget::Datastore(datastore) = target {
+            self.0.stats.forget(datastore);
+        }
+        self.0.index.remove(workspace, target).await
     }
 
     /// Counts how a datastore's statistics change when `added` come and `removed` go; each with the heading
@@ -162,8 +381,7 @@ impl Retrieval {
         added: &[(&str, &Chunk)],
         removed: &[(&str, &Chunk)],
     ) -> StatsChange {
-        let _ = (added, removed);
-        todo!()
+        StatsChange::count(added, removed)
     }
 
     /// Notes a counted change in the transaction that makes chunks live or removes them; the new revision,
@@ -175,13 +393,13 @@ impl Retrieval {
         datastore: DatastoreId,
         change: &StatsChange,
     ) -> Result<Option<i64>, RetrievalError> {
-        let _ = (tx, workspace, datastore, change);
-        todo!()
+        let revision = storage::stats::append(tx, workspace, datastore, change.as_bytes()).await?;
+        self.0.upkeep.noted(workspace, datastore);
+        Ok(revision)
     }
 
-    /// Notes, in the transaction that makes chunks live or removes them, how the datastore's statistics
-    /// change. `added` and `removed` are the chunks; the new revision, `None` when the datastore is gone.
-    /// The `heading` that statistics see is the one given to `upsert` (source name + heading path).
+    /// Counts and notes in one: for changes small enough to be counted inside the transaction.
+    /// `added` and `removed` are the chunks; the new revision, `None` when the datastore is gone.
     pub async fn note_change(
         &self,
         tx: &mut Tx,
@@ -190,33 +408,30 @@ impl Retrieval {
         added: &[(&str, &Chunk)],
         removed: &[(&str, &Chunk)],
     ) -> Result<Option<i64>, RetrievalError> {
-        let _ = (tx, workspace, datastore, added, removed);
-        todo!()
-    }
-
-    /// Optimises segments and folds statistics deltas where it is due. Off the request path: the ingest
-    /// jobs and a schedule call it.
-    pub async fn maintain(&self) -> Result<(), RetrievalError> {
-        todo!()
-    }
-
-    /// Empties the index and fills it again from the rows and the stored dense vectors; `progress` gets
-    /// chunks done and chunks in all.
-    pub async fn rebuild(
-        &self,
-        progress: &(dyn Fn(u64, u64) + Send + Sync),
-    ) -> Result<(), RetrievalError> {
-        let _ = progress;
-        todo!()
+        let change = self.count_change(added, removed);
+        self.note_counted(tx, workspace, datastore, &change).await
     }
 
     /// Whether the index answers.
     pub async fn ping(&self) -> Result<(), RetrievalError> {
-        todo!()
+        self.0.index.ping().await
     }
 
     /// Writes everything to disk and closes.
     pub async fn close(&self) {
-        todo!()
+        self.0.index.close().await;
     }
+}
+
+fn check(query: &SearchQuery) -> Result<(), RetrievalError> {
+    let refused = |field: &str, message: &str| {
+        Err(RetrievalError::Invalid(DomainError::invalid(field, message)))
+    };
+    if !(1..=100).contains(&query.top_k) {
+        return refused("topK", "`topK` must be 1 to 100");
+    }
+    if query.min_score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
+        return refused("minScore", "`minScore` must be 0 to 1");
+    }
+    Ok(())
 }

@@ -1,7 +1,5 @@
 //! E-mail: who wrote what and when, the text, the names of what was attached.
 
-use std::fmt::Write;
-
 use mail_parser::{Address, MessageParser, MimeHeaders, PartType};
 
 use super::{Document, ExtractError, Format, Input, finish, html, rows};
@@ -15,7 +13,7 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
     let subject = message.subject().map(rows::one_line).filter(|subject| !subject.is_empty());
     let mut out = String::new();
     if let Some(subject) = &subject {
-        let _ = write!(out, "# {subject}\n\n");
+        out.push_str(&format!("# {subject}\n\n"));
     }
     push_header(&mut out, "From", message.from().map(shown));
     push_header(&mut out, "To", message.to().map(shown));
@@ -44,7 +42,7 @@ fn body(message: &mail_parser::Message<'_>) -> String {
 
 fn push_header(out: &mut String, name: &str, value: Option<String>) {
     if let Some(value) = value.filter(|value| !value.is_empty()) {
-        let _ = writeln!(out, "{name}: {value}");
+        out.push_str(&format!("{name}: {value}\n"));
     }
 }
 

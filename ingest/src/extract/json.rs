@@ -1,7 +1,5 @@
 //! JSON: every value with the path of keys that leads to it, records apart from each other.
 
-use std::fmt::Write;
-
 use serde_json::Value;
 
 use super::{Document, ExtractError, Format, Input, encoding, finish, rows};
@@ -54,7 +52,7 @@ fn write(out: &mut String, value: &Value) {
             for (key, value) in map {
                 match value {
                     Value::Array(items) if items.iter().any(Value::is_object) => {
-                        let _ = write!(out, "\n# {}\n\n", rows::one_line(key));
+                        out.push_str(&format!("\n# {}\n\n", rows::one_line(key)));
                         write(out, value);
                     }
                     value => lines(out, key, value),

@@ -1,6 +1,4 @@
-//! `PowerPoint`: each slide a page with its title, lists, tables and notes.
-
-use std::fmt::Write;
+//! PowerPoint: each slide a page with its title, lists, tables and notes.
 
 use super::package::Package;
 use super::xml::Event;
@@ -21,11 +19,11 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
         let mut page = write(&text)?;
         let notes = package.relations(&slide.target)?;
         let notes = notes.into_values().find(|relation| relation.kind == "notesSlide");
-        if let Some(notes) = notes
-            && let Some(text) = package.read_text(&notes.target)?
-        {
-            page.push_str("\n\n");
-            page.push_str(&write(&text)?);
+        if let Some(notes) = notes {
+            if let Some(text) = package.read_text(&notes.target)? {
+                page.push_str("\n\n");
+                page.push_str(&write(&text)?);
+            }
         }
         pages.push(page);
     }
@@ -100,7 +98,7 @@ impl Writer {
             }
             Event::End { name: "tbl" } => {
                 if let Some(table) = self.table.take() {
-                    let _ = write!(self.out, "\n\n{}\n", rows::table(&table));
+                    self.out.push_str(&format!("\n\n{}\n", rows::table(&table)));
                 }
             }
             _ => {}
@@ -123,15 +121,9 @@ impl Writer {
         match self.placeholder.as_str() {
             // Numbers, dates and footers are the frame of every slide.
             "sldNum" | "dt" | "ftr" | "hdr" => {}
-            "title" | "ctrTitle" => {
-                let _ = write!(self.out, "\n\n# {text}\n\n");
-            }
-            "" | "subTitle" => {
-                let _ = write!(self.out, "\n{text}\n");
-            }
-            _ => {
-                let _ = writeln!(self.out, "{}- {text}", "  ".repeat(self.level));
-            }
+            "title" | "ctrTitle" => self.out.push_str(&format!("\n\n# {text}\n\n")),
+            "" | "subTitle" => self.out.push_str(&format!("\n{text}\n")),
+            _ => self.out.push_str(&format!("{}- {text}\n", "  ".repeat(self.level))),
         }
     }
 }

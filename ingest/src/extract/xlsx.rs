@@ -1,6 +1,5 @@
 //! Excel: each sheet a section, each row a line that names its columns.
 
-use std::fmt::Write;
 use std::io::Cursor;
 
 use calamine::{DataRef, Reader, Xlsx};
@@ -31,7 +30,7 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
         if table.is_empty() {
             continue;
         }
-        let _ = write!(out, "# {}\n\n", rows::one_line(&sheet));
+        out.push_str(&format!("# {}\n\n", rows::one_line(&sheet)));
         out.push_str(&rows::records(&table));
         out.push('\n');
     }
@@ -43,7 +42,7 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
 fn measure(bytes: &[u8]) -> Result<Option<String>, ExtractError> {
     let mut package = Package::open(bytes)?;
     let parts: Vec<String> = package.names().map(str::to_owned).collect();
-    for part in &parts {
+    for part in parts.iter().filter(|name| name.ends_with(".xml") || name.ends_with(".rels")) {
         package.read(part)?;
     }
     // Counted anew: the properties are read twice.

@@ -270,14 +270,14 @@ fn pdf(content: &str) -> Vec<u8> {
     let mut offsets = Vec::new();
     for (index, object) in objects.iter().enumerate() {
         offsets.push(bytes.len());
-        writeln!(bytes, "{} 0 obj{object}endobj", index + 1).expect("write");
+        write!(bytes, "{} 0 obj{object}endobj\n", index + 1).unwrap();
     }
     let table = bytes.len();
-    bytes.extend(b"xref\n0 6\n0000000000 65535 f \n");
+    write!(bytes, "xref\n0 6\n0000000000 65535 f \n").unwrap();
     for offset in offsets {
-        writeln!(bytes, "{offset:010} 00000 n ").expect("write");
+        write!(bytes, "{offset:010} 00000 n \n").unwrap();
     }
-    write!(bytes, "trailer<</Size 6/Root 1 0 R>>\nstartxref\n{table}\n%%EOF").expect("write");
+    write!(bytes, "trailer<</Size 6/Root 1 0 R>>\nstartxref\n{table}\n%%EOF").unwrap();
     bytes
 }
 
@@ -327,12 +327,12 @@ async fn a_page_that_draws_itself_without_end_is_stopped() {
 /// A package whose one part inflates to `megabytes` of spaces inside of a paragraph.
 fn bomb(name: &str, megabytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.start_file(name, SimpleFileOptions::default()).expect("start a part");
+    zip.start_file(name, SimpleFileOptions::default()).unwrap();
     let spaces = vec![b' '; 1 << 20];
     for _ in 0..megabytes {
-        zip.write_all(&spaces).expect("write a part");
+        zip.write_all(&spaces).unwrap();
     }
-    zip.finish().expect("finish the package").into_inner()
+    zip.finish().unwrap().into_inner()
 }
 
 #[tokio::test]

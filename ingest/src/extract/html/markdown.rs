@@ -147,7 +147,7 @@ impl Writer {
             self.line = rows::one_line(&text_of(caption));
             self.end_block();
         }
-        self.line = rows::table(&table);
+        self.line = rows::table(&table).trim_end().to_owned();
         self.end_block();
     }
 

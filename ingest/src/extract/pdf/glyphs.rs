@@ -42,7 +42,7 @@ impl Collector {
         self.lines.push(line);
     }
 
-    fn glyph(&mut self, text: &str, place: &Place) {
+    fn glyph(&mut self, text: &str, place: Place) {
         let joins = self.turn == place.turn
             && self.current.as_ref().is_some_and(|line| {
                 let step = (place.across - line.baseline).abs();
@@ -146,7 +146,7 @@ impl OutputDev for Collector {
             return Err(OutputError::FormatError(std::fmt::Error));
         }
         if let Some(place) = place(trm, width, font_size).filter(|_| !text.is_empty()) {
-            self.glyph(text, &place);
+            self.glyph(text, place);
         }
         Ok(())
     }

@@ -37,9 +37,13 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
     let mut pages: Vec<Vec<Line>> = Vec::with_capacity(numbers.len());
     let mut broken = 0;
     for number in numbers {
-        let lines = read_page(&pdf, number);
-        broken += usize::from(lines.is_none());
-        pages.push(lines.unwrap_or_default());
+        match read_page(&pdf, number) {
+            Some(lines) => pages.push(lines),
+            None => {
+                broken += 1;
+                pages.push(Vec::new());
+            }
+        }
     }
     if broken * 2 > pages.len() {
         return Err(unreadable());

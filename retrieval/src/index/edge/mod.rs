@@ -1,0 +1,162 @@
+//! The index in this process (qdrant-edge), in a folder.
+//!
+//! One thread writes: it takes what concurrent callers bring as one batch, applies it, makes it durable and
+//! only then answers them all. Sealing segments happens on that thread too, so it never delays a query and
+//! never runs beside a flush. Queries run on a small pool of their own threads. The folder is derived data:
+//! one that is missing or cannot be read is begun anew and filled again from the rows.
+
+mod shard;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use qdrant_edge::EdgeShard;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Found, IndexTarget, Lookup, Page, Point};
+use crate::RetrievalError;
+use domain::WorkspaceId;
+use writer::Command;
+
+/// The index in this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Edge(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shard: Arc<EdgeShard>,
+    commands: mpsc::Sender<Command>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    readers: rayon::ThreadPool,
+    filled_mark: PathBuf,
+    unfilled: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// The file whose presence says that every row has its point.
+const FILLED: &str = "filled";
+
+impl Edge {
+    /// Opens the collection in `folder`, or makes it. Blocks: call it on a blocking thread.
+    pub(crate) fn open(
+        folder: &Path,
+        collection: &str,
+        dimension: Option<usize>,
+    ) -> Result<Self, RetrievalError> {
+        let path = folder.join(collection);
+        let shard = Arc::new(shard::open(&path, dimension)?);
+        let filled_mark = path.join(FILLED);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
+        let readers = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("index-reader-{n}"))
+            .build()
+            .map_err(|error| RetrievalError::Index(error.to_string()))?;
+        let (commands, inbox) = mpsc::channel();
+        let writer = writer::start(Arc::clone(&shard), inbox)?;
+        Ok(Self(Arc::new(Inner {
+            shard,
+            commands,
+            writer: Mutex::new(Some(writer)),
+            readers,
+            unfilled: AtomicBool::new(!filled_mark.exists()),
+            filled_mark,
+            closed: AtomicBool::new(false),
+        })))
+    }
+
+    pub(crate) async fn upsert(&self, points: Vec<Point>) -> Result<(), RetrievalError> {
+        if points.is_empty() {
+            return Ok(());
+        }
+        self.ask(|reply| Command::Upsert { points, reply }).await
+    }
+
+    pub(crate) async fn remove(
+        &self,
+        workspace: WorkspaceId,
+        target: IndexTarget,
+    ) -> Result<(), RetrievalError> {
+        let filter = shard::target_filter(workspace, target);
+        self.ask(|reply| Command::Remove { filter: Box::new(filter), reply }).await
+    }
+
+    pub(crate) async fn optimize(&self) -> Result<(), RetrievalError> {
+        self.ask(|reply| Command::Optimize { reply }).await
+    }
+
+    async fn ask(
+        &self,
+        command: impl FnOnce(writer::Reply) -> Command,
+    ) -> Result<(), RetrievalError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.commands.send(command(reply)).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(crate) async fn find(&self, lookup: Lookup) -> Result<Found, RetrievalError> {
+        self.read(move |shard| shard::find(shard, &lookup)).await
+    }
+
+    pub(crate) async fn page(&self, from: Option<Uuid>) -> Result<Page, RetrievalError> {
+        self.read(move |shard| shard::page(shard, from)).await
+    }
+
+    /// Runs `work` on a reader thread.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&EdgeShard) -> Result<T, RetrievalError> + Send + 'static,
+    ) -> Result<T, RetrievalError> {
+        self.ping()?;
+        let (reply, answer) = oneshot::channel();
+        let shard = Arc::clone(&self.0.shard);
+        self.0.readers.spawn(move || {
+            // Who asked may be gone; then nobody wants the answer.
+            if !reply.is_closed() {
+                let _ = reply.send(work(&shard));
+            }
+        });
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(crate) fn ping(&self) -> Result<(), RetrievalError> {
+        if self.0.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Ends the writer after what it was given; everything acknowledged is on disk already.
+    pub(crate) async fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        let _ = self.0.commands.send(Command::Close);
+        let writer = self.0.writer.lock().take();
+        if let Some(writer) = writer {
+            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        }
+    }
+
+    pub(crate) fn is_unfilled(&self) -> bool {
+        self.0.unfilled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_filled(&self) -> Result<(), RetrievalError> {
+        std::fs::write(&self.0.filled_mark, b"")
+            .map_err(|error| RetrievalError::Index(error.to_string()))?;
+        self.0.unfilled.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Close);
+    }
+}
+
+fn closed() -> RetrievalError {
+    RetrievalError::Index("it is closed".to_owned())
+}

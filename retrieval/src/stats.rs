@@ -1,1 +1,0 @@
-//! Term statistics of a datastore.

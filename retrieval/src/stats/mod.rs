@@ -1,0 +1,153 @@
+//! Term statistics of datastores: how many passages there are, in which languages, and in how many of them
+//! each term stands. They give the inverse document frequency that goes into a query's weights, so that
+//! both arms of the index rank alike and one tenant's words never weigh on another's.
+//!
+//! Storage keeps a base and the changes since, each written in the transaction that changed the live
+//! chunks; readers keep what they read last and catch up by the changes they have not seen.
+
+mod cache;
+mod codec;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use domain::Lang;
+use domain::datastore::{Chunk, LiveChunk};
+use models::lexical::Terms;
+
+pub(crate) use cache::{Current, StatsCache};
+
+/// A map keyed by hashes: they need no second hashing.
+type ByTerm = HashMap<u32, i64, BuildHasherDefault<TermHasher>>;
+
+/// Spreads a term's 32 bits over 64, which is what the map's buckets are chosen by.
+#[derive(Debug, Default)]
+pub(crate) struct TermHasher(u64);
+
+impl Hasher for TermHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn write_u32(&mut self, term: u32) {
+        self.0 = u64::from(term).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// The languages in the order that counts are kept in.
+pub(crate) const LANGS: [Lang; 4] = [Lang::Es, Lang::En, Lang::Pt, Lang::Other];
+
+/// Counts over the passages of a datastore; also a change of them, with negative counts for what goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Stats {
+    /// Passages.
+    pub(crate) passages: i64,
+    /// Passages by language, in the order of [`LANGS`].
+    pub(crate) langs: [i64; 4],
+    /// In how many passages each word stands.
+    pub(crate) words: ByTerm,
+    /// In how many passages each gram stands.
+    pub(crate) grams: ByTerm,
+}
+
+impl Stats {
+    /// Adds (`by` = 1) or takes off (-1) a passage.
+    pub(crate) fn count(&mut self, terms: &Terms, lang: Lang, by: i64) {
+        self.passages += by;
+        for (count, known) in self.langs.iter_mut().zip(LANGS) {
+            *count += if known == lang { by } else { 0 };
+        }
+        for &(term, _) in &terms.words {
+            *self.words.entry(term).or_default() += by;
+        }
+        for &(term, _) in &terms.grams {
+            *self.grams.entry(term).or_default() += by;
+        }
+    }
+
+    /// Adds a change. Terms that stand nowhere any more are forgotten.
+    pub(crate) fn add(&mut self, change: &Self) {
+        self.passages += change.passages;
+        for (count, by) in self.langs.iter_mut().zip(change.langs) {
+            *count += by;
+        }
+        add_terms(&mut self.words, &change.words);
+        add_terms(&mut self.grams, &change.grams);
+    }
+
+    /// Bytes that it takes in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        // A key and a count, padded, and a byte of control.
+        (self.words.capacity() + self.grams.capacity()) * 17 + 256
+    }
+}
+
+fn add_terms(terms: &mut ByTerm, change: &ByTerm) {
+    for (&term, &by) in change {
+        let count = terms.entry(term).or_default();
+        *count += by;
+        if *count == 0 {
+            terms.remove(&term);
+        }
+    }
+}
+
+/// How chunks that come and go change a datastore's statistics: counted before the transaction is opened,
+/// because counting takes time that the database's writer must not wait for.
+#[derive(Debug, Clone)]
+pub struct StatsChange {
+    bytes: Vec<u8>,
+}
+
+impl StatsChange {
+    pub(crate) fn count(added: &[(&str, &Chunk)], removed: &[(&str, &Chunk)]) -> Self {
+        let mut stats = Stats::default();
+        for (chunks, by) in [(added, 1), (removed, -1)] {
+            for (heading, chunk) in chunks {
+                let terms = crate::index::passage_terms(heading, &chunk.text, chunk.lang);
+                stats.count(&terms, chunk.lang, by);
+            }
+        }
+        stats.words.retain(|_, count| *count != 0);
+        stats.grams.retain(|_, count| *count != 0);
+        Self { bytes: codec::encode(&stats) }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// As stored.
+pub(crate) fn encode(stats: &Stats) -> Vec<u8> {
+    codec::encode(stats)
+}
+
+/// From what is stored; `None` when it is not readable.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Stats> {
+    codec::decode(bytes)
+}
+
+/// What a term weighs: BM25's inverse document frequency, never negative (Lucene's form).
+pub(crate) fn idf(passages: i64, with_term: i64) -> f64 {
+    let passages = passages.max(0) as f64;
+    let with_term = (with_term.max(0) as f64).min(passages);
+    (1.0 + (passages - with_term + 0.5) / (with_term + 0.5)).ln()
+}
+
+/// Statistics of live chunks, each with the heading that it is indexed with.
+pub(crate) fn passage_stats(chunks: &[LiveChunk]) -> Stats {
+    let mut stats = Stats::default();
+    for LiveChunk { chunk, source_name, .. } in chunks {
+        let heading = crate::passage_heading(source_name, &chunk.heading);
+        let terms = crate::index::passage_terms(&heading, &chunk.text, chunk.lang);
+        stats.count(&terms, chunk.lang, 1);
+    }
+    stats
+}

@@ -1,0 +1,65 @@
+//! The measurement, on a small set of the repository always, and on the evaluation sets where they are.
+
+use std::path::PathBuf;
+
+use retrieval::bench::{BenchOptions, Report, bench};
+
+#[tokio::test]
+async fn a_small_set_is_measured_and_its_run_written() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tienda");
+    let place = tempfile::tempdir().unwrap();
+    let run_file = place.path().join("run.txt");
+    let options = BenchOptions { run_file: Some(run_file.clone()), ..BenchOptions::default() };
+    let report = bench(&folder, &options).await.unwrap();
+    assert_eq!((report.passages, report.rows[0].count), (5, 5));
+    let row = &report.rows[0];
+    assert!(row.ndcg10 > 0.99 && row.recall5 > 0.99, "{report}");
+    assert!(row.containment.unwrap() > 0.79, "{report}");
+    assert!(row.unanswerable["not_in_kb"].auroc > 0.99, "{report}");
+    let run = std::fs::read_to_string(run_file).unwrap();
+    let first = run.lines().next().unwrap();
+    assert_eq!(first.split(' ').collect::<Vec<_>>()[..4], ["q1", "Q0", "horarios", "1"]);
+}
+
+#[tokio::test]
+async fn a_folder_without_a_set_is_refused_with_its_name() {
+    let place = tempfile::tempdir().unwrap();
+    let error = bench(place.path(), &BenchOptions::default()).await.unwrap_err().to_string();
+    assert!(error.contains("corpus.jsonl"), "{error}");
+}
+
+/// The floors of the evaluation sets: set, questions, nDCG@10, recall@5, containment.
+const FLOORS: &[(&str, &str, f64, f64, f64)] = &[
+    ("xsquad-es", "clean/human", 0.90, 0.95, 0.79),
+    ("xsquad-es", "noisy", 0.87, 0.94, 0.76),
+    ("xsquad-en", "clean/human", 0.92, 0.96, 0.83),
+    ("faquad-pt", "clean", 0.92, 0.97, 0.88),
+    ("tienda-es", "clean", 0.81, 0.88, 0.66),
+];
+
+#[tokio::test]
+async fn the_evaluation_sets_reach_their_floors() {
+    let folder = std::env::var_os("VOCERO_EVAL_DATA")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    if !folder.join("xsquad-es").exists() {
+        eprintln!(
+            "NOT RUN: the floors of the evaluation sets (set VOCERO_EVAL_DATA to their folder)"
+        );
+        return;
+    }
+    let mut reports: Vec<Report> = Vec::new();
+    for set in ["xsquad-es", "xsquad-en", "faquad-pt", "tienda-es"] {
+        let report = bench(&folder.join(set), &BenchOptions::default()).await.unwrap();
+        println!("{report}");
+        reports.push(report);
+    }
+    for (set, questions, ndcg10, recall5, containment) in FLOORS {
+        let report = reports.iter().find(|report| report.dataset == *set).unwrap();
+        let row = report.rows.iter().find(|row| row.questions == *questions).unwrap();
+        assert!(row.ndcg10 >= *ndcg10, "{set} {questions} nDCG@10 {:.4}", row.ndcg10);
+        assert!(row.recall5 >= *recall5, "{set} {questions} recall@5 {:.4}", row.recall5);
+        let contained = row.containment.unwrap();
+        assert!(contained >= *containment, "{set} {questions} containment {contained:.4}");
+    }
+}

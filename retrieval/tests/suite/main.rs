@@ -1,0 +1,10 @@
+//! The conformance suite of the index and of search, run on the index in process always and on a Qdrant
+//! server when `VOCERO_TEST_QDRANT_URL` names one.
+
+mod bench;
+mod durability;
+mod languages;
+mod search;
+mod statistics;
+mod upkeep;
+mod world;

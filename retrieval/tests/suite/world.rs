@@ -1,0 +1,283 @@
+//! A database, an index and shorthand for filling both.
+
+use std::sync::Arc;
+
+use domain::datastore::{Chunk, Datastore, Source, SourceOrigin, SourceStatus};
+use domain::settings::IndexSettings;
+use domain::{Ambient, ChunkId, DatastoreId, Lang, SourceId, WorkspaceId};
+use models::Embedder;
+use retrieval::{
+    IndexPoint, Retrieval, RetrievalOptions, SearchMode, SearchQuery, SearchResults,
+    passage_heading,
+};
+use serde_json::{Map, Value};
+use storage::Db;
+use tempfile::TempDir;
+use testkit::db::TestDb;
+
+/// The kinds of index.
+#[derive(Debug, Clone)]
+pub enum Arm {
+    Edge,
+    Server(String),
+}
+
+/// The index in process, and the server where there is one. `test` names what does not run.
+pub fn arms(test: &str) -> Vec<Arm> {
+    let mut arms = vec![Arm::Edge];
+    match std::env::var("VOCERO_TEST_QDRANT_URL") {
+        Ok(url) => arms.push(Arm::Server(url)),
+        Err(_) => eprintln!("NOT RUN on a Qdrant server: {test} (set VOCERO_TEST_QDRANT_URL)"),
+    }
+    arms
+}
+
+pub struct World {
+    pub retrieval: Retrieval,
+    pub db: Db,
+    pub ambient: Ambient,
+    pub workspace: WorkspaceId,
+    pub datastore: Datastore,
+    pub folder: TempDir,
+    arm: Arm,
+    prefix: String,
+    _guard: TestDb,
+}
+
+impl World {
+    pub async fn new(arm: &Arm) -> Self {
+        Self::with_embedder(arm, None).await
+    }
+
+    pub async fn with_embedder(arm: &Arm, embedder: Option<Arc<dyn Embedder>>) -> Self {
+        let guard = testkit::db::sqlite().await;
+        let db = guard.db.clone();
+        let ambient = Ambient::system();
+        let (workspace, datastore) = new_workspace(&db, &ambient).await;
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = format!("test-{}", ambient.new_uuid().simple());
+        let options = options(arm, &folder, &prefix);
+        let retrieval = Retrieval::open(db.clone(), embedder, options).await.unwrap();
+        Self {
+            retrieval,
+            db,
+            ambient,
+            workspace,
+            datastore,
+            folder,
+            arm: arm.clone(),
+            prefix,
+            _guard: guard,
+        }
+    }
+
+    /// Closes the index and opens it again.
+    pub async fn reopen(&mut self) {
+        self.retrieval.close().await;
+        let options = options(&self.arm, &self.folder, &self.prefix);
+        self.retrieval = Retrieval::open(self.db.clone(), None, options).await.unwrap();
+    }
+
+    /// Adds a live source of one passage to the default datastore.
+    pub async fn add(&self, name: &str, text: &str) -> SourceId {
+        self.add_to(&self.datastore, name, &[text], Map::new()).await
+    }
+
+    /// Adds a live source with these passages.
+    pub async fn add_to(
+        &self,
+        datastore: &Datastore,
+        name: &str,
+        texts: &[&str],
+        metadata: Map<String, Value>,
+    ) -> SourceId {
+        let source = source(datastore, name, metadata, &self.ambient);
+        let mut tx = self.db.write().await.unwrap();
+        storage::sources::insert(&mut tx, &source).await.unwrap();
+        tx.commit().await.unwrap();
+        self.publish(&source, 1, texts, &[]).await;
+        source.id
+    }
+
+    /// Makes a version of a source live, the way ingestion does: rows, points, then the switch.
+    pub async fn publish(&self, source: &Source, version: i64, texts: &[&str], old: &[Chunk]) {
+        let chunks = self.stage(source, version, texts).await;
+        let added: Vec<(&str, &Chunk)> =
+            chunks.iter().map(|chunk| (source.name.as_str(), chunk)).collect();
+        let removed: Vec<(&str, &Chunk)> =
+            old.iter().map(|chunk| (source.name.as_str(), chunk)).collect();
+        let change = self.retrieval.count_change(&added, &removed);
+        let mut tx = self.db.write().await.unwrap();
+        let live = storage::sources::GoLive {
+            version,
+            content_hash: "hash",
+            chunks: i64::try_from(chunks.len()).unwrap(),
+            language: None,
+            warning: None,
+        };
+        let now = self.ambient.now();
+        let (workspace, datastore) = (source.workspace_id, source.datastore_id);
+        assert!(
+            storage::sources::go_live(&mut tx, workspace, source.id, &live, now).await.unwrap()
+        );
+        self.retrieval.note_counted(&mut tx, workspace, datastore, &change).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Stores and indexes the passages of a version without making it live.
+    pub async fn stage(&self, source: &Source, version: i64, texts: &[&str]) -> Vec<Chunk> {
+        let chunks: Vec<Chunk> =
+            (0..).zip(texts).map(|(n, text)| chunk(source, version, n, text)).collect();
+        let mut tx = self.db.write().await.unwrap();
+        storage::chunks::insert_many(&mut tx, &chunks).await.unwrap();
+        tx.commit().await.unwrap();
+        let points = chunks.iter().map(|chunk| point(source, chunk)).collect();
+        self.retrieval.upsert(points).await.unwrap();
+        chunks
+    }
+
+    pub async fn source(&self, id: SourceId) -> Source {
+        let mut conn = self.db.read().await.unwrap();
+        storage::sources::get_any(&mut conn, self.workspace, id).await.unwrap().unwrap()
+    }
+
+    pub fn query(&self, text: &str) -> SearchQuery {
+        SearchQuery {
+            datastores: vec![self.datastore.id],
+            text: text.to_owned(),
+            top_k: 5,
+            mode: SearchMode::Hybrid,
+            min_score: None,
+            filter: None,
+        }
+    }
+
+    pub async fn search(&self, text: &str) -> SearchResults {
+        self.retrieval.search(self.workspace, &self.query(text)).await.unwrap()
+    }
+
+    /// Names of the sources found, best first.
+    pub async fn found(&self, text: &str) -> Vec<String> {
+        names(&self.search(text).await)
+    }
+}
+
+pub fn names(results: &SearchResults) -> Vec<String> {
+    results.hits.iter().map(|hit| hit.live.source_name.clone()).collect()
+}
+
+pub async fn new_workspace(db: &Db, ambient: &Ambient) -> (WorkspaceId, Datastore) {
+    let mut tx = db.write().await.unwrap();
+    let born = storage::workspaces::create(&mut tx, ambient, "test").await.unwrap();
+    tx.commit().await.unwrap();
+    (born.workspace.id, born.datastore)
+}
+
+pub async fn new_datastore(world: &World, name: &str) -> Datastore {
+    let datastore = Datastore {
+        id: world.ambient.new_id::<DatastoreId>(),
+        name: name.to_owned(),
+        is_default: false,
+        revision: 0,
+        ..world.datastore.clone()
+    };
+    let mut tx = world.db.write().await.unwrap();
+    storage::datastores::insert(&mut tx, &datastore).await.unwrap();
+    tx.commit().await.unwrap();
+    datastore
+}
+
+pub fn options(arm: &Arm, folder: &TempDir, prefix: &str) -> RetrievalOptions {
+    let url = match arm {
+        Arm::Edge => None,
+        Arm::Server(url) => Some(url.parse().unwrap()),
+    };
+    RetrievalOptions {
+        folder: folder.path().to_owned(),
+        index: IndexSettings {
+            qdrant_url: url,
+            qdrant_api_key: None,
+            collection_prefix: prefix.to_owned(),
+        },
+        dense_weight: 0.2,
+    }
+}
+
+pub fn source(
+    datastore: &Datastore,
+    name: &str,
+    metadata: Map<String, Value>,
+    ambient: &Ambient,
+) -> Source {
+    let now = ambient.now();
+    Source {
+        id: ambient.new_id(),
+        workspace_id: datastore.workspace_id,
+        datastore_id: datastore.id,
+        name: name.to_owned(),
+        origin: SourceOrigin::Text,
+        status: SourceStatus::Pending,
+        stage: None,
+        percent: None,
+        failure: None,
+        warning: None,
+        mime: None,
+        bytes: 0,
+        language: None,
+        content_hash: None,
+        live_version: 0,
+        version: 1,
+        chunks: 0,
+        metadata,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+pub fn chunk(source: &Source, version: i64, ordinal: i64, text: &str) -> Chunk {
+    Chunk {
+        id: ChunkId::of(source.id, version, ordinal),
+        workspace_id: source.workspace_id,
+        datastore_id: source.datastore_id,
+        source_id: source.id,
+        version,
+        ordinal,
+        text: text.to_owned(),
+        heading: String::new(),
+        page: None,
+        start: 0,
+        end: 0,
+        tokens: 0,
+        lang: models::lexical::detect(text).unwrap_or(Lang::Es),
+    }
+}
+
+pub fn point(source: &Source, chunk: &Chunk) -> IndexPoint {
+    IndexPoint {
+        id: chunk.id,
+        workspace: chunk.workspace_id,
+        datastore: chunk.datastore_id,
+        source: chunk.source_id,
+        version: chunk.version,
+        lang: chunk.lang,
+        heading: passage_heading(&source.name, &chunk.heading),
+        text: chunk.text.clone(),
+        dense: None,
+        metadata: source.metadata.clone(),
+    }
+}
+
+/// Passages of a small shop.
+pub const SHOP: &[(&str, &str)] = &[
+    (
+        "Horarios",
+        "La tienda abre de lunes a viernes de 10:00 a 19:00 y los sábados de 10:00 a 14:00.",
+    ),
+    ("Envíos", "El envío a regiones cuesta 5.490 pesos y demora entre 3 y 6 días hábiles."),
+    ("Devoluciones", "Tienes 30 días corridos para devolver un producto sin uso con su boleta."),
+    ("Pagos", "Aceptamos tarjetas de crédito, débito y transferencia. No recibimos criptomonedas."),
+    (
+        "Carpa Nevado 3",
+        "Código AN-4471. Carpa para tres personas, columna de agua de 3.000 mm, pesa 4,2 kg.",
+    ),
+];
