@@ -35,8 +35,8 @@ enum Place {
     Postgres { admin: String, database: String },
 }
 
-/// Readers of each throw-away database: few, so that tests meet a busy pool too.
-const MAX_CONNECTIONS: u32 = 5;
+/// Connections of each throw-away database: few, so that tests meet a busy pool too.
+pub const MAX_CONNECTIONS: u32 = 5;
 
 /// The databases to run `test` on: SQLite, and PostgreSQL where there is a cluster. `test` names the
 /// PostgreSQL arm in the message that says that it did not run.

@@ -48,27 +48,39 @@ async fn read_all(db: &Db, workspace: WorkspaceId) -> Result<usize> {
     Ok(datastores::list(&mut conn, workspace, None, 100).await?.len())
 }
 
-/// Every connection is free, and none of them is inside a transaction.
-async fn assert_at_rest(place: &Place) {
-    if !place.db().is_postgres() {
-        let written = tokio::time::timeout(Duration::from_secs(4), place.write()).await;
-        written.expect("the writer is free").commit().await.unwrap();
-        return;
+/// Sees the sessions of a database from outside; none on SQLite.
+struct Observer(Option<sqlx::PgConnection>);
+
+impl Observer {
+    async fn of(place: &Place) -> Self {
+        if !place.db().is_postgres() {
+            return Self(None);
+        }
+        Self(Some(sqlx::PgConnection::connect(&place.test.guard.url()).await.unwrap()))
     }
-    // Whoever holds every connection sees them as the pool gives them out.
-    let mut held = Vec::new();
-    for _ in 0..5 {
-        held.push(place.read().await);
+
+    /// Every connection is free, and none of them is inside a transaction. Looked at before anything else
+    /// uses them: the next transaction of a session would end the one that was left open.
+    async fn assert_at_rest(&mut self, place: &Place) {
+        let Some(admin) = &mut self.0 else {
+            let written = tokio::time::timeout(Duration::from_secs(4), place.write()).await;
+            written.expect("the writer is free").commit().await.unwrap();
+            return;
+        };
+        // Whoever holds every connection sees them as the pool gives them out.
+        let mut held = Vec::new();
+        for _ in 0..testkit::db::MAX_CONNECTIONS {
+            held.push(place.read().await);
+        }
+        let states: Vec<(String,)> = sqlx::query_as(
+            "SELECT state FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
+        )
+        .fetch_all(admin)
+        .await
+        .unwrap();
+        assert!(states.is_empty(), "{states:?}");
     }
-    let mut admin = sqlx::PgConnection::connect(&place.test.guard.url()).await.unwrap();
-    let states: Vec<(String,)> = sqlx::query_as(
-        "SELECT state FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
-    )
-    .fetch_all(&mut admin)
-    .await
-    .unwrap();
-    assert!(states.is_empty(), "{states:?}");
 }
 
 /// Both writes of each transaction are there, or neither; all of those that were told so.
@@ -91,6 +103,7 @@ async fn assert_whole(place: &Place, committed: &[domain::DatastoreId]) {
 #[tokio::test]
 async fn a_caller_that_goes_away_at_any_point_leaves_all_or_nothing() {
     for place in places("cancellation").await {
+        let mut observer = Observer::of(&place).await;
         let mut committed = Vec::new();
         for suspensions in 0..SUSPENSIONS {
             let datastore = place.datastore("x");
@@ -99,10 +112,11 @@ async fn a_caller_that_goes_away_at_any_point_leaves_all_or_nothing() {
                 written.unwrap();
                 committed.push(datastore.id);
             }
+            observer.assert_at_rest(&place).await;
             abandon_after(suspensions, read_all(place.db(), place.ws())).await;
+            observer.assert_at_rest(&place).await;
         }
         assert!(!committed.is_empty(), "{SUSPENSIONS} suspensions reach the end");
-        assert_at_rest(&place).await;
         assert_whole(&place, &committed).await;
     }
 }
@@ -110,6 +124,7 @@ async fn a_caller_that_goes_away_at_any_point_leaves_all_or_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_callers_that_go_away_at_once_leave_all_or_nothing() {
     for place in places("cancellation at once").await {
+        let mut observer = Observer::of(&place).await;
         let mut committed = Vec::new();
         for suspensions in 0..SUSPENSIONS {
             let datastores: Vec<_> = (0..AT_ONCE).map(|_| place.datastore("x")).collect();
@@ -124,8 +139,8 @@ async fn many_callers_that_go_away_at_once_leave_all_or_nothing() {
                 })
             });
             committed.extend(join_all(callers).await.into_iter().flatten());
+            observer.assert_at_rest(place).await;
         }
-        assert_at_rest(&place).await;
         assert_whole(&place, &committed).await;
     }
 }
