@@ -8,10 +8,14 @@ use domain::agent::{Agent, AgentStatus, ToolKind};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::message::{Author, Citation, Message, MessageState};
 use domain::{AgentId, ConversationId, DatastoreId, DomainError, WorkspaceId};
+use models::builtin::Intent;
 use storage::messages::NewMessage;
 use storage::{Conn, Tx, agents, contacts, conversations, datastores, messages};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
+use crate::prepare::{self, EarlySearch, Said};
 use crate::run::{self, Work};
 use crate::running::{LEASE, TurnKey};
 use crate::turn::{Answer, Inner, Turn, TurnEvent, TurnRequest, TurnSource};
@@ -76,6 +80,8 @@ pub(crate) async fn begin(
         return again(inner, known, question, reading, began).await;
     }
     let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
+    let said = Said::new(&request.query);
+    let early = early_search(inner, &known, &request, &said);
     let place = inner.queue.enter(id).map_err(|_| busy())?;
     let (conversation, question, locked) =
         match store(inner, &request, id, place.is_first()).await? {
@@ -97,6 +103,8 @@ pub(crate) async fn begin(
         inner: inner.clone(),
         agent: known.agent,
         datastores: known.datastores,
+        said,
+        early,
         fresh: request.conversation.is_none(),
         conversation,
         question,
@@ -109,8 +117,26 @@ pub(crate) async fn begin(
         repeated: false,
         began,
     };
-    inner.tracker.spawn(run::run(work));
+    start_task(work);
     Ok(Turn { conversation: id, message: answer, events: receiver })
+}
+
+/// The search for a question that stands alone because nothing was said before it: it needs nothing of what
+/// is stored, so it runs beside the storing. Dropping it ends it.
+fn early_search(
+    inner: &Arc<Inner>,
+    known: &Known,
+    request: &TurnRequest,
+    said: &Said,
+) -> Option<EarlySearch> {
+    let datastores = known.datastores.as_ref()?;
+    if request.conversation.is_some() || said.intent != Intent::Question {
+        return None;
+    }
+    let query = prepare::search_query(&known.agent, datastores, &request.query);
+    let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
+    let search = async move { retrieval.search(workspace, &query).await };
+    Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
 }
 
 /// Agent, conversation and datastores, by one read connection.
@@ -302,7 +328,7 @@ async fn again(
     if let Some(reply) = messages::reply(&mut conn, workspace, question.id).await? {
         let cited = messages::citations(&mut conn, workspace, &[reply.id]).await?;
         let citations = cited.into_iter().map(|(_, citation)| citation).collect();
-        return Ok(replay(&conversation, reply, citations));
+        return Ok(told(id, answer_of(&conversation, reply, citations), reading));
     }
     if conversation.handler != Handler::Bot {
         return Ok(silent(&conversation, &question, inner.model_name(&known.agent)));
@@ -316,6 +342,8 @@ async fn again(
         inner: inner.clone(),
         agent: known.agent,
         datastores: known.datastores,
+        said: Said::new(&question.content),
+        early: None,
         fresh: false,
         conversation,
         question,
@@ -328,28 +356,36 @@ async fn again(
         repeated: true,
         began,
     };
-    inner.tracker.spawn(run::run(work));
+    start_task(work);
     Ok(Turn { conversation: id, message: answer, events: receiver })
 }
 
+fn start_task(work: Work) {
+    let span = tracing::info_span!(
+        "agents.turn",
+        conversation = %work.conversation.id,
+        message = %work.answer,
+    );
+    let tracker = work.inner.tracker.clone();
+    tracker.spawn(run::run(work).instrument(span));
+}
+
 /// A turn whose events are known already.
-fn told(conversation: ConversationId, answer: Answer, sources: Vec<TurnSource>) -> Turn {
+fn told(conversation: ConversationId, answer: Answer, reading: Reading) -> Turn {
     let message = answer.message;
-    let (events, receiver) = mpsc::channel(sources.len() + 2);
-    let token = (!answer.text.is_empty()).then(|| TurnEvent::Token(answer.text.clone()));
-    let all = sources.into_iter().map(TurnEvent::Source).chain(token);
-    for event in all.chain([TurnEvent::Done(Box::new(answer))]) {
+    let (events, receiver) = mpsc::channel(answer.citations.len() + 2);
+    let mut all = Vec::new();
+    if reading == Reading::Stream {
+        let sources = answer.citations.iter().cloned();
+        all.extend(sources.map(|citation| TurnEvent::Source(Box::new(TurnSource { citation }))));
+        all.extend((!answer.text.is_empty()).then(|| TurnEvent::Token(answer.text.clone())));
+    }
+    all.push(TurnEvent::Done(Box::new(answer)));
+    for event in all {
         // There is room for each of them and the reader is at hand.
         let _ = events.try_send(event);
     }
     Turn { conversation, message, events: receiver }
-}
-
-fn replay(conversation: &Conversation, reply: Message, citations: Vec<Citation>) -> Turn {
-    let answer = answer_of(conversation, reply, citations);
-    let sources =
-        answer.citations.iter().map(|citation| TurnSource { citation: citation.clone() }).collect();
-    told(conversation.id, answer, sources)
 }
 
 /// A stored answer as it was told when it was new.
@@ -374,7 +410,7 @@ pub(crate) fn answer_of(
 /// A person has the conversation: the message is stored and nobody answers here.
 fn silent(conversation: &Conversation, question: &Message, model: &str) -> Turn {
     let answer = run::no_answer(conversation, question.id, model);
-    told(conversation.id, answer, Vec::new())
+    told(conversation.id, answer, Reading::Whole)
 }
 
 fn title_of(query: &str) -> String {

@@ -43,7 +43,7 @@ pub(crate) async fn keep(
     let message = new_message(work, reply, state, usage, trace);
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match try_to_keep(work, reply, &message).await {
+        match Box::pin(try_to_keep(work, reply, &message)).await {
             Err(StorageError::Unavailable(error)) if attempt < TRIES => {
                 tracing::warn!(%error, attempt, "the answer could not be stored; trying again");
                 tokio::time::sleep(pause).await;
@@ -60,12 +60,12 @@ pub(crate) async fn give_back(work: &Work) {
     if !work.locked {
         return;
     }
-    let result: Result<(), StorageError> = async {
+    let unlocking = async {
         let mut tx = work.inner.db.write().await?;
         unlock(work, &mut tx).await?;
         tx.commit().await
-    }
-    .await;
+    };
+    let result: Result<(), StorageError> = Box::pin(unlocking).await;
     if let Err(error) = result {
         tracing::warn!(%error, "the turn could not be given back; its lease will end by itself");
     }

@@ -3,14 +3,15 @@
 
 use std::fmt::Write;
 
-use domain::agent::ToolKind;
+use domain::agent::{Agent, ToolKind};
 use domain::contact::ContactDetails;
 use domain::message::{Author, Citation, Message, Outcome};
 use domain::{DatastoreId, DomainError, Lang, text};
 use models::builtin::{self, Intent, Passage};
 use models::{ChatMessage, ChatRequest, lexical};
-use retrieval::{Hit, SearchMode, SearchQuery, SearchResults};
+use retrieval::{Hit, RetrievalError, SearchMode, SearchQuery, SearchResults};
 use storage::messages;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::citations::without_markers;
 use crate::context;
@@ -79,21 +80,42 @@ pub(crate) struct Asking {
     pub(crate) lang: Lang,
 }
 
-pub(crate) async fn prepare(work: &Work, trace: &mut Trace) -> Result<Prepared, DomainError> {
-    let query = &work.question.content;
-    let detected = lexical::detect(query);
-    let intent = builtin::intent(query, detected.unwrap_or_default());
+/// What a message says about itself.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Its language, when it tells.
+    pub(crate) lang: Option<Lang>,
+    /// What it wants.
+    pub(crate) intent: Intent,
+}
+
+impl Said {
+    pub(crate) fn new(message: &str) -> Self {
+        let lang = lexical::detect(message);
+        Self { lang, intent: builtin::intent(message, lang.unwrap_or_default()) }
+    }
+}
+
+/// A search under way.
+pub(crate) type EarlySearch = AbortOnDropHandle<Result<SearchResults, RetrievalError>>;
+
+pub(crate) async fn prepare(
+    work: &Work,
+    early: Option<EarlySearch>,
+    trace: &mut Trace,
+) -> Result<Prepared, DomainError> {
+    let Said { lang: detected, intent } = &work.said;
     let earlier = earlier_messages(work).await?;
     let lang = detected.or_else(|| spoken_before(&earlier)).unwrap_or_default();
     trace.note("language", lang.code());
     trace.step("context");
-    if let Some(reply) = by_intent(work, &intent, lang) {
+    if let Some(reply) = by_intent(work, intent, &earlier, lang) {
         return Ok(Prepared::Ready(Box::new(reply)));
     }
     let small_talk = matches!(intent, Intent::Greeting | Intent::Thanks | Intent::Goodbye);
     match &work.datastores {
         Some(datastores) if !small_talk => {
-            answer_from(work, datastores, &earlier, lang, trace).await
+            answer_from(work, datastores, early, &earlier, lang, trace).await
         }
         _ => Ok(answer_freely(work, &earlier, lang, small_talk)),
     }
@@ -117,7 +139,7 @@ fn spoken_before(earlier: &[Message]) -> Option<Lang> {
 }
 
 /// The answer to what is no question, by rule.
-fn by_intent(work: &Work, intent: &Intent, lang: Lang) -> Option<Reply> {
+fn by_intent(work: &Work, intent: &Intent, earlier: &[Message], lang: Lang) -> Option<Reply> {
     let words = Words::of(lang);
     let own = work.inner.provider(&work.agent).is_none();
     match intent {
@@ -129,8 +151,21 @@ fn by_intent(work: &Work, intent: &Intent, lang: Lang) -> Option<Reply> {
         Intent::Greeting if own => Some(small_talk(&words.greeting)),
         Intent::Thanks if own => Some(small_talk(&words.thanks)),
         Intent::Goodbye if own => Some(small_talk(&words.goodbye)),
+        Intent::Question if accepts_offer(&work.question.content, earlier) => {
+            Some(hand_off(work, words))
+        }
         Intent::Greeting | Intent::Thanks | Intent::Goodbye | Intent::Question => None,
     }
+}
+
+/// Whether a message says yes to the person whom the answer before it offered.
+fn accepts_offer(message: &str, earlier: &[Message]) -> bool {
+    let Some(last) = earlier.last() else { return false };
+    let offered = |lang| {
+        let words = Words::of(lang);
+        last.content.ends_with(&words.offer_person) && words.says_yes(message)
+    };
+    last.outcome == Some(Outcome::Abstained) && Lang::KNOWN.into_iter().any(offered)
 }
 
 fn small_talk(text: &str) -> Reply {
@@ -183,6 +218,7 @@ fn checked_details(
 async fn answer_from(
     work: &Work,
     datastores: &[DatastoreId],
+    early: Option<EarlySearch>,
     earlier: &[Message],
     lang: Lang,
     trace: &mut Trace,
@@ -191,7 +227,7 @@ async fn answer_from(
     let rewritten = context::standalone(query, earlier, lang);
     let question = rewritten.unwrap_or_else(|| query.clone());
     trace.note("question", question.as_str());
-    let results = search(work, datastores, &question).await?;
+    let results = search(work, datastores, early, &question).await?;
     trace.step("retrieve");
     let threshold = threshold(work);
     trace.note_search(&results, threshold);
@@ -222,17 +258,33 @@ async fn answer_from(
 async fn search(
     work: &Work,
     datastores: &[DatastoreId],
+    early: Option<EarlySearch>,
     question: &str,
 ) -> Result<SearchResults, DomainError> {
-    let query = SearchQuery {
+    // Begun for this very question: nothing was said before that could have changed it.
+    if let Some(early) = early
+        && let Ok(found) = early.await
+    {
+        return Ok(found?);
+    }
+    let query = search_query(&work.agent, datastores, question);
+    Ok(work.inner.retrieval.search(work.workspace(), &query).await?)
+}
+
+/// How an agent searches.
+pub(crate) fn search_query(
+    agent: &Agent,
+    datastores: &[DatastoreId],
+    question: &str,
+) -> SearchQuery {
+    SearchQuery {
         datastores: datastores.to_vec(),
         text: question.to_owned(),
-        top_k: usize::try_from(work.agent.settings.top_k).unwrap_or(1).max(1),
+        top_k: usize::try_from(agent.settings.top_k).unwrap_or(1).max(1),
         mode: SearchMode::Hybrid,
         min_score: None,
         filter: None,
-    };
-    Ok(work.inner.retrieval.search(work.workspace(), &query).await?)
+    }
 }
 
 fn threshold(work: &Work) -> f64 {

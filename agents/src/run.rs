@@ -16,7 +16,7 @@ use crate::begin::{self, Reading};
 use crate::citations::quote_for;
 use crate::claim::{Claimed, claim};
 use crate::keep::{Kept, give_back, keep};
-use crate::prepare::{self, Asking, Effect, Prepared, Reply};
+use crate::prepare::{self, Asking, EarlySearch, Effect, Prepared, Reply, Said};
 use crate::queue::Place;
 use crate::running::{Cut, Registration};
 use crate::speak::{End, Listener, Spoken, send, speak};
@@ -32,6 +32,9 @@ pub(crate) struct Work {
     pub(crate) agent: Agent,
     /// Where the agent may search; `None` when it has no datastore tool.
     pub(crate) datastores: Option<Vec<DatastoreId>>,
+    pub(crate) said: Said,
+    /// The search that runs already.
+    pub(crate) early: Option<EarlySearch>,
     pub(crate) conversation: Conversation,
     /// The customer's message.
     pub(crate) question: Message,
@@ -72,6 +75,16 @@ impl Telling {
         Self::of(Some(last))
     }
 
+    /// How the turn ended, for metrics.
+    fn name(&self) -> &'static str {
+        match &self.last {
+            None => "left",
+            Some(TurnEvent::Error(error)) => error.code,
+            Some(TurnEvent::Done(answer)) => answer.outcome.map_or("silent", Outcome::name),
+            Some(TurnEvent::Source(_) | TurnEvent::Token(_)) => "open",
+        }
+    }
+
     fn error(error: DomainError) -> Self {
         Self::only(TurnEvent::Error(error))
     }
@@ -79,7 +92,9 @@ impl Telling {
 
 pub(crate) async fn run(mut work: Work) {
     let telling = course(&mut work).await;
-    let Work { inner, place, registration, events, reading, .. } = work;
+    let Work { inner, place, registration, events, reading, began, .. } = work;
+    metrics::counter!("vocero_turns_total", "end" => telling.name()).increment(1);
+    metrics::histogram!("vocero_turn_seconds").record(began.elapsed().as_secs_f64());
     // A slow reader of the last words holds up nobody.
     drop(registration);
     drop(place);
@@ -103,7 +118,8 @@ async fn tell<C: Future<Output = Cut>>(
 ) -> Result<(), Cut> {
     if reading == Reading::Stream {
         for citation in telling.sources {
-            send(events, TurnEvent::Source(TurnSource { citation }), over.as_mut()).await?;
+            let source = Box::new(TurnSource { citation });
+            send(events, TurnEvent::Source(source), over.as_mut()).await?;
         }
         for word in telling.text.split_inclusive(' ') {
             send(events, TurnEvent::Token(word.to_owned()), over.as_mut()).await?;
@@ -116,9 +132,13 @@ async fn tell<C: Future<Output = Cut>>(
 }
 
 async fn course(work: &mut Work) -> Telling {
-    if let Some(telling) = wait(work).await {
+    // Short phases are boxed: what they need is not carried along while the model writes.
+    if !work.locked
+        && let Some(telling) = Box::pin(wait(work)).await
+    {
         return telling;
     }
+    let early = work.early.take();
     let work = &*work;
     let deadline = tokio::time::Instant::now() + work.inner.options.defaults.turn_timeout;
     let cut = until_cut(work, deadline);
@@ -126,24 +146,21 @@ async fn course(work: &mut Work) -> Telling {
     let mut trace = Trace::since(work.began);
     let prepared = tokio::select! {
         biased;
-        reason = &mut cut => return cut_unanswered(work, reason).await,
-        prepared = Box::pin(prepare::prepare(work, &mut trace)) => prepared,
+        reason = &mut cut => return Box::pin(cut_unanswered(work, reason)).await,
+        prepared = Box::pin(prepare::prepare(work, early, &mut trace)) => prepared,
     };
     match prepared {
         Err(error) => {
             give_back(work).await;
             Telling::error(error)
         }
-        Ok(Prepared::Ready(reply)) => tell_ready(work, *reply, None, trace).await,
+        Ok(Prepared::Ready(reply)) => Box::pin(tell_ready(work, *reply, None, trace)).await,
         Ok(Prepared::Ask(asking)) => ask(work, *asking, trace, cut).await,
     }
 }
 
 /// Waits for the turn's time; what to tell when it comes to nothing.
 async fn wait(work: &mut Work) -> Option<Telling> {
-    if work.locked {
-        return None;
-    }
     let limit = tokio::time::Instant::now() + work.inner.options.defaults.turn_timeout;
     let (events, cancel) = (work.events.clone(), work.registration.token());
     let claimed = tokio::select! {
@@ -151,7 +168,7 @@ async fn wait(work: &mut Work) -> Option<Telling> {
         () = cancel.cancelled() => Err(None),
         () = events.closed() => Err(Some(Cut::ClientGone)),
         () = tokio::time::sleep_until(limit) => Err(Some(Cut::TimedOut)),
-        claimed = Box::pin(claim(work)) => Ok(claimed),
+        claimed = claim(work) => Ok(claimed),
     };
     match claimed {
         Ok(Ok(Claimed::Free)) => None,
@@ -212,10 +229,10 @@ async fn ask<C: Future<Output = Cut>>(
     if over && spoken.text.is_empty() {
         // It said that it does not know, or nothing at all.
         let reply = prepare::abstain(work, question, evidence, lang);
-        return tell_ready(work, reply, spoken.usage, trace).await;
+        return Box::pin(tell_ready(work, reply, spoken.usage, trace)).await;
     }
     if spoken.text.is_empty() {
-        return end_silent(work, spoken.end).await;
+        return Box::pin(end_silent(work, spoken.end)).await;
     }
     let citations = cited(&spoken, &passages);
     let (outcome, effect) = if over && unknown {
@@ -226,7 +243,7 @@ async fn ask<C: Future<Output = Cut>>(
     drop(passages);
     let usage = spoken.usage;
     let reply = Reply { text: spoken.text, citations, outcome, effect };
-    end_spoken(work, reply, spoken.end, usage, trace).await
+    Box::pin(end_spoken(work, reply, spoken.end, usage, trace)).await
 }
 
 /// Tokens of a prompt, nearly: those of the passages are known, the rest is taken at four bytes each.
@@ -243,7 +260,8 @@ fn note_speech(trace: &mut Trace, spoken: &Spoken) {
     trace.step("model");
     trace.note_usage(spoken.usage);
     if let Some(first) = spoken.first_token {
-        trace.note_first_token(first);
+        let waited = trace.note_first_token(first);
+        metrics::histogram!("vocero_turn_first_token_seconds").record(waited.as_secs_f64());
     }
     if let Some(reason) = spoken.reason {
         trace.note("finishReason", format!("{reason:?}").to_lowercase());
@@ -280,7 +298,7 @@ fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
 /// seen when a person has taken the conversation meanwhile.
 async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: Trace) -> Telling {
     trace.note("outcome", reply.outcome.name());
-    let kept = keep(work, &reply, MessageState::Complete, usage, trace.finish()).await;
+    let kept = Box::pin(keep(work, &reply, MessageState::Complete, usage, trace.finish())).await;
     match kept {
         Ok(Kept::Stored(conversation)) => Telling {
             sources: reply.citations.clone(),
@@ -308,7 +326,7 @@ async fn end_spoken(
     };
     trace.note("outcome", reply.outcome.name());
     trace.note("state", state.name());
-    let kept = keep(work, &reply, state, usage, trace.finish()).await;
+    let kept = Box::pin(keep(work, &reply, state, usage, trace.finish())).await;
     let conversation = match kept {
         Ok(Kept::Stored(conversation)) => conversation,
         Ok(Kept::TakenOver(conversation)) if work.reading == Reading::Whole => {

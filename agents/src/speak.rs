@@ -147,7 +147,7 @@ async fn say<C: Future<Output = Cut>>(
             // Which words an answer rests on is known when it is complete; until then, the beginning.
             let quote = preview(&hit.live.chunk.text).to_owned();
             let source = TurnSource { citation: citation(hit, marker, quote) };
-            send(listener.events, TurnEvent::Source(source), cut.as_mut()).await?;
+            send(listener.events, TurnEvent::Source(Box::new(source)), cut.as_mut()).await?;
         }
     }
     send(listener.events, TurnEvent::Token(piece), cut).await

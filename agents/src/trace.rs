@@ -1,6 +1,6 @@
 //! How an answer came about, as stored beside it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use models::Usage;
 use retrieval::SearchResults;
@@ -55,10 +55,11 @@ impl Trace {
         self.note("threshold", threshold);
     }
 
-    /// When the first text of the answer was ready to be sent.
-    pub(crate) fn note_first_token(&mut self, at: Instant) {
+    /// When the first text of the answer was ready to be sent; the time since the turn began.
+    pub(crate) fn note_first_token(&mut self, at: Instant) -> Duration {
         let millis = millis_between(self.began, at);
         self.steps.insert("firstToken".to_owned(), json!(millis));
+        at.saturating_duration_since(self.began)
     }
 
     /// Tokens as the provider counted them.

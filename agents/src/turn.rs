@@ -7,9 +7,7 @@ use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::message::{Citation, MessageState, Outcome};
 use domain::settings::AgentDefaults;
-use domain::{
-    AgentId, Ambient, ConversationId, DomainError, ErrorKind, MessageId, VisitorId, WorkspaceId,
-};
+use domain::{AgentId, Ambient, ConversationId, DomainError, MessageId, VisitorId, WorkspaceId};
 use models::{ChatModel, builtin};
 use retrieval::Retrieval;
 use storage::Db;
@@ -105,7 +103,7 @@ pub struct Turn {
 #[derive(Debug, Clone)]
 pub enum TurnEvent {
     /// A passage that the answer may cite; all before the first token.
-    Source(TurnSource),
+    Source(Box<TurnSource>),
     /// A piece of the answer. Joined they are `Answer::text`.
     Token(String),
     /// The whole answer; the last event.
@@ -180,20 +178,11 @@ impl Agents {
         begin::begin(&self.inner, request, Reading::Stream).await
     }
 
-    /// As [`start`](Self::start), for a caller that wants the whole answer at once. Dropping the future
-    /// cancels the model call. When a person takes the conversation over meanwhile, the answer is the empty
-    /// one of a conversation that a person has (a stream that has begun ends with `TAKEN_OVER` instead).
-    pub async fn answer(&self, request: TurnRequest) -> Result<Answer, DomainError> {
-        let mut turn = begin::begin(&self.inner, request, Reading::Whole).await?;
-        while let Some(event) = turn.events.recv().await {
-            match event {
-                TurnEvent::Done(answer) => return Ok(*answer),
-                TurnEvent::Error(error) => return Err(error),
-                TurnEvent::Source(_) | TurnEvent::Token(_) => {}
-            }
-        }
-        let words = "something went wrong on our side";
-        Err(DomainError::new(ErrorKind::Internal, "INTERNAL", words))
+    /// As [`start`](Self::start), for a caller that wants the whole answer at once: the only event is the
+    /// last one. When a person takes the conversation over meanwhile, it is the empty answer of a
+    /// conversation that a person has (a stream that has begun ends with `TAKEN_OVER` instead).
+    pub async fn start_whole(&self, request: TurnRequest) -> Result<Turn, DomainError> {
+        begin::begin(&self.inner, request, Reading::Whole).await
     }
 
     /// Stops the turn that is writing `message` in this process; `false` when there is none in this

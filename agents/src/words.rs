@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use domain::Lang;
+use models::lexical;
 use serde::Deserialize;
 
 /// What an agent says by itself in one language, from `words.json`.
@@ -34,6 +35,8 @@ pub(crate) struct Words {
     pub(crate) follow_up_openings: Vec<String>,
     /// Folded words that stand for something said before.
     pub(crate) pointing_back: HashSet<String>,
+    /// Folded messages that accept what was offered.
+    pub(crate) yes: HashSet<String>,
     /// Folded words that carry no topic.
     pub(crate) functional: HashSet<String>,
 }
@@ -52,6 +55,18 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 });
 
 impl Words {
+    /// Whether a message accepts what was offered.
+    pub(crate) fn says_yes(&self, message: &str) -> bool {
+        let mut folded = String::with_capacity(message.len());
+        lexical::each_word(message, |word| {
+            if !folded.is_empty() {
+                folded.push(' ');
+            }
+            folded.push_str(word);
+        });
+        self.yes.contains(&folded)
+    }
+
     /// The words in `lang`; Spanish, the first language of the product, for any other.
     pub(crate) fn of(lang: Lang) -> &'static Self {
         match lang {

@@ -152,7 +152,11 @@ async fn chat(
     let streaming = request.streaming.unwrap_or_else(|| wants_events(&headers));
     let client_id = client_id(&headers)?;
     let request = request.check(&state, &caller, agent, client_id)?;
-    let turn = state.agents.start(request).await?;
+    let turn = if streaming {
+        state.agents.start(request).await?
+    } else {
+        state.agents.start_whole(request).await?
+    };
     let ids = [
         (HeaderName::from_static("x-conversation-id"), header_value(turn.conversation)),
         (HeaderName::from_static("x-message-id"), header_value(turn.message)),

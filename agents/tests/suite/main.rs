@@ -1,0 +1,10 @@
+//! Turns over real databases, a real index and a scripted model behind real HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod builtin;
+mod endings;
+mod model;
+mod order;
+mod requests;
+mod world;
