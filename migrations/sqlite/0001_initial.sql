@@ -101,6 +101,8 @@ CREATE TABLE sources (
     CHECK ((kind = 'url') = (url IS NOT NULL))
 ) STRICT;
 CREATE INDEX sources_by_datastore ON sources (datastore_id, id);
+CREATE INDEX sources_unfinished ON sources (workspace_id, id)
+    WHERE status IN ('pending', 'running');
 
 -- The content of a version as received, compressed with zstd.
 CREATE TABLE source_contents (

@@ -72,9 +72,14 @@ impl Observer {
         for _ in 0..testkit::db::MAX_CONNECTIONS {
             held.push(place.read().await);
         }
-        let states: Vec<(String,)> = sqlx::query_as(
-            "SELECT state FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
+        // Autovacuum has sessions too.
+        let states: Vec<(String, String)> = sqlx::query_as(
+            "SELECT state, query
+            FROM pg_stat_activity
+            WHERE datname = current_database()
+                AND backend_type = 'client backend'
+                AND pid <> pg_backend_pid()
+                AND state <> 'idle'",
         )
         .fetch_all(admin)
         .await

@@ -268,6 +268,43 @@ async fn sources_are_listed_renewed_and_removed_with_their_texts() {
 }
 
 #[tokio::test]
+async fn unchanged_content_keeps_the_live_version_and_broken_off_work_is_found() {
+    for place in places("upkeep").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let datastore = place.home.datastore.id;
+        let (one, two) = (place.source(datastore, "uno"), place.source(datastore, "dos"));
+        let mut tx = place.write().await;
+        for source in [&one, &two] {
+            sources::insert(&mut tx, source).await.unwrap();
+        }
+        let now = place.now();
+        assert!(!sources::keep_live(&mut tx, ws, one.id, 1, now).await.unwrap(), "none is live");
+        tx.commit().await.unwrap();
+
+        let later = place.later(Duration::from_secs(1));
+        let mut conn = place.read().await;
+        let all = sources::unfinished(&mut conn, ws, later, None, 9).await.unwrap();
+        assert_eq!(ids(&all, |s| s.id), [one.id, two.id]);
+        let rest = sources::unfinished(&mut conn, ws, later, Some(one.id), 9).await.unwrap();
+        assert_eq!(ids(&rest, |s| s.id), [two.id]);
+        let young = sources::unfinished(&mut conn, ws, one.updated_at, None, 9).await.unwrap();
+        assert!(young.is_empty());
+        assert!(sources::unfinished(&mut conn, stranger, later, None, 9).await.unwrap().is_empty());
+        drop(conn);
+
+        assert!(live(&place, one.id, 1, 3).await);
+        let mut tx = place.write().await;
+        sources::begin_version(&mut tx, ws, one.id, later).await.unwrap();
+        assert!(!sources::keep_live(&mut tx, stranger, one.id, 2, later).await.unwrap());
+        assert!(!sources::keep_live(&mut tx, ws, one.id, 1, later).await.unwrap(), "overtaken");
+        assert!(sources::keep_live(&mut tx, ws, one.id, 2, later).await.unwrap());
+        let kept = sources::get_any(&mut tx, ws, one.id).await.unwrap().unwrap();
+        assert_eq!((kept.status, kept.live_version, kept.chunks), (SourceStatus::Ready, 1, 3));
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn only_chunks_of_the_live_version_answer() {
     for place in places("chunks").await {
         let (ws, stranger) = (place.ws(), place.stranger());
