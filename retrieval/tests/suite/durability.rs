@@ -91,7 +91,7 @@ async fn acknowledged_passages_survive_a_killed_process() {
     for n in 0..5 {
         let query = retrieval::SearchQuery {
             datastores: vec![datastores[0].id],
-            text: format!("producto número{n}"),
+            text: format!("número{n}"),
             top_k: 10,
             mode: retrieval::SearchMode::Words,
             min_score: None,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use qdrant_edge::EdgeShard;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -30,13 +30,13 @@ pub(crate) struct Edge(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    shard: Arc<EdgeShard>,
+    /// `None` once closed, so that the folder can be opened again.
+    shard: RwLock<Option<Arc<EdgeShard>>>,
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: rayon::ThreadPool,
     filled_mark: PathBuf,
     unfilled: AtomicBool,
-    closed: AtomicBool,
 }
 
 /// The file whose presence says that every row has its point.
@@ -61,13 +61,12 @@ impl Edge {
         let (commands, inbox) = mpsc::channel();
         let writer = writer::start(Arc::clone(&shard), inbox)?;
         Ok(Self(Arc::new(Inner {
-            shard,
+            shard: RwLock::new(Some(shard)),
             commands,
             writer: Mutex::new(Some(writer)),
             readers,
             unfilled: AtomicBool::new(!filled_mark.exists()),
             filled_mark,
-            closed: AtomicBool::new(false),
         })))
     }
 
@@ -113,30 +112,28 @@ impl Edge {
         &self,
         work: impl FnOnce(&EdgeShard) -> Result<T, RetrievalError> + Send + 'static,
     ) -> Result<T, RetrievalError> {
-        self.ping()?;
+        let shard = self.0.shard.read().clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        let shard = Arc::clone(&self.0.shard);
         self.0.readers.spawn(move || {
             // Who asked may be gone; then nobody wants the answer.
             if !reply.is_closed() {
-                let _ = reply.send(work(&shard));
+                let outcome = work(&shard);
+                drop(shard);
+                let _ = reply.send(outcome);
             }
         });
         answer.await.map_err(|_| closed())?
     }
 
     pub(crate) fn ping(&self) -> Result<(), RetrievalError> {
-        if self.0.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+        if self.0.shard.read().is_none() { Err(closed()) } else { Ok(()) }
     }
 
-    /// Ends the writer after what it was given; everything acknowledged is on disk already.
+    /// Ends the writer after what it was given and lets go of the folder; everything acknowledged is on
+    /// disk already.
     pub(crate) async fn close(&self) {
-        self.0.closed.store(true, Ordering::Release);
-        let _ = self.0.commands.send(Command::Close);
-        let writer = self.0.writer.lock().take();
-        if let Some(writer) = writer {
-            let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-        }
+        let inner = Arc::clone(&self.0);
+        let _ = tokio::task::spawn_blocking(move || inner.end()).await;
     }
 
     pub(crate) fn is_unfilled(&self) -> bool {
@@ -151,9 +148,20 @@ impl Edge {
     }
 }
 
+impl Inner {
+    /// Waits for the writer to end.
+    fn end(&self) {
+        self.shard.write().take();
+        let _ = self.commands.send(Command::Close);
+        if let Some(writer) = self.writer.lock().take() {
+            let _ = writer.join();
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Close);
+        self.end();
     }
 }
 
