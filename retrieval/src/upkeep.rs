@@ -1,7 +1,7 @@
 //! Work on what is derived: sealing segments, folding statistics, filling an index that was lost, and
 //! comparing index and rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::datastore::{Datastore, Source};
 use domain::{DatastoreId, SourceId, WorkspaceId};
@@ -305,6 +305,28 @@ impl Retrieval {
             }
         }
         Ok(())
+    }
+
+    /// Points of a source in the index, by version. For checks: it reads every point's payload.
+    pub async fn count_points(
+        &self,
+        workspace: WorkspaceId,
+        source: SourceId,
+    ) -> Result<BTreeMap<i64, i64>, RetrievalError> {
+        let mut counts = BTreeMap::new();
+        let mut from: Option<Uuid> = None;
+        loop {
+            let page = self.0.index.page(from).await?;
+            for (_, belonging) in page.points {
+                if belonging.workspace == workspace && belonging.source == source {
+                    *counts.entry(belonging.version).or_default() += 1;
+                }
+            }
+            from = page.next;
+            if from.is_none() {
+                return Ok(counts);
+            }
+        }
     }
 
     async fn all_datastores(&self) -> Result<Vec<Datastore>, RetrievalError> {

@@ -77,6 +77,7 @@ impl Sweep {
             want(core, job.workspace_id, &format!("day-{day}"), next).await?;
             self.find_stuck_sources(context, job).await?;
             self.delete_old_rows(context, job).await?;
+            core.retrieval.sweep().await?;
             core.retrieval.maintain().await?;
             Ok(())
         };

@@ -25,7 +25,7 @@ pub struct Work<'a> {
     job: JobId,
     context: &'a JobContext,
     cancel: CancellationToken,
-    last_progress: Option<Instant>,
+    last_progress: Option<(IngestStage, Instant)>,
 }
 
 impl<'a> Work<'a> {
@@ -94,14 +94,17 @@ impl<'a> Work<'a> {
         if !wanted {
             return Err(Halt::Overtaken);
         }
-        self.last_progress = Some(Instant::now());
+        self.last_progress = Some((stage, Instant::now()));
         Ok(())
     }
 
-    /// Notes progress within a stage, not more often than people look.
+    /// Notes a new stage at once, and progress within it not more often than people look.
     pub async fn report(&mut self, stage: IngestStage, percent: i64) -> Result<(), Halt> {
         self.check()?;
-        if self.last_progress.is_some_and(|last| last.elapsed() < PROGRESS_EVERY) {
+        if self
+            .last_progress
+            .is_some_and(|(at, when)| at == stage && when.elapsed() < PROGRESS_EVERY)
+        {
             return Ok(());
         }
         let mut tx = self.core.db.write().await?;
