@@ -95,7 +95,7 @@ impl App {
     pub async fn open(settings: Arc<Settings>, home: &Home) -> anyhow::Result<Self> {
         let ambient = Ambient::system();
         let signals = Signals::default();
-        let models = providers::build(&settings.models, &ambient)?;
+        let models = providers::build(&settings.models, &ambient, home).await?;
         let db = open_database(&settings, home).await?;
         let retrieval = open_index(&settings, home, &db, models.embedder).await?;
         let ingest = build_ingest(&settings, home, &db, &retrieval, &ambient)?;
@@ -144,6 +144,19 @@ impl App {
         let handlers = self.ingest.handlers();
         let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
         self.signals.tracker.spawn(runner.run(self.signals.stopping.clone()));
+    }
+
+    /// Frees the jobs that a process which died on this data folder had claimed, so that they go on at
+    /// once instead of after their lease. Right only for whoever holds the folder's lock.
+    pub async fn take_over_jobs(&self) -> anyhow::Result<()> {
+        let now = self.ambient.now();
+        let mut tx = self.db.write().await?;
+        let freed = storage::jobs::expire_leases(&mut tx, now).await?;
+        tx.commit().await?;
+        if freed > 0 {
+            tracing::warn!(jobs = freed, "resuming the jobs of a process that did not end well");
+        }
+        Ok(())
     }
 
     /// Writes out the index and closes it and the database. Comes last.

@@ -49,16 +49,25 @@ impl OpenAiEmbedder {
         model: &str,
         patience: Duration,
     ) -> Result<Self, ModelError> {
-        let space = EmbeddingSpace { model: model.to_owned(), dimension: 0 };
-        let prefixes = Prefixes::of(model);
-        let base64 = AtomicBool::new(true);
-        let mut embedder = Self { provider, space, patience, prefixes, base64 };
+        let mut embedder = Self::of_dimension(provider, model, 0, patience);
         let probe = embedder.embed(&["hola".to_owned()], EmbedPurpose::Query).await?;
         embedder.space.dimension = probe.first().map_or(0, Vec::len);
         if embedder.space.dimension == 0 {
             return Err(ModelError::Broken(format!("{model} answered an empty vector")));
         }
         Ok(embedder)
+    }
+
+    /// With a dimension that was learnt earlier.
+    pub(super) fn of_dimension(
+        provider: Arc<Provider>,
+        model: &str,
+        dimension: usize,
+        patience: Duration,
+    ) -> Self {
+        let space = EmbeddingSpace { model: model.to_owned(), dimension };
+        let prefixes = Prefixes::of(model);
+        Self { provider, space, patience, prefixes, base64: AtomicBool::new(true) }
     }
 
     async fn embed_batch(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, ModelError> {

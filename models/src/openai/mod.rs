@@ -128,6 +128,12 @@ impl OpenAi {
         OpenAiEmbedder::probe(self.provider.clone(), model, patience).await
     }
 
+    /// An embedder for `model` whose dimension is known; asks nothing yet.
+    pub fn embedder_of_dimension(&self, model: &str, dimension: usize) -> OpenAiEmbedder {
+        let patience = self.first_token_timeout.saturating_add(self.idle_timeout);
+        OpenAiEmbedder::of_dimension(self.provider.clone(), model, dimension, patience)
+    }
+
     /// Asks until the model has begun to answer, or until there is no point in asking on.
     async fn start(
         &self,

@@ -3,16 +3,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Ambient;
-use models::EmbedPurpose;
+use models::{EmbedPurpose, Embedder};
 use serde::Serialize;
 
 use crate::app::{open_database, open_index};
 use crate::cli::{Run, print, print_json, table};
 use crate::home::Home;
-use crate::providers::{self, Models};
+use crate::providers;
 use crate::settings::RESERVED_NAMES;
 
 /// How long a provider may take.
@@ -117,11 +118,10 @@ fn look_at_settings(run: &Run, findings: &mut Findings) {
 
 async fn look_at_models(run: &Run, findings: &mut Findings) {
     let settings = &run.loaded.settings.models;
-    let models = match providers::build(settings, &Ambient::system()) {
-        Ok(models) => models,
-        Err(error) => return findings.add("models", Verdict::Fail, format!("{error:#}")),
+    let chat = match providers::chat_model(settings, &Ambient::system()) {
+        Ok(chat) => chat,
+        Err(error) => return findings.add("chat model", Verdict::Fail, format!("{error:#}")),
     };
-    let Models { chat, embedder } = models;
     match chat {
         None => findings.add("chat model", Verdict::Ok, "the built-in answerer"),
         Some(chat) => {
@@ -141,23 +141,20 @@ async fn look_at_models(run: &Run, findings: &mut Findings) {
             }
         }
     }
-    match embedder {
-        None => findings.add("embeddings", Verdict::Ok, "none: search is by words and their parts"),
-        Some(embedder) => {
-            let texts = ["vocero".to_owned()];
-            let embedding = embedder.embed(&texts, EmbedPurpose::Query);
-            match tokio::time::timeout(PATIENCE, embedding).await {
-                Ok(Ok(_)) => {
-                    findings.add(
-                        "embeddings",
-                        Verdict::Ok,
-                        format!("{}: reachable", embedder.space()),
-                    );
-                }
-                Ok(Err(error)) => findings.add("embeddings", Verdict::Fail, error.to_string()),
-                Err(_) => findings.add("embeddings", Verdict::Fail, "the provider does not answer"),
-            }
+}
+
+async fn look_at_embeddings(embedder: Option<&Arc<dyn Embedder>>, findings: &mut Findings) {
+    let Some(embedder) = embedder else {
+        let detail = "none: search is by words and their parts";
+        return findings.add("embeddings", Verdict::Ok, detail);
+    };
+    let texts = ["vocero".to_owned()];
+    match tokio::time::timeout(PATIENCE, embedder.embed(&texts, EmbedPurpose::Query)).await {
+        Ok(Ok(_)) => {
+            findings.add("embeddings", Verdict::Ok, format!("{}: reachable", embedder.space()));
         }
+        Ok(Err(error)) => findings.add("embeddings", Verdict::Fail, error.to_string()),
+        Err(_) => findings.add("embeddings", Verdict::Fail, "the provider does not answer"),
     }
 }
 
@@ -177,6 +174,12 @@ async fn look_at_data(run: &Run, findings: &mut Findings) {
         Ok(db) => db,
         Err(error) => return findings.add("database", Verdict::Fail, format!("{error:#}")),
     };
+    let models = providers::build(&settings.models, &Ambient::system(), &home).await;
+    let embedder = match models {
+        Ok(models) => models.embedder,
+        Err(error) => return findings.add("embeddings", Verdict::Fail, format!("{error:#}")),
+    };
+    look_at_embeddings(embedder.as_ref(), findings).await;
     let kind = if db.is_postgres() { "PostgreSQL" } else { "SQLite" };
     findings.add("database", Verdict::Ok, format!("{kind} answers"));
     let in_process = settings.index.qdrant_url.is_none();
@@ -191,9 +194,6 @@ async fn look_at_data(run: &Run, findings: &mut Findings) {
         };
         findings.add("index", Verdict::Ok, detail);
     } else {
-        let embedder = providers::build(&settings.models, &Ambient::system())
-            .ok()
-            .and_then(|models| models.embedder);
         let looked = async {
             let index = open_index(settings, &home, &db, embedder).await?;
             index.ping().await?;

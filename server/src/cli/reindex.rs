@@ -16,7 +16,7 @@ pub async fn run(run: &Run) -> anyhow::Result<ExitCode> {
     let settings = &run.loaded.settings;
     let home = Home::open(&settings.storage.data_dir)?;
     let _lock = if settings.index.qdrant_url.is_some() { None } else { Some(home.lock()?) };
-    let models = providers::build(&settings.models, &Ambient::system())?;
+    let models = providers::build(&settings.models, &Ambient::system(), &home).await?;
     let db = open_database(settings, &home).await?;
     let index = open_index(settings, &home, &db, models.embedder).await?;
     let chunks = rebuild(&index).await?;

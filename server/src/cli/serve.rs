@@ -36,6 +36,9 @@ pub async fn run(run: Run) -> anyhow::Result<ExitCode> {
 
     let app = App::open(settings.clone(), &home).await?;
     let setup = setup::ensure(&app.db, &app.ambient, &home).await?;
+    if lock.is_some() && settings.storage.database_url.is_none() {
+        app.take_over_jobs().await?;
+    }
     let server = Server::start(app, settings.server.listen).await?;
     if let Some(listen) = settings.server.metrics_listen
         && let Err(error) = server.serve_metrics(listen, metrics).await

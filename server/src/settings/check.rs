@@ -74,6 +74,11 @@ fn model_rules(settings: &Settings) -> Vec<Rule> {
     let models = &settings.models;
     vec![
         (is_not_http(models.openai_base_url.as_ref()), "models.openai_base_url", HTTP),
+        (
+            models.embedding_model.as_ref().is_some_and(|model| model.starts_with("local:")),
+            "models.embedding_model",
+            "this version has no local embedding models; name one of the provider's, or leave it out",
+        ),
         (models.max_attempts == 0, "models.max_attempts", ONE),
         (!(0.0..=1.0).contains(&models.dense_weight), "models.dense_weight", UNIT),
     ]

@@ -1,0 +1,216 @@
+//! The command line, alone on the data folder and beside a running server.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::vocero::{Installation, http};
+
+const FAQ: &str = "# Horarios\n\nAtendemos de lunes a viernes de 9 a 18 hs.\n\n# Envíos\n\nEl envío a \
+                   Córdoba demora 3 días hábiles y cuesta $ 4.500.\n";
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object[key].as_str().unwrap_or_else(|| panic!("{key} in {object}"))
+}
+
+#[test]
+fn init_makes_one_workspace_and_gives_the_same_answer_again() {
+    let installation = Installation::new();
+    let first = installation.json(&["init"]);
+    let expected = ["agentId", "apiKey", "datastoreId", "projectId", "siteKey", "workspaceId"];
+    assert_eq!(keys(&first), BTreeSet::from(expected));
+    assert!(text(&first, "apiKey").starts_with("vk_"));
+    assert_eq!(installation.json(&["init"]), first);
+
+    let server = installation.serve();
+    assert_eq!(installation.json(&["init"]), first, "also while a server runs");
+    server.stop();
+}
+
+#[test]
+fn init_replaces_a_local_key_that_opens_nothing_any_more() {
+    let installation = Installation::new();
+    let first = installation.json(&["init"]);
+    let keys = installation.json(&["key", "list"]);
+    let id = text(&keys["data"][0], "id").to_owned();
+    installation.text(&["key", "revoke", &id]);
+    let second = installation.json(&["init"]);
+    assert_ne!(first["apiKey"], second["apiKey"]);
+    assert_eq!(first["workspaceId"], second["workspaceId"]);
+}
+
+#[tokio::test]
+async fn a_key_opens_what_its_scopes_say_until_it_is_revoked() {
+    let installation = Installation::new();
+    installation.text(&["init"]);
+    let made = installation.json(&["key", "create", "--name", "tienda", "--scopes", "read"]);
+    assert!(keys(&made).is_superset(&BTreeSet::from(["id", "name", "prefix", "scopes", "key"])));
+    assert_eq!((&made["name"], &made["scopes"]), (&json!("tienda"), &json!(["read"])));
+
+    let server = installation.serve();
+    let url = format!("{}/api/v2/agents", server.url);
+    let key = text(&made, "key");
+    let get = http().get(&url).bearer_auth(key).send().await.expect("an answer");
+    assert_eq!(get.status(), 200);
+    let body = json!({ "name": "x" });
+    let post = http().post(&url).bearer_auth(key).json(&body).send().await.expect("an answer");
+    assert_eq!(post.status(), 403);
+    server.stop();
+
+    installation.text(&["key", "revoke", text(&made, "id")]);
+    let message = installation.failure(&["key", "revoke", text(&made, "id")]);
+    assert!(message.contains("no active key"), "{message}");
+    let server = installation.serve();
+    let url = format!("{}/api/v2/agents", server.url);
+    let get = http().get(&url).bearer_auth(key).send().await.expect("an answer");
+    assert_eq!(get.status(), 401);
+    let listed = installation.json(&["key", "list"]);
+    let listed = listed["data"].as_array().expect("keys");
+    let revoked = listed.iter().find(|listed| listed["id"] == made["id"]).expect("it is listed");
+    assert!(revoked["revokedAt"].is_string() && revoked.get("key").is_none());
+}
+
+#[test]
+fn wrong_arguments_are_told() {
+    let installation = Installation::new();
+    let message = installation.failure(&["key", "list"]);
+    assert!(message.contains("vocero init"), "{message}");
+    installation.text(&["init"]);
+    for (arguments, word) in [
+        (&["key", "create", "--scopes", "cook"][..], "read, chat or manage"),
+        (&["key", "create", "--expires-at", "tomorrow"], "2027-01-31T00:00:00Z"),
+        (&["key", "create", "--expires-at", "2001-01-31T00:00:00Z"], "in the past"),
+        (&["key", "revoke", "agent_1"], "key_"),
+        (&["datastore", "add", "absent.pdf"], "absent.pdf"),
+        (&["datastore", "add"], "FILE|FOLDER|URL"),
+        (
+            &["datastore", "search", "x", "--datastore", "ds_00000000000000000000000000000000"],
+            "not found",
+        ),
+        (&["--config", "absent.toml", "init"], "absent.toml"),
+    ] {
+        let message = installation.failure(arguments);
+        assert!(message.contains(word), "{arguments:?}: {message}");
+    }
+    let output = installation.run(&["--json", "datastore", "add", "absent.pdf"]);
+    let error: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert!(text(&error["error"], "message").contains("absent.pdf"));
+}
+
+/// Adds a folder, an address that is refused and a text; searches; asks. The same with and without a server.
+fn add_search_and_ask(installation: &Installation) {
+    let folder = installation.folder().join("documents");
+    fs::create_dir_all(folder.join("inner")).expect("a folder");
+    fs::write(folder.join("faq.md"), FAQ).expect("a file");
+    fs::write(folder.join("inner/precios.csv"), "producto,precio\nmate,$ 12.000\n")
+        .expect("a file");
+    fs::write(folder.join("inner/photo.png"), "not a document").expect("a file");
+    fs::write(folder.join(".hidden.md"), "hidden").expect("a file");
+
+    let added = installation.json(&["datastore", "add", "documents"]);
+    let sources = added["data"].as_array().expect("sources");
+    let named: Vec<_> =
+        sources.iter().map(|source| (text(source, "name"), text(source, "status"))).collect();
+    assert_eq!(named, [("faq.md", "ready"), ("precios.csv", "ready")]);
+
+    let more = installation.json(&[
+        "datastore",
+        "add",
+        "--text",
+        "Aceptamos transferencia.",
+        "--name",
+        "Pagos",
+    ]);
+    assert_eq!(more["data"][0]["status"], "ready", "{more}");
+
+    let output = installation.run(&["datastore", "add", "http://127.0.0.1/", "--json"]);
+    assert!(!output.status.success(), "a private address is refused");
+    let refused: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(refused["data"][0]["status"], "failed", "{refused}");
+
+    let found = installation.json(&[
+        "datastore",
+        "search",
+        "¿Cuánto demora el envío a Córdoba?",
+        "--top-k",
+        "1",
+    ]);
+    let first = &found["results"][0];
+    assert!(text(first, "content").contains("3 días hábiles"), "{found}");
+    assert_eq!(first["source"]["name"], "faq.md");
+    let shown = installation.text(&["datastore", "search", "precio del mate", "--mode", "words"]);
+    assert!(shown.contains("precios.csv") && shown.contains("12.000"), "{shown}");
+
+    let answer = installation.json(&["ask", "¿Cuáles son los horarios?"]);
+    assert!(text(&answer, "answer").contains("9 a 18"), "{answer}");
+    assert_eq!(answer["sources"][0]["source"], "faq.md");
+    let shown = installation.text(&["ask", "¿Cuáles son los horarios?"]);
+    assert!(shown.contains("9 a 18") && shown.contains("[1] faq.md"), "{shown}");
+    assert!(shown.contains("conversation conv_"), "{shown}");
+    let conversation = text(&answer, "conversationId");
+    let more =
+        installation.json(&["ask", "¿Y el envío a Córdoba?", "--conversation", conversation]);
+    assert_eq!(more["conversationId"], conversation);
+}
+
+#[test]
+fn without_a_server_the_command_line_works_on_the_data_folder() {
+    add_search_and_ask(&Installation::new());
+}
+
+#[test]
+fn beside_a_server_the_command_line_is_its_client() {
+    let installation = Installation::new();
+    let server = installation.serve();
+    add_search_and_ask(&installation);
+    let listed = installation.json(&["datastore", "list"]);
+    assert_eq!(listed["data"][0]["isDefault"], true);
+    let message = installation.failure(&["reindex"]);
+    assert!(message.contains("stop it first"), "{message}");
+    server.stop();
+}
+
+#[test]
+fn another_server_is_reached_by_its_address_and_key() {
+    let installation = Installation::new();
+    let server = installation.serve();
+    let key = text(&installation.json(&["init"]), "apiKey").to_owned();
+    installation.text(&["datastore", "add", "--text", FAQ, "--name", "FAQ"]);
+
+    let elsewhere = Installation::new().with("VOCERO_URL", &server.url);
+    let message = elsewhere.failure(&["datastore", "list"]);
+    assert!(message.contains("VOCERO_API_KEY"), "{message}");
+    let elsewhere = elsewhere.with("VOCERO_API_KEY", &key);
+    let found = elsewhere.json(&["datastore", "search", "horarios"]);
+    assert_eq!(found["results"][0]["source"]["name"], "FAQ", "{found}");
+    assert!(!elsewhere.data().exists(), "nothing is made here");
+}
+
+#[test]
+fn reindex_builds_the_same_index_again() {
+    let installation = Installation::new();
+    installation.text(&["datastore", "add", "--text", FAQ, "--name", "FAQ"]);
+    let search = ["datastore", "search", "envío a Córdoba"];
+    let before = installation.json(&search);
+    assert!(!before["results"].as_array().expect("results").is_empty());
+    fs::remove_dir_all(installation.data().join("index")).expect("the index was there");
+    let report = installation.json(&["reindex"]);
+    assert!(report["chunks"].as_u64().expect("a number") >= 1);
+    assert_eq!(installation.json(&search), before);
+}
+
+#[test]
+fn the_description_and_the_completions_are_printed_without_a_data_folder() {
+    let installation = Installation::new();
+    let description: Value = serde_json::from_str(&installation.text(&["openapi"])).expect("JSON");
+    assert!(text(&description, "openapi").starts_with("3.1"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(installation.text(&["completions", shell]).contains("vocero"));
+    }
+    assert!(!installation.data().exists());
+}

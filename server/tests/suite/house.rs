@@ -1,0 +1,187 @@
+//! The invariants of the house: which room may use which, and who may say what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// Each room and the rooms that it may use.
+const MAY_USE: [(&str, &[&str]); 11] = [
+    ("domain", &[]),
+    ("migrations", &[]),
+    ("storage", &["migrations", "domain"]),
+    ("models", &["domain"]),
+    ("jobs", &["storage", "domain"]),
+    ("retrieval", &["models", "storage", "domain"]),
+    ("ingest", &["retrieval", "models", "jobs", "storage", "domain"]),
+    ("agents", &["retrieval", "models", "jobs", "storage", "domain"]),
+    ("api", &["agents", "ingest", "retrieval", "models", "jobs", "storage", "domain"]),
+    ("server", &["api", "ingest", "agents", "jobs", "storage", "models", "retrieval", "domain"]),
+    ("testkit", &["storage", "domain", "models"]),
+];
+
+/// External crates and the rooms that alone may use them.
+const RESERVED: [(&str, &[&str]); 7] = [
+    ("sqlx", &["storage", "migrations", "testkit"]),
+    ("qdrant-edge", &["retrieval"]),
+    ("qdrant-client", &["retrieval"]),
+    ("async-openai", &["models"]),
+    ("axum", &["api", "server", "testkit"]),
+    ("utoipa", &["api"]),
+    ("object_store", &["storage"]),
+];
+
+/// Words and the rooms whose sources alone may hold them.
+const WORDS: [(&str, &[&str]); 5] = [
+    ("sqlx::", &["storage", "migrations", "testkit"]),
+    ("qdrant_client", &["retrieval"]),
+    ("qdrant_edge", &["retrieval"]),
+    ("async_openai", &["models"]),
+    ("IntoResponse", &["api", "server", "testkit"]),
+];
+
+fn metadata() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo describes the workspace")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// What each room depends on outside its tests.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
+    let rooms = metadata.packages.iter().map(|package| {
+        let used = package.dependencies.iter();
+        let used = used.filter(|used| used.kind != DependencyKind::Development);
+        (package.name.to_string(), used.map(|used| used.name.clone()).collect())
+    });
+    rooms.collect()
+}
+
+#[test]
+fn arrows_between_rooms_point_down_only() {
+    let may_use: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    for (room, used) in dependencies() {
+        let Some(allowed) = may_use.get(room.as_str()) else {
+            continue;
+        };
+        for other in used.iter().filter(|other| may_use.contains_key(other.as_str())) {
+            assert!(allowed.contains(&other.as_str()), "{room} may not use {other}");
+        }
+    }
+}
+
+#[test]
+fn every_room_of_the_picture_is_there() {
+    let rooms = dependencies();
+    for (room, _) in MAY_USE {
+        assert!(rooms.contains_key(room), "{room}");
+    }
+}
+
+#[test]
+fn reserved_crates_are_used_by_their_rooms_only() {
+    for (room, used) in dependencies() {
+        for (name, rooms) in RESERVED {
+            let uses_it = used.contains(name) && MAY_USE.iter().any(|(known, _)| *known == room);
+            assert!(!uses_it || rooms.contains(&room.as_str()), "{room} may not use {name}");
+        }
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(folder).into_iter().flatten();
+    let files = entries.map(walkdir::DirEntry::into_path);
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "rs")).collect()
+}
+
+#[test]
+fn reserved_words_stay_in_their_rooms() {
+    let mut seen = 0;
+    for (room, _) in MAY_USE {
+        for path in sources(&root().join(room).join("src")) {
+            let text = fs::read_to_string(&path).expect("a source");
+            seen += 1;
+            for (word, rooms) in WORDS {
+                let says_it = text
+                    .lines()
+                    .any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+                assert!(!says_it || rooms.contains(&room), "{} says {word}", path.display());
+            }
+        }
+    }
+    assert!(seen > 50, "the sources were found: {seen}");
+}
+
+/// A test's own clients are its own business; the product has these three.
+#[test]
+fn http_clients_are_made_in_three_places_only() {
+    let allowed = ["ingest/src/fetch/mod.rs", "models/src/", "server/src/client.rs"];
+    for (room, _) in MAY_USE.iter().filter(|(room, _)| *room != "testkit") {
+        for path in sources(&root().join(room).join("src")) {
+            let text = fs::read_to_string(&path).expect("a source");
+            let makes_one = ["Client::builder()", "Client::new()", "ClientBuilder::new()"]
+                .iter()
+                .any(|call| text.contains(&format!("reqwest::{call}")));
+            let name = path.strip_prefix(root()).expect("in the workspace").display().to_string();
+            let is_allowed = allowed.iter().any(|place| name.starts_with(place));
+            assert!(!makes_one || is_allowed, "{name} makes an HTTP client");
+        }
+    }
+}
+
+/// Every storage function names the tenant: it takes the workspace, or an object that carries it.
+#[test]
+fn storage_functions_take_the_workspace() {
+    // The queue is claimed across tenants, a key names its own, and the list of tenants has none.
+    let exempt = [
+        "api_keys::find_by_hash",
+        "events::delete_older",
+        "jobs::claim",
+        "jobs::counts",
+        "jobs::delete_older",
+        "jobs::expire_leases",
+        "jobs::finish",
+        "jobs::heartbeat",
+        "jobs::holds",
+        "jobs::next_due",
+        "workspaces::create",
+        "workspaces::first",
+        "workspaces::list",
+    ];
+    // Rows that carry their workspace.
+    let carriers =
+        ["WorkspaceId", "&Agent", "&ApiKey", "&Datastore", "&Source", "&[Chunk]", "&Conversation"];
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    for path in sources(&root().join("storage/src")) {
+        let relative = path.strip_prefix(root().join("storage/src")).expect("in storage");
+        let module = relative
+            .components()
+            .next()
+            .map(|part| part.as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned());
+        let module = module.unwrap_or_default();
+        if ["db", "sql", "lib", "error", "compress", "blobs"].contains(&module.as_str()) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        for signature in text.split("\npub async fn ").skip(1) {
+            let signature = signature.split('{').next().unwrap_or_default();
+            let name = signature.split(['(', '<']).next().unwrap_or_default();
+            let name = format!("{module}::{name}");
+            let takes_it = carriers.iter().any(|carrier| signature.contains(carrier));
+            checked += 1;
+            if !takes_it && !exempt.contains(&name.as_str()) {
+                wrong.push(name);
+            }
+        }
+    }
+    assert!(checked > 50, "the functions were found: {checked}");
+    assert!(wrong.is_empty(), "these take no workspace: {wrong:?}");
+}

@@ -1,0 +1,10 @@
+//! Behaviour of the `vocero` binary: real processes, sockets and files.
+
+mod backup;
+mod commands;
+mod crash;
+mod first_start;
+mod house;
+mod lifecycle;
+mod settings;
+mod vocero;

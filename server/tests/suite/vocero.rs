@@ -1,0 +1,250 @@
+//! Runs the binary.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Far more than anything takes; only a defect waits this long.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// An installation in a folder of its own. Everything started in it is killed with it.
+pub struct Installation {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Installation {
+    pub fn new() -> Self {
+        let variables = [
+            ("VOCERO_LISTEN", "127.0.0.1:0"),
+            ("VOCERO_SERVER__METRICS_LISTEN", "off"),
+            ("VOCERO_LOG", "warn"),
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        let installation = Self { folder, variables: Vec::new() };
+        variables
+            .iter()
+            .fold(installation, |installation, (name, value)| installation.with(name, value))
+    }
+
+    /// Sets a variable for every command.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.retain(|(set, _)| set != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Takes a variable away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.retain(|(set, _)| set != name);
+        self
+    }
+
+    /// The working folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// A command in this installation, with its variables and no others but `PATH`.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vocero"));
+        command
+            .args(arguments)
+            .current_dir(self.folder())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary starts")
+    }
+
+    /// Runs a command that succeeds; what it printed.
+    pub fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {}\n{error}", output.status);
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Runs a command with `--json` that succeeds; the object that it printed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let mut all = arguments.to_vec();
+        all.push("--json");
+        let text = self.text(&all);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{text}"))
+    }
+
+    /// Runs a command that fails; what it said.
+    pub fn failure(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    /// Starts the server and waits until it says that it is there.
+    pub fn serve(&self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// As `serve`, with more variables.
+    pub fn serve_with(&self, variables: &[(&str, &str)]) -> Server {
+        let mut command = self.command(&["serve"]);
+        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::start(command)
+    }
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Option<JoinHandle<String>>,
+    /// What it printed until it was ready.
+    pub greeting: Vec<String>,
+    /// Where it is.
+    pub url: String,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        let mut stderr = child.stderr.take().expect("a pipe");
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let url = String::new();
+        let mut server = Self { child, lines, errors: Some(errors), greeting: Vec::new(), url };
+        server.read_greeting();
+        server
+    }
+
+    fn read_greeting(&mut self) {
+        while self.curl_lines().len() < 3 {
+            if let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+                self.greeting.push(line);
+                continue;
+            }
+            let _ = self.child.kill();
+            let (status, log) = (self.child.wait(), self.take_log());
+            panic!("no greeting ({status:?}): {:?}\n{log}", self.greeting);
+        }
+        let first = &self.greeting[0];
+        let (_, url) = first.split_once("listens on ").expect("the address");
+        url.clone_into(&mut self.url);
+    }
+
+    /// The ready commands of the greeting.
+    pub fn curl_lines(&self) -> Vec<&str> {
+        let lines = self.greeting.iter().map(|line| line.trim());
+        lines.filter(|line| line.starts_with("curl ")).collect()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop.
+    pub fn send(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), signal).expect("the process is there");
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the process is there");
+        self.child.wait().expect("its end");
+    }
+
+    /// Waits for its end; how it ended and what it logged.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let deadline = Instant::now() + PATIENCE;
+        // Standard output closes when the process ends; no need to look again and again.
+        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            if self.lines.recv_timeout(left).is_err() {
+                break;
+            }
+        }
+        let status = match self.child.try_wait().expect("its state") {
+            Some(status) => status,
+            None if Instant::now() < deadline => self.child.wait().expect("its end"),
+            None => panic!("it does not end"),
+        };
+        (status, self.take_log())
+    }
+
+    /// Stops it in order.
+    pub fn stop(self) {
+        self.send(Signal::TERM);
+        let (status, log) = self.wait();
+        assert!(status.success(), "{status}\n{log}");
+    }
+
+    fn take_log(&mut self) -> String {
+        self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a line as a shell does when it is pasted; what it printed.
+pub fn paste(line: &str) -> String {
+    let curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status();
+    curl.expect("this test needs curl; install it with: sudo apt-get install -y curl");
+    let output = Command::new("sh").args(["-c", line]).output().expect("a shell");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}\n{error}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The events of a stream: name and data.
+pub fn events(stream: &str) -> Vec<(String, Value)> {
+    let blocks = stream.split("\n\n").filter(|block| !block.trim().is_empty());
+    let events = blocks.filter_map(|block| {
+        let field =
+            |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let data = serde_json::from_str(field("data")?.trim()).expect("JSON");
+        Some((field("event")?.trim().to_owned(), data))
+    });
+    events.collect()
+}
+
+/// A client of the HTTP API.
+#[expect(clippy::disallowed_methods, reason = "a test's own client of the server under test")]
+pub fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+}
