@@ -425,3 +425,25 @@ async fn the_same_key_enqueued_at_once_is_one_job() {
         assert_eq!(enqueued, 1);
     }
 }
+
+#[tokio::test]
+async fn the_jobs_of_a_dead_process_are_taken_over_at_once_when_their_leases_are_ended() {
+    for place in places("ended leases").await {
+        enqueue(&place, place.ws(), &job(&place, None)).await.unwrap();
+        enqueue(&place, place.stranger(), &job(&place, None)).await.unwrap();
+        let (held, _) = claim(&place, "dead", 9).await;
+        assert_eq!(held.len(), 2);
+        assert!(claim(&place, "heir", 9).await.0.is_empty(), "the leases hold");
+
+        let mut tx = place.write().await;
+        assert_eq!(jobs::expire_leases(&mut tx, place.now()).await.unwrap(), 2);
+        assert_eq!(jobs::expire_leases(&mut tx, place.now()).await.unwrap(), 0);
+        tx.commit().await.unwrap();
+        let (taken, _) = claim(&place, "heir", 9).await;
+        assert_eq!(taken.iter().map(|job| job.attempt).collect::<Vec<_>>(), [2, 2]);
+        assert!(
+            !finish(&place, "dead", &held[0], Ending::Done).await,
+            "the dead one is fenced off"
+        );
+    }
+}
