@@ -1,4 +1,4 @@
-//! The `vocero` binary.
+#![doc = include_str!("../README.md")]
 
 mod accept;
 mod app;

@@ -1,6 +1,6 @@
 //! Logs and metrics.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use anyhow::Context;
 use domain::settings::{LogFormat, LogSettings};
@@ -18,6 +18,7 @@ pub fn start_logs(settings: &LogSettings) -> anyhow::Result<()> {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_span_events(FmtSpan::NONE);
     let started = match settings.format {
         LogFormat::Text => logs.compact().try_init(),

@@ -87,7 +87,9 @@ pub async fn restore(arguments: &RestoreArgs, run: &Run) -> anyhow::Result<ExitC
             folder.display()
         );
     }
-    let manifest = archive::read_manifest(&arguments.from)?;
+    let manifest = archive::read_manifest(&arguments.from).with_context(|| {
+        format!("{} is no archive of `vocero backup`", arguments.from.display())
+    })?;
     let url = settings.storage.database_url.as_ref().map(ExposeSecret::expose_secret);
     match (manifest.database.as_str(), url) {
         ("sqlite", Some(_)) => bail!(

@@ -66,8 +66,9 @@ pub struct SearchArgs {
     datastore: Option<String>,
 }
 
+/// Which vectors are searched.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
+pub enum Mode {
     Hybrid,
     Words,
     Grams,

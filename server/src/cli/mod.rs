@@ -1,6 +1,7 @@
 //! The command line.
 
 mod ask;
+mod bench;
 mod config;
 mod copy;
 mod datastores;
@@ -77,6 +78,8 @@ enum Command {
     Openapi,
     /// Look for what is missing or set without effect
     Doctor,
+    /// Measure search on folders of passages and judged questions
+    BenchRetrieval(bench::BenchArgs),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -144,6 +147,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Reindex => reindex::run(&run).await,
         Command::Backup(arguments) => copy::backup(&arguments, &run).await,
         Command::Restore(arguments) => copy::restore(&arguments, &run).await,
+        Command::BenchRetrieval(arguments) => bench::run(&arguments, run.json).await,
         Command::Doctor => doctor::run(&run).await,
         Command::Config(_) | Command::Openapi | Command::Completions { .. } => {
             Ok(ExitCode::SUCCESS)

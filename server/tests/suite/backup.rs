@@ -5,14 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::vocero::Installation;
+use crate::vocero::{Installation, rounded};
 
 /// What the API says about everything that was added, without what a restore may change.
 fn state(installation: &Installation) -> Vec<Value> {
     let listed = installation.json(&["datastore", "list"]);
     let mut state = vec![listed, installation.json(&["init"]), installation.json(&["key", "list"])];
     for question in ["horarios de atención", "envío a Córdoba", "texto número 17"] {
-        state.push(installation.json(&["datastore", "search", question, "--top-k", "20"]));
+        let found = installation.json(&["datastore", "search", question, "--top-k", "20"]);
+        state.push(rounded(&found));
     }
     for key in state[2]["data"].as_array_mut().expect("keys") {
         // Moves with each call.
@@ -56,7 +57,7 @@ fn a_backup_made_during_work_restores_to_the_same_installation() {
 
     let busy = restored(&installation, "busy.tar.zst");
     let found = busy.json(&["datastore", "search", "horarios de atención", "--top-k", "1"]);
-    assert_eq!(found["results"][0], before[3]["results"][0]);
+    assert_eq!(found["results"][0]["chunkId"], before[3]["results"][0]["chunkId"]);
 
     let quiet = restored(&installation, "quiet.tar.zst");
     assert_eq!(state(&quiet), after);

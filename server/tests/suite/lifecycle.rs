@@ -145,7 +145,8 @@ async fn a_second_signal_ends_at_once() {
 
 #[test]
 fn a_stalled_request_head_is_cut_while_others_are_answered() {
-    let server = Installation::new().with("VOCERO_SERVER__HEADER_TIMEOUT", "0.5").serve();
+    let installation = Installation::new().with("VOCERO_SERVER__HEADER_TIMEOUT", "0.5");
+    let server = installation.serve();
     let mut silent = connect(&server);
     let mut stalled = connect(&server);
     stalled.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ").expect("room");
@@ -186,7 +187,8 @@ fn a_body_that_never_comes_does_not_hold_up_the_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_beyond_the_limit_wait_for_their_turn() {
-    let server = Installation::new().with("VOCERO_SERVER__MAX_CONNECTIONS", "1").serve();
+    let installation = Installation::new().with("VOCERO_SERVER__MAX_CONNECTIONS", "1");
+    let server = installation.serve();
     let mut first = connect(&server);
     let request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     first.write_all(request).expect("room");
@@ -206,7 +208,8 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_served_on_their_own_port_only() {
     let metrics = free_address();
-    let server = Installation::new().with("VOCERO_SERVER__METRICS_LISTEN", &metrics).serve();
+    let installation = Installation::new().with("VOCERO_SERVER__METRICS_LISTEN", &metrics);
+    let server = installation.serve();
     assert_eq!(status(&format!("{}/healthz", server.url)).await, Some(200));
     let text = http().get(format!("http://{metrics}/metrics")).send().await.expect("an answer");
     let text = text.text().await.expect("a text");

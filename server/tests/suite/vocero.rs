@@ -26,7 +26,9 @@ impl Installation {
         let variables = [
             ("VOCERO_LISTEN", "127.0.0.1:0"),
             ("VOCERO_SERVER__METRICS_LISTEN", "off"),
-            ("VOCERO_LOG", "warn"),
+            ("VOCERO_LOG", "warn,qdrant_edge=error"),
+            // Tests ask as fast as they can.
+            ("VOCERO_RATE_LIMIT", "0"),
         ];
         let folder = tempfile::tempdir().expect("a folder");
         let installation = Self { folder, variables: Vec::new() };
@@ -241,6 +243,22 @@ pub fn events(stream: &str) -> Vec<(String, Value)> {
         Some((field("event")?.trim().to_owned(), data))
     });
     events.collect()
+}
+
+/// The same object with its scores to four digits: sums of 32-bit floats depend on the order of the points.
+pub fn rounded(value: &Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            Value::String(format!("{number:.4}"))
+        }
+        Value::Array(items) => items.iter().map(rounded).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, field)| (name.clone(), rounded(field)));
+            Value::Object(fields.collect())
+        }
+        _ => value.clone(),
+    }
 }
 
 /// A client of the HTTP API.
