@@ -150,6 +150,11 @@ impl ApiError {
             ErrorKind::Unauthenticated => Lang::Es,
             _ => Lang::En,
         });
+        if let Some(field) =
+            self.0.field.as_deref().filter(|field| !self.0.message.contains(*field))
+        {
+            return format!("`{field}`: {}", self.0.message);
+        }
         if named || language == Lang::En {
             return self.0.message.clone();
         }
@@ -254,6 +259,8 @@ mod tests {
         assert_eq!(error.message(Some(Lang::Es)), "`query` must not be empty");
         let body = error.body(None, "req_1");
         assert_eq!(body.error.details[0].field, "query");
+        let error = ApiError::invalid("url", "not an address");
+        assert_eq!(error.message(None), "`url`: not an address");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Page<T> {
     /// The entries.
     pub data: Vec<T>,
     /// Where the next page begins; null on the last one.
-    #[schema(example = json!(null))]
+    #[schema(required = true, example = json!(null))]
     pub next_cursor: Option<String>,
 }
 

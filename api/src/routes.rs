@@ -100,6 +100,8 @@ impl Routes {
         )];
         <ErrorEnvelope as utoipa::ToSchema>::schemas(&mut schemas);
         components.schemas.extend(schemas);
+        let errors = ERRORS.map(|(name, _, text)| (name.to_owned(), error_response(text).into()));
+        components.responses.extend(errors);
         for entry in self.0 {
             let (schemas, paths, _) = entry.routes;
             components.schemas.extend(schemas);
@@ -124,38 +126,45 @@ impl Routes {
     }
 }
 
+/// The errors that routes of a shape can answer: name in the document, status, description.
+const ERRORS: [(&str, &str, &str); 9] = [
+    ("Invalid", "400", "A parameter is not accepted; `details` names it."),
+    ("Unauthorized", "401", "No API key, or one that does not hold."),
+    ("Forbidden", "403", "The API key lacks the scope."),
+    ("NotFound", "404", "Absent, or another workspace's."),
+    ("TooLarge", "413", "The body is too large."),
+    ("UnsupportedType", "415", "The content type is not taken."),
+    ("RateLimited", "429", "Too many requests: wait as long as `Retry-After` says."),
+    ("Internal", "500", "Something went wrong on the server's side."),
+    (
+        "Unavailable",
+        "503",
+        "The database, the index or a model is not available: try again as `Retry-After` says.",
+    ),
+];
+
 fn add_errors(operation: &mut Operation, path: &str) {
-    let mut errors = vec![
-        ("401", "No API key, or one that does not hold."),
-        ("403", "The API key lacks the scope."),
-        ("429", "Too many requests: wait as long as `Retry-After` says."),
-        ("500", "Something went wrong on the server's side."),
-        (
-            "503",
-            "The database, the index or a model is not available: try again as `Retry-After` says.",
-        ),
-    ];
-    if path.contains('{') {
-        errors.push(("404", "Absent, or another workspace's."));
-    }
+    let has_path_ids = path.contains('{');
+    let has_body = operation.request_body.is_some();
     let has_query = operation.parameters.iter().flatten().any(|parameter| {
         matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
     });
-    if has_query || operation.request_body.is_some() {
-        errors.push(("400", "A parameter is not accepted; `details` names it."));
-    }
-    if operation.request_body.is_some() {
-        errors.push(("413", "The body is too large."));
-        errors.push(("415", "The content type is not taken."));
-    }
-    for (status, description) in errors {
-        let responses = &mut operation.responses.responses;
-        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error_response(description)));
+    for (name, status, _) in ERRORS {
+        let possible = match status {
+            "400" => has_query || has_body,
+            "404" => has_path_ids,
+            "413" | "415" => has_body,
+            _ => true,
+        };
+        if possible {
+            let responses = &mut operation.responses.responses;
+            let reference = || RefOr::Ref(Ref::from_response_name(name));
+            responses.entry(status.to_owned()).or_insert_with(reference);
+        }
     }
 }
 
-/// An error response of the document.
-pub(crate) fn error_response(description: &str) -> Response {
+fn error_response(description: &str) -> Response {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
     ResponseBuilder::new().description(description).content("application/json", content).build()
 }

@@ -120,7 +120,8 @@ fn origin(text: &str) -> Result<HeaderValue, DomainError> {
         DomainError::invalid("server.cors_origins", message)
     };
     let parsed = url::Url::parse(text).map_err(|_| invalid())?;
-    let is_origin = matches!(parsed.scheme(), "http" | "https")
+    let is_origin = !text.contains('*')
+        && matches!(parsed.scheme(), "http" | "https")
         && parsed.origin().ascii_serialization() == text.trim_end_matches('/');
     if !is_origin {
         return Err(invalid());

@@ -125,6 +125,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
         let position = error.valid_up_to();
         ApiError::invalid_json(format!("the body is not UTF-8: byte {position} is not; send UTF-8"))
     })?;
+    if !text.trim_ascii_start().starts_with('{') {
+        // Types would read a list as their fields in order.
+        return Err(ApiError::invalid_json("the body must be a JSON object: {…}"));
+    }
     refuse_nul(text)?;
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(&error))?;
@@ -235,6 +239,9 @@ mod tests {
     #[test]
     fn what_is_not_json_is_told_apart_from_wrong_fields() {
         let deep = format!("{{\"query\":\"a\",\"inner\":{}{}}}", "[".repeat(500), "]".repeat(500));
+        assert!(parse::<Sample>(deep.as_bytes()).is_err());
+        let deep = format!("{{\"query\":{}{}}}", "{\"a\":".repeat(500), "}".repeat(500));
+        assert!(parse::<Value>(deep.as_bytes()).is_err());
         for text in [
             "",
             "  ",
@@ -247,7 +254,6 @@ mod tests {
         ] {
             assert_eq!(refused(text).0, "INVALID_JSON", "{text}");
         }
-        assert!(parse::<Value>(deep.as_bytes()).is_err());
         let error = parse::<Sample>(b"{\"query\":\"\xff\"}").unwrap_err();
         assert!(error.domain().message.contains("UTF-8"));
     }

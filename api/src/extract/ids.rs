@@ -5,7 +5,7 @@ use domain::DomainError;
 use domain::ids::PrefixedId;
 use http::request::Parts;
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::ApiError;
 
 /// The one id of a path.
 pub(crate) struct Id<T>(pub T);
@@ -18,7 +18,7 @@ impl<S: Send + Sync, T: PrefixedId> FromRequestParts<S> for Id<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let parameters = RawPathParams::from_request_parts(parts, state).await.ok();
-        Ok(Self(nth(parameters.as_ref(), 0)?))
+        nth(parameters.as_ref(), 0).map(Self).ok_or_else(absent::<T>)
     }
 }
 
@@ -27,12 +27,17 @@ impl<S: Send + Sync, A: PrefixedId, B: PrefixedId> FromRequestParts<S> for Ids<A
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let parameters = RawPathParams::from_request_parts(parts, state).await.ok();
-        Ok(Self(nth(parameters.as_ref(), 0)?, nth(parameters.as_ref(), 1)?))
+        let both = || Some(Self(nth(parameters.as_ref(), 0)?, nth(parameters.as_ref(), 1)?));
+        both().ok_or_else(absent::<B>)
     }
 }
 
-fn nth<T: PrefixedId>(parameters: Option<&RawPathParams>, position: usize) -> ApiResult<T> {
-    let text = parameters.and_then(|parameters| parameters.iter().nth(position));
-    let id = text.and_then(|(_, text)| text.parse().ok());
-    id.ok_or_else(|| DomainError::not_found(T::KIND).into())
+fn nth<T: PrefixedId>(parameters: Option<&RawPathParams>, position: usize) -> Option<T> {
+    let (_, text) = parameters?.iter().nth(position)?;
+    text.parse().ok()
+}
+
+/// What the path is about is not there: the last id's kind, whichever of them names nothing.
+fn absent<T: PrefixedId>() -> ApiError {
+    DomainError::not_found(T::KIND).into()
 }

@@ -339,7 +339,7 @@ async fn delete(
 }
 
 /// The agent of the caller's workspace, or 404.
-pub(super) async fn find(state: &AppState, caller: &Caller, id: AgentId) -> ApiResult<Agent> {
+async fn find(state: &AppState, caller: &Caller, id: AgentId) -> ApiResult<Agent> {
     let mut conn = state.db.read().await?;
     let agent = agents::get(&mut conn, caller.workspace(), id).await?;
     agent.ok_or_else(|| DomainError::not_found("agent").into())

@@ -1,6 +1,6 @@
 //! Talking to an agent.
 
-use agents::{Answer, Turn, TurnEvent, TurnRequest};
+use agents::{Answer, TurnRequest};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::contact::ContactDetails;
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::stream;
 use super::words::{ConversationStatus, Handler, MessageState, Outcome};
-use super::{agents as agent_routes, stream};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{ChatJson, Id, Ids, Json};
@@ -138,7 +138,7 @@ pub(super) struct CitedSource {
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answer, or its events.", content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
-        (status = 409, description = "The agent is paused, or the conversation is busy with another message.", body = ErrorEnvelope),
+        (status = 409, description = "The agent is paused, or a message with the same `Idempotency-Key` is being answered.", body = ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v2.chat.create", skip_all)]
@@ -152,19 +152,15 @@ async fn chat(
     let streaming = request.streaming.unwrap_or_else(|| wants_events(&headers));
     let client_id = client_id(&headers)?;
     let request = request.check(&state, &caller, agent, client_id)?;
-    let turn = if streaming {
-        state.agents.start(request).await?
-    } else {
-        state.agents.start_whole(request).await?
-    };
-    let ids = [
-        (HeaderName::from_static("x-conversation-id"), header_value(turn.conversation)),
-        (HeaderName::from_static("x-message-id"), header_value(turn.message)),
-    ];
-    if streaming {
-        return Ok((ids, stream::response(turn)).into_response());
+    if !streaming {
+        // Dropped with its request when the client leaves, this ends the model call.
+        let answer = state.agents.answer(request).await?;
+        let ids = id_headers(answer.conversation, answer.message);
+        return Ok((ids, Json(ChatAnswer::from(answer))).into_response());
     }
-    Ok((ids, Json(whole_answer(turn).await?)).into_response())
+    let turn = state.agents.start(request).await?;
+    let ids = id_headers(turn.conversation, turn.message);
+    Ok((ids, stream::response(turn)).into_response())
 }
 
 /// Talk to an agent
@@ -182,7 +178,7 @@ async fn chat(
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answer, or its events.", content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
-        (status = 409, description = "The agent is paused, or the conversation is busy with another message.", body = ErrorEnvelope),
+        (status = 409, description = "The agent is paused, or a message with the same `Idempotency-Key` is being answered.", body = ErrorEnvelope),
     ),
 )]
 async fn chat_plural(
@@ -213,8 +209,11 @@ async fn stop(
     caller: Caller,
     Ids(agent, message): Ids<AgentId, MessageId>,
 ) -> ApiResult<StatusCode> {
-    agent_routes::find(&state, &caller, agent).await?;
-    if !state.agents.stop(caller.workspace(), message).await? {
+    let workspace = caller.workspace();
+    let mut conn = state.db.read().await?;
+    let agent = storage::agents::get(&mut conn, workspace, agent).await?;
+    drop(conn);
+    if agent.is_none() || !state.agents.stop(workspace, message).await? {
         return Err(DomainError::not_found("message").into());
     }
     Ok(StatusCode::ACCEPTED)
@@ -313,21 +312,13 @@ fn client_id(headers: &HeaderMap) -> ApiResult<Option<String>> {
     Ok(Some(text.to_owned()))
 }
 
-fn header_value(id: impl std::fmt::Display) -> HeaderValue {
-    HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// Waits for the end of a turn. Dropped with its request, it drops the turn, which ends the model call.
-async fn whole_answer(mut turn: Turn) -> ApiResult<ChatAnswer> {
-    while let Some(event) = turn.events.recv().await {
-        match event {
-            TurnEvent::Done(answer) => return Ok((*answer).into()),
-            TurnEvent::Error(error) => return Err(error.into()),
-            TurnEvent::Source(_) | TurnEvent::Token(_) => {}
-        }
-    }
-    tracing::error!(message = %turn.message, "a turn ended without an answer");
-    Err(ApiError::internal())
+/// Conversation and answer, for clients that want to stop or continue before the end.
+fn id_headers(conversation: ConversationId, message: MessageId) -> [(HeaderName, HeaderValue); 2] {
+    let value = |id: String| HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static(""));
+    [
+        (HeaderName::from_static("x-conversation-id"), value(conversation.to_string())),
+        (HeaderName::from_static("x-message-id"), value(message.to_string())),
+    ]
 }
 
 impl From<Answer> for ChatAnswer {

@@ -1,0 +1,374 @@
+//! The whole product behind its HTTP surface, in one process, on a free port.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agents::{Agents, AgentsOptions};
+use api::{AppParts, AppState};
+use axum::Extension;
+use domain::api_key::{ApiKey, ApiKeySecret};
+use domain::settings::Settings;
+use domain::{Ambient, Scope, Timestamp, WorkspaceId};
+use http::{HeaderMap, Method, StatusCode};
+use ingest::fetch::Fetcher;
+use ingest::worker::ParserPool;
+use ingest::{Ingest, IngestOptions};
+use jobs::{Runner, RunnerOptions};
+use models::openai::{OpenAi, OpenAiOptions};
+use models::{ChatModel, builtin};
+use retrieval::{Retrieval, RetrievalOptions};
+use serde_json::{Value, json};
+use storage::{Blobs, Db};
+use tempfile::TempDir;
+use testkit::db::TestDb;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Generous: what is waited for arrives in milliseconds.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The product, serving.
+pub struct TestApp {
+    pub base: String,
+    pub client: reqwest::Client,
+    pub db: Db,
+    pub ambient: Ambient,
+    /// The first workspace.
+    pub tenant: Tenant,
+    /// Cancelled, the server is stopping.
+    pub stopping: CancellationToken,
+    stop: CancellationToken,
+    _folder: Arc<TempDir>,
+    _database: TestDb,
+}
+
+/// A workspace with what it was born with and a key that may do everything.
+#[derive(Clone)]
+pub struct Tenant {
+    pub workspace: WorkspaceId,
+    pub agent: String,
+    pub datastore: String,
+    pub key: String,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A response, read whole.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    /// The body, after checking the status.
+    pub fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self.json()
+    }
+
+    /// A header as text; empty when absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Checks the error envelope; its message.
+    pub fn expect_error(&self, status: u16, code: &str) -> String {
+        let body = self.json();
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(body["error"]["code"], code, "{}", self.text);
+        assert_eq!(body["error"]["requestId"], self.header("x-request-id"), "{}", self.text);
+        let message = body["error"]["message"].as_str().unwrap_or_default();
+        assert!(!message.is_empty(), "{}", self.text);
+        message.to_owned()
+    }
+
+    /// Checks that the error names a field.
+    pub fn expect_field(&self, field: &str) {
+        assert_eq!(self.status, StatusCode::BAD_REQUEST, "{field}: {}", self.text);
+        assert_eq!(self.json()["error"]["details"][0]["field"], field, "{}", self.text);
+        let message = self.json()["error"]["message"].to_string();
+        assert!(message.contains(field), "{message} does not name {field}");
+    }
+}
+
+/// The product's own defaults, without a limit of requests.
+fn settings() -> Settings {
+    let defaults = include_str!("../../../server/src/default.toml");
+    let mut settings: Settings = toml::from_str(defaults).unwrap();
+    settings.server.rate_limit = 0;
+    settings
+}
+
+impl TestApp {
+    /// Over SQLite, with the built-in answerer.
+    pub async fn start() -> Self {
+        Self::with(testkit::db::sqlite().await, |_| {}).await
+    }
+
+    /// Over SQLite, with changed settings.
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with(testkit::db::sqlite().await, change).await
+    }
+
+    /// One after the other over SQLite and, where there is a cluster, PostgreSQL.
+    pub async fn on_each_database(test: &str) -> Vec<Self> {
+        let mut apps = Vec::new();
+        for database in testkit::db::databases(test).await {
+            apps.push(Self::with(database, |_| {}).await);
+        }
+        apps
+    }
+
+    /// Over a database, with changed settings; a provider in them answers instead of the built-in one.
+    pub async fn with(database: TestDb, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ambient = Ambient::system();
+        let mut settings = settings();
+        settings.storage.data_dir = folder.path().to_owned();
+        change(&mut settings);
+        let db = database.db.clone();
+        let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let tracker = TaskTracker::new();
+        let retrieval = open_index(&settings, &db).await;
+        let ingest = open_ingest(&settings, &db, &retrieval, &ambient);
+        let (agents, default_model) =
+            open_agents(&settings, &db, &retrieval, &ambient, &tracker, &stop);
+        let options = RunnerOptions::default();
+        let runner = Runner::new(db.clone(), ambient.clone(), ingest.handlers(), options);
+        // The index is written out when its last user goes, so each of them keeps the folder.
+        let folder = Arc::new(folder);
+        let (kept, stopped) = (folder.clone(), stop.clone());
+        tracker.spawn(async move {
+            let _kept = kept;
+            runner.run(stopped).await;
+        });
+        let state = AppState::new(AppParts {
+            db: db.clone(),
+            ambient: ambient.clone(),
+            retrieval,
+            ingest,
+            agents,
+            settings,
+            default_model,
+            tracker: tracker.clone(),
+            stopping: stopping.clone(),
+        });
+        let router = api::router(state.unwrap()).layer(Extension(folder.clone()));
+        let base = serve(router, &tracker, &stop).await;
+        let tenant = new_tenant(&db, &ambient, "Ferretería Sol").await;
+        let client = client();
+        Self {
+            base,
+            client,
+            db,
+            ambient,
+            tenant,
+            stopping,
+            stop,
+            _folder: folder,
+            _database: database,
+        }
+    }
+
+    /// A further workspace.
+    pub async fn other_tenant(&self) -> Tenant {
+        new_tenant(&self.db, &self.ambient, "Otra empresa").await
+    }
+
+    /// A further key of the first workspace.
+    pub async fn key(&self, scopes: &[Scope], expires_at: Option<Timestamp>) -> String {
+        store_key(&self.db, &self.ambient, self.tenant.workspace, scopes, expires_at).await
+    }
+
+    /// A request with the first workspace's key.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.request_as(&self.tenant.key, method, path)
+    }
+
+    /// A request with a key.
+    pub fn request_as(&self, key: &str, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(key)
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        read(self.request(Method::GET, path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        read(self.request(Method::DELETE, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        read(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+        read(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// A path under the first workspace's datastore.
+    pub fn in_datastore(&self, rest: &str) -> String {
+        format!("/api/v2/datastores/{}{rest}", self.tenant.datastore)
+    }
+
+    /// The chat of the first workspace's agent.
+    pub fn chat_path(&self) -> String {
+        format!("/api/v2/agent/{}/chat", self.tenant.agent)
+    }
+
+    /// Adds a text and waits until questions are answered from it; its id.
+    pub async fn learn(&self, name: &str, content: &str) -> String {
+        let body = json!({"name": name, "content": content});
+        let accepted = self.post(&self.in_datastore("/sources/text"), &body).await.expect(202);
+        let id = accepted["id"].as_str().unwrap().to_owned();
+        let source = self.ingested(&id).await;
+        assert_eq!(source["status"], "ready", "{source}");
+        id
+    }
+
+    /// Waits until the ingestion of a source has ended; the source.
+    pub async fn ingested(&self, id: &str) -> Value {
+        let mut wakeups = self.db.wakeups();
+        let waiting = async {
+            loop {
+                let source =
+                    self.get(&self.in_datastore(&format!("/sources/{id}"))).await.expect(200);
+                if !["pending", "running"].contains(&source["status"].as_str().unwrap()) {
+                    return source;
+                }
+                match wakeups.recv().await {
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => panic!("the database was closed"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the ingestion ends")
+    }
+}
+
+/// Sends a request and reads its response whole.
+pub async fn read(request: reqwest::RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Reply { status, headers, text: response.text().await.unwrap() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's client, for a server of its own")]
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+}
+
+async fn open_index(settings: &Settings, db: &Db) -> Retrieval {
+    let options = RetrievalOptions {
+        folder: settings.storage.data_dir.join("index"),
+        index: settings.index.clone(),
+        dense_weight: settings.models.dense_weight,
+    };
+    Retrieval::open(db.clone(), None, options).await.unwrap()
+}
+
+fn open_ingest(settings: &Settings, db: &Db, retrieval: &Retrieval, ambient: &Ambient) -> Ingest {
+    let options = IngestOptions {
+        settings: settings.ingest.clone(),
+        parsers: ParserPool::new(parser_program(), settings.ingest.parse_timeout),
+        fetcher: Fetcher::new(settings.fetch.clone()),
+    };
+    let blobs = Blobs::local(&settings.storage.data_dir.join("blobs")).unwrap();
+    Ingest::new(db.clone(), blobs, retrieval.clone(), ambient.clone(), options)
+}
+
+/// An example of this crate, which cargo builds along with the tests.
+fn parser_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    profile.join("examples").join("api_test_parser")
+}
+
+fn open_agents(
+    settings: &Settings,
+    db: &Db,
+    retrieval: &Retrieval,
+    ambient: &Ambient,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> (Agents, String) {
+    let provider = OpenAiOptions::from_settings(&settings.models);
+    let chat = provider
+        .map(|options| Arc::new(OpenAi::new(&options, ambient).unwrap()) as Arc<dyn ChatModel>);
+    let default_model = match &chat {
+        Some(_) => settings.models.chat_model.clone(),
+        None => None,
+    };
+    let printed = default_model.clone().unwrap_or_else(|| builtin::MODEL_NAME.to_owned());
+    let options = AgentsOptions { defaults: settings.agents.clone(), chat, default_model };
+    let (db, retrieval, ambient) = (db.clone(), retrieval.clone(), ambient.clone());
+    (Agents::new(db, retrieval, ambient, options, tracker.clone(), stop.clone()), printed)
+}
+
+async fn serve(router: axum::Router, tracker: &TaskTracker, stop: &CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service);
+    let stop = stop.clone();
+    tracker.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            result = serving => result.unwrap(),
+        }
+    });
+    format!("http://{address}")
+}
+
+async fn new_tenant(db: &Db, ambient: &Ambient, name: &str) -> Tenant {
+    let mut tx = db.write().await.unwrap();
+    let born = storage::workspaces::create(&mut tx, ambient, name).await.unwrap();
+    tx.commit().await.unwrap();
+    let workspace = born.workspace.id;
+    Tenant {
+        workspace,
+        agent: born.agent.id.to_string(),
+        datastore: born.datastore.id.to_string(),
+        key: store_key(db, ambient, workspace, &Scope::ALL, None).await,
+    }
+}
+
+async fn store_key(
+    db: &Db,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    scopes: &[Scope],
+    expires_at: Option<Timestamp>,
+) -> String {
+    let secret = ApiKeySecret::generate(ambient);
+    let key = ApiKey {
+        id: ambient.new_id(),
+        workspace_id: workspace,
+        name: "test".to_owned(),
+        prefix: secret.prefix().to_owned(),
+        scopes: scopes.iter().copied().collect(),
+        created_at: ambient.now(),
+        expires_at,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let mut tx = db.write().await.unwrap();
+    storage::api_keys::insert(&mut tx, &key, &secret.hash()).await.unwrap();
+    tx.commit().await.unwrap();
+    secret.expose().to_owned()
+}

@@ -1,0 +1,9 @@
+mod agents;
+mod api_keys;
+mod chat;
+mod conversations;
+mod datastores;
+mod matrix;
+mod provider;
+mod samples;
+mod sources;
