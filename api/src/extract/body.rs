@@ -229,7 +229,7 @@ mod tests {
         let (code, field, message) = refused(r#"{"query": 5}"#);
         assert_eq!((code.as_str(), field.as_deref()), ("INVALID_PARAMETER", Some("query")));
         assert_eq!(message, "`query`: invalid type: integer `5`, expected a string");
-        assert_eq!(refused(r#"{}"#).1.as_deref(), Some("query"));
+        assert_eq!(refused("{}").1.as_deref(), Some("query"));
         assert_eq!(refused(r#"{"query":"a","query":"b"}"#).1.as_deref(), Some("query"));
         assert_eq!(refused(r#"{"query":"a","inner":{}}"#).1.as_deref(), Some("inner.count"));
         let (_, field, _) = refused(r#"{"query":"a","inner":{"count":-1}}"#);

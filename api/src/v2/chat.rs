@@ -1,6 +1,6 @@
 //! Talking to an agent.
 
-use agents::{Answer, TurnRequest};
+use agents::{Answer, Turn, TurnEvent, TurnRequest};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::contact::ContactDetails;
@@ -152,15 +152,16 @@ async fn chat(
     let streaming = request.streaming.unwrap_or_else(|| wants_events(&headers));
     let client_id = client_id(&headers)?;
     let request = request.check(&state, &caller, agent, client_id)?;
-    if !streaming {
-        // Dropped with its request when the client leaves, this ends the model call.
-        let answer = state.agents.answer(request).await?;
-        let ids = id_headers(answer.conversation, answer.message);
-        return Ok((ids, Json(ChatAnswer::from(answer))).into_response());
-    }
-    let turn = state.agents.start(request).await?;
+    let turn = if streaming {
+        state.agents.start(request).await?
+    } else {
+        state.agents.start_whole(request).await?
+    };
     let ids = id_headers(turn.conversation, turn.message);
-    Ok((ids, stream::response(turn)).into_response())
+    if streaming {
+        return Ok((ids, stream::response(turn)).into_response());
+    }
+    Ok((ids, Json(whole_answer(turn).await?)).into_response())
 }
 
 /// Talk to an agent
@@ -319,6 +320,19 @@ fn id_headers(conversation: ConversationId, message: MessageId) -> [(HeaderName,
         (HeaderName::from_static("x-conversation-id"), value(conversation.to_string())),
         (HeaderName::from_static("x-message-id"), value(message.to_string())),
     ]
+}
+
+/// Waits for the end of a turn. Dropped with its request, it drops the turn, which ends the model call.
+async fn whole_answer(mut turn: Turn) -> ApiResult<ChatAnswer> {
+    while let Some(event) = turn.events.recv().await {
+        match event {
+            TurnEvent::Done(answer) => return Ok((*answer).into()),
+            TurnEvent::Error(error) => return Err(error.into()),
+            TurnEvent::Source(_) | TurnEvent::Token(_) => {}
+        }
+    }
+    tracing::error!(message = %turn.message, "a turn ended without an answer");
+    Err(ApiError::internal())
 }
 
 impl From<Answer> for ChatAnswer {

@@ -1,5 +1,7 @@
 //! The HTTP surfaces through the front door: a real listener, a real database, index and job runner.
 
+#![expect(clippy::unwrap_used, reason = "what a test sets up, or its server, has failed")]
+
 mod edge;
 mod events;
 mod openapi;

@@ -22,7 +22,7 @@ async fn an_agent_is_made_changed_and_deleted() {
         let path = format!("/api/v2/agents/{}", made["id"].as_str().unwrap());
         assert_eq!(app.get(&path).await.expect(200), made);
 
-        let changes = json!({
+        let wanted = json!({
             "instructions": ["Uno.", "Dos."],
             "model": null,
             "description": "Responde consultas",
@@ -30,7 +30,7 @@ async fn an_agent_is_made_changed_and_deleted() {
             "tools": ["lead_capture", {"type": "datastore", "id": app.tenant.datastore}],
             "settings": {"topK": 7, "unknownAnswer": "No lo sé.", "minEvidence": 0.4}
         });
-        let changed = app.put(&path, &changes).await.expect(200);
+        let changed = app.put(&path, &wanted).await.expect(200);
         assert_eq!(changed["name"], "Agente de Soporte", "what is absent stays");
         assert_eq!(changed["systemPrompt"], "Uno.\nDos.");
         assert_eq!(changed["modelName"], "builtin-extractive");
