@@ -5,5 +5,7 @@ mod documents;
 mod extract;
 mod fetch;
 mod fetch_guard;
+mod pipeline;
+mod pipeline_support;
 mod support;
 mod worker;
