@@ -1,4 +1,5 @@
 //! Behaviour of ingestion, on real files, sockets and databases.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test as tests do")]
 
 mod chunk;
 mod documents;

@@ -34,7 +34,7 @@ impl Default for RunnerOptions {
     fn default() -> Self {
         Self {
             workers: 4,
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
             heartbeat: Duration::from_secs(15),
             idle_poll: Duration::from_secs(30),
             grace: Duration::from_secs(10),

@@ -16,7 +16,7 @@ use storage::jobs::{Claim, Ending};
 use crate::support::{START, manual, workspace};
 
 const WORKERS: [&str; 3] = ["ana", "berta", "carla"];
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const MAX_ATTEMPTS: i64 = 3;
 
 #[derive(Debug, Clone)]
