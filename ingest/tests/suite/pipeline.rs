@@ -453,5 +453,5 @@ async fn wait_for_failure(bench: &Bench) -> String {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), look).await.expect("the failpoint is hit")
+    tokio::time::timeout(Duration::from_mins(1), look).await.expect("the failpoint is hit")
 }

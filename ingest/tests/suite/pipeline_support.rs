@@ -1,6 +1,7 @@
 //! A whole ingestion: database, files, index, job runner, an embedder that counts, a web site of one page.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -181,7 +182,7 @@ impl Bench {
         };
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(source) => source,
-            Err(_) => panic!("{}: not in time: {:?}", self.name, self.source(id).await),
+            Err(late) => panic!("{}: {late}: {:?}", self.name, self.source(id).await),
         }
     }
 
@@ -341,7 +342,7 @@ impl Site {
     }
 
     pub fn set(&self, body: &str) {
-        self.page.lock().body = body.to_owned();
+        body.clone_into(&mut self.page.lock().body);
     }
 }
 
@@ -367,11 +368,12 @@ fn answer(page: &mut Page, headers: &HeaderMap) -> axum::response::Response {
 pub fn html(title: &str, subject: &str, paragraphs: usize) -> String {
     let mut body = String::new();
     for number in 0..paragraphs {
-        body.push_str(&format!(
+        let _ = write!(
+            body,
             "<h2>Punto {number}</h2><p>Sobre {subject}: el plazo número {number} de la garantía se \
              cuenta desde el día en que la persona recibe el producto en su domicilio, y puede pedir \
              el cambio o la devolución del dinero sin dar explicaciones.</p>"
-        ));
+        );
     }
     format!(
         "<!doctype html><html lang=es><head><title>{title}</title></head>\
@@ -383,11 +385,12 @@ pub fn html(title: &str, subject: &str, paragraphs: usize) -> String {
 pub fn markdown(subject: &str, sections: usize) -> String {
     let mut text = String::new();
     for number in 0..sections {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "## Punto {number}\n\nSobre {subject}: el plazo número {number} de la garantía se cuenta \
              desde el día en que la persona recibe el producto en su domicilio, y puede pedir el \
              cambio o la devolución del dinero sin dar explicaciones.\n\n"
-        ));
+        );
     }
     text
 }
