@@ -147,19 +147,6 @@ impl Weights {
         known.sort_by_key(|(count, _)| -count);
         known.into_iter().map(|(_, lang)| lang).collect()
     }
-
-    /// A query vector: each term's weight times how often it is asked for; and the sum of all.
-    fn weigh(&self, terms: &[(u32, u32)], weight: impl Fn(u32) -> f64) -> (Sparse, f64) {
-        let mut query = Sparse::default();
-        let mut total = 0.0;
-        for &(term, count) in terms {
-            let weight = weight(term) * f64::from(count);
-            total += weight;
-            query.indices.push(term);
-            query.values.push(single(weight));
-        }
-        (query, total)
-    }
 }
 
 impl TermWeights for Weights {
@@ -188,17 +175,14 @@ impl Retrieval {
         let name = space.as_ref().map(ToString::to_string);
         let collection = collection_name(&options.index.collection_prefix, name.as_deref());
         let dimension = space.map(|space| space.dimension);
-        let index = match &options.index.qdrant_url {
-            Some(url) => {
-                let key = options.index.qdrant_api_key.as_ref();
-                Index::Server(Server::open(url, key, collection, dimension).await?)
-            }
-            None => {
-                let folder = options.folder.clone();
-                let open = move || Edge::open(&folder, &collection, dimension);
-                let opened = tokio::task::spawn_blocking(open).await;
-                Index::Edge(opened.map_err(|error| RetrievalError::Index(error.to_string()))??)
-            }
+        let index = if let Some(url) = &options.index.qdrant_url {
+            let key = options.index.qdrant_api_key.as_ref();
+            Index::Server(Server::open(url, key, collection, dimension).await?)
+        } else {
+            let folder = options.folder.clone();
+            let open = move || Edge::open(&folder, &collection, dimension);
+            let opened = tokio::task::spawn_blocking(open).await;
+            Index::Edge(opened.map_err(|error| RetrievalError::Index(error.to_string()))??)
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 4);
         let analysers = rayon::ThreadPoolBuilder::new()
@@ -301,12 +285,12 @@ impl Retrieval {
         };
         let hybrid = query.mode == SearchMode::Hybrid;
         if hybrid || query.mode == SearchMode::Words {
-            let (vector, total) = weights.weigh(&terms.words, |term| weights.word(term));
+            let (vector, total) = weigh(&terms.words, |term| weights.word(term));
             lookup.words = Some(vector);
             totals.words = Some(total);
         }
         if hybrid || query.mode == SearchMode::Grams {
-            let (vector, total) = weights.weigh(&terms.grams, |term| weights.gram(term));
+            let (vector, total) = weigh(&terms.grams, |term| weights.gram(term));
             lookup.grams = Some(vector);
             totals.grams = Some(total);
         }
@@ -421,6 +405,19 @@ impl Retrieval {
     pub async fn close(&self) {
         self.0.index.close().await;
     }
+}
+
+/// A query vector: each term's weight times how often it is asked for; and the sum of all.
+fn weigh(terms: &[(u32, u32)], weight: impl Fn(u32) -> f64) -> (Sparse, f64) {
+    let mut query = Sparse::default();
+    let mut total = 0.0;
+    for &(term, count) in terms {
+        let weight = weight(term) * f64::from(count);
+        total += weight;
+        query.indices.push(term);
+        query.values.push(single(weight));
+    }
+    (query, total)
 }
 
 fn check(query: &SearchQuery) -> Result<(), RetrievalError> {

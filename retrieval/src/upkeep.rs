@@ -34,6 +34,8 @@ impl Upkeep {
 const FOLD_AT: usize = 64;
 /// Rows read at a time.
 const ROWS: i64 = 200;
+/// Sources looked up at a time.
+const LOOK_UPS: usize = 200;
 
 impl Retrieval {
     /// Fills the index when it was lost, seals segments and folds statistics where it is due. Off the
@@ -287,7 +289,7 @@ impl Retrieval {
         }
         let mut sources: HashMap<SourceId, Source> = HashMap::new();
         for (workspace, ids) in by_workspace {
-            for ids in ids.chunks(ROWS.unsigned_abs() as usize) {
+            for ids in ids.chunks(LOOK_UPS) {
                 let mut conn = self.0.db.read().await?;
                 let rows = storage::sources::get_many(&mut conn, workspace, ids).await?;
                 sources.extend(rows.into_iter().map(|row| (row.id, row)));

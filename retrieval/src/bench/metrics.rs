@@ -1,4 +1,4 @@
-//! Metrics as trec_eval computes them, and containment of extracted answers.
+//! Metrics as `trec_eval` computes them, and containment of extracted answers.
 
 use std::collections::BTreeSet;
 

@@ -32,7 +32,7 @@ pub struct BenchOptions {
     /// Which vectors are searched.
     pub mode: SearchMode,
     /// Where the ranking is written as a TREC run file (`query Q0 passage rank score tag`), so that anyone
-    /// can check the figures with trec_eval.
+    /// can check the figures with `trec_eval`.
     pub run_file: Option<PathBuf>,
 }
 
@@ -323,7 +323,7 @@ fn row(name: String, asked: &[&Asked<'_>], qrels: &Qrels, unanswerable: &[Asked<
 fn write_run(run: &mut String, asked: &[Asked<'_>]) {
     for asked in asked {
         for (rank, passage) in asked.ranking.iter().enumerate() {
-            // Scores only order here: trec_eval sorts by them, and ties in ours are broken by id already.
+            // Scores only order here: `trec_eval` sorts by them, and ties in ours are broken by id already.
             let score = TOP_K - rank;
             let query = &asked.query.id;
             let _ = writeln!(run, "{query} Q0 {passage} {} {score} vocero", rank + 1);

@@ -1,5 +1,7 @@
 //! A passage as vectors and payload: BM25 term weights, metadata tokens.
 
+use std::fmt::Write as _;
+
 use domain::Lang;
 use models::lexical::{Terms, analyse_passage};
 use serde_json::{Map, Value};
@@ -107,7 +109,11 @@ pub(crate) fn metadata_token(name: &str, value: &Value) -> Option<String> {
         return Some(token);
     }
     let digest = Sha256::digest(token.as_bytes());
-    Some(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    let mut hashed = String::with_capacity(32);
+    for byte in digest.iter().take(16) {
+        let _ = write!(hashed, "{byte:02x}");
+    }
+    Some(hashed)
 }
 
 #[cfg(test)]

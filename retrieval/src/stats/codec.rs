@@ -2,6 +2,8 @@
 //! as variable-length integers. A term takes about five bytes in a change and three in a large base.
 //! Compression does not pay: hashes are noise.
 
+use std::hash::BuildHasherDefault;
+
 use super::{ByTerm, Stats};
 
 const VERSION: u8 = 1;
@@ -47,7 +49,7 @@ fn take_terms(rest: &mut &[u8]) -> Option<ByTerm> {
     if length > rest.len() {
         return None;
     }
-    let mut terms = ByTerm::with_capacity_and_hasher(length, Default::default());
+    let mut terms = ByTerm::with_capacity_and_hasher(length, BuildHasherDefault::default());
     let mut last = 0_u32;
     for _ in 0..length {
         last = last.checked_add(u32::try_from(take(rest)?).ok()?)?;

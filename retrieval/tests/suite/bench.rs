@@ -39,9 +39,8 @@ const FLOORS: &[(&str, &str, f64, f64, f64)] = &[
 
 #[tokio::test]
 async fn the_evaluation_sets_reach_their_floors() {
-    let folder = std::env::var_os("VOCERO_EVAL_DATA")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("VOCERO_EVAL_DATA").map_or_else(beside, PathBuf::from);
     if !folder.join("xsquad-es").exists() {
         eprintln!(
             "NOT RUN: the floors of the evaluation sets (set VOCERO_EVAL_DATA to their folder)"
