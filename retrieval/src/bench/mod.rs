@@ -55,8 +55,10 @@ pub enum BenchError {
 
 /// Passages of one transaction.
 const BATCH: usize = 200;
-/// Hits that are judged.
-const TOP_K: usize = 100;
+/// Hits that the figures look at.
+const JUDGED: usize = 10;
+/// Hits that a run file lists.
+const LISTED: usize = 100;
 
 /// Measures the set in `folder`: passages are indexed one to a chunk in a throw-away folder, every question
 /// is searched, answers are extracted, and unanswerable questions compared with the answerable.
@@ -186,11 +188,12 @@ impl Bench {
         options: &BenchOptions,
     ) -> Result<Report, BenchError> {
         let mut milliseconds = Vec::new();
-        let unanswerable = self.ask_all(&dataset.unanswerable, &mut milliseconds).await?;
+        let depth = if options.run_file.is_some() { LISTED } else { JUDGED };
+        let unanswerable = self.ask_all(&dataset.unanswerable, depth, &mut milliseconds).await?;
         let mut rows = Vec::new();
         let mut run = String::new();
         for style in &dataset.styles {
-            let asked = self.ask_all(&style.queries, &mut milliseconds).await?;
+            let asked = self.ask_all(&style.queries, depth, &mut milliseconds).await?;
             let all: Vec<&Asked<'_>> = asked.iter().collect();
             rows.push(row(style.name.clone(), &all, &style.qrels, &unanswerable));
             let mut origins: BTreeMap<&str, Vec<&Asked<'_>>> = BTreeMap::new();
@@ -224,18 +227,18 @@ impl Bench {
     async fn ask_all<'a>(
         &self,
         queries: &'a [Query],
+        depth: usize,
         milliseconds: &mut Vec<f64>,
     ) -> Result<Vec<Asked<'a>>, BenchError> {
         let mut all = Vec::with_capacity(queries.len());
         for query in queries {
             let started = Instant::now();
-            let results = self.search(&query.text, 5).await?;
+            let results = self.search(&query.text, depth).await?;
             milliseconds.push(started.elapsed().as_secs_f64() * 1e3);
-            let deep = self.search(&query.text, TOP_K).await?;
             let name = |id: &ChunkId| self.names.get(id).cloned().unwrap_or_default();
             all.push(Asked {
                 query,
-                ranking: ranked(&deep).iter().map(name).collect(),
+                ranking: ranked(&results).iter().map(name).collect(),
                 contained: contained(query, &results),
                 evidence: results.evidence,
             });
@@ -286,7 +289,7 @@ fn row(name: String, asked: &[&Asked<'_>], qrels: &Qrels, unanswerable: &[Asked<
     let mut evidence = Vec::new();
     for asked in asked {
         let Some(relevant) = qrels.get(&asked.query.id) else { continue };
-        let ten = &asked.ranking[..asked.ranking.len().min(10)];
+        let ten = &asked.ranking[..asked.ranking.len().min(JUDGED)];
         let scores = ranking_scores(ten, relevant);
         sums.0 += scores.ndcg10;
         sums.1 += scores.recall5;
@@ -324,7 +327,7 @@ fn write_run(run: &mut String, asked: &[Asked<'_>]) {
     for asked in asked {
         for (rank, passage) in asked.ranking.iter().enumerate() {
             // Scores only order here: `trec_eval` sorts by them, and ties in ours are broken by id already.
-            let score = TOP_K - rank;
+            let score = LISTED - rank;
             let query = &asked.query.id;
             let _ = writeln!(run, "{query} Q0 {passage} {} {score} vocero", rank + 1);
         }
