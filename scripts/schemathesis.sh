@@ -39,7 +39,23 @@ trap 'exit 130' INT TERM
 
 export VOCERO_DATA_DIR=$folder/data VOCERO_LISTEN=127.0.0.1:0 VOCERO_RATE_LIMIT=0
 unset DATABASE_URL QDRANT_URL OPENAI_API_KEY OPENAI_BASE_URL
-key=$("$binary" init --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["apiKey"])')
+"$binary" init --json > "$folder/init"
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$folder/init" "$1"; }
+key=$(field apiKey)
+# Ids that are there, so that more than 404 is seen; what deletes gets none of them.
+cat > "$folder/schemathesis.toml" << END
+[parameters]
+agentId = "$(field agentId)"
+datastoreId = "$(field datastoreId)"
+
+[[operations]]
+include-operation-id = "deleteAgent"
+parameters = { agentId = "agent_00000000000000000000000000000000" }
+
+[[operations]]
+include-operation-id = "deleteDatastore"
+parameters = { datastoreId = "ds_00000000000000000000000000000000" }
+END
 "$binary" serve > "$folder/out" 2> "$folder/log" &
 server=$!
 url=
@@ -53,7 +69,7 @@ done
 
 check() {
     # The stateful phase would revoke the key that it works with.
-    "$venv/bin/schemathesis" run "$url/openapi/v2.json" \
+    "$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run "$url/openapi/v2.json" \
         --phases examples,coverage,fuzzing --checks not_a_server_error,ignored_auth \
         --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --seed 1 --request-timeout 30 \
         --continue-on-failure --warnings off "$@"

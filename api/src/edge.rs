@@ -142,6 +142,8 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt;
+
     use super::*;
 
     fn preferred(value: &'static str) -> Option<Lang> {
@@ -156,6 +158,28 @@ mod tests {
         assert_eq!(preferred("de, en;q=0.3, pt-BR;q=0.7"), Some(Lang::Pt));
         assert_eq!(preferred("*"), None);
         assert_eq!(preferred("en;q=0, fr"), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_answers_500_and_tells_nothing() {
+        let broken = || async {
+            if true {
+                panic!("the secret");
+            }
+        };
+        let layer = tower_http::catch_panic::CatchPanicLayer::custom(panicked);
+        let router = axum::Router::new().route("/", axum::routing::get(broken)).layer(layer);
+        let mut response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
+        let error = response.extensions_mut().remove::<ApiError>().unwrap();
+        write_error(&mut response, &error, None, &HeaderValue::from_static("req_1"));
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&body["error"]["code"], &body["error"]["requestId"]),
+            (&"INTERNAL".into(), &"req_1".into())
+        );
+        assert!(!body.to_string().contains("secret"), "{body}");
     }
 
     #[test]
