@@ -229,8 +229,8 @@ async fn answer_from(
     trace.note("question", question.as_str());
     let results = search(work, datastores, early, &question).await?;
     trace.step("retrieve");
-    let threshold = threshold(work);
-    trace.note_search(&results, threshold);
+    let (threshold, origin) = threshold(work, &results);
+    trace.note_search(&results, threshold, origin);
     if results.hits.is_empty() || results.evidence < threshold {
         trace.note("gate", "closed");
         let evidence = results.evidence;
@@ -287,8 +287,16 @@ pub(crate) fn search_query(
     }
 }
 
-fn threshold(work: &Work) -> f64 {
-    work.agent.settings.min_evidence.unwrap_or(work.inner.options.defaults.min_evidence)
+/// The evidence below which the agent says that it does not know, and whose it is: the agent's, else the
+/// installation's, else the one that suits the datastores' size.
+fn threshold(work: &Work, results: &SearchResults) -> (f64, &'static str) {
+    if let Some(own) = work.agent.settings.min_evidence {
+        return (own, "agent");
+    }
+    match work.inner.options.defaults.min_evidence {
+        Some(general) => (general, "installation"),
+        None => (results.threshold, "size"),
+    }
 }
 
 /// The agent says that it does not know: in the operator's words exactly, or in the catalogue's, which

@@ -34,8 +34,9 @@ impl Trace {
         self.facts.insert(name.to_owned(), fact.into());
     }
 
-    /// What was retrieved, and what the evidence gate made of it.
-    pub(crate) fn note_search(&mut self, results: &SearchResults, threshold: f64) {
+    /// What was retrieved, and what the evidence gate measures it by: the threshold and whose it is
+    /// (`agent`, `installation` or `size`).
+    pub(crate) fn note_search(&mut self, results: &SearchResults, threshold: f64, origin: &str) {
         let hits: Vec<Value> = results
             .hits
             .iter()
@@ -53,6 +54,7 @@ impl Trace {
         self.note("hits", hits);
         self.note("evidence", results.evidence);
         self.note("threshold", threshold);
+        self.note("thresholdFrom", origin);
     }
 
     /// When the first text of the answer was ready to be sent; the time since the turn began.

@@ -157,7 +157,8 @@ pub struct AgentSettings {
     /// What it says when the knowledge does not hold the answer; `None` means the catalogue's words in the
     /// customer's language.
     pub unknown_answer: Option<String>,
-    /// Evidence below which it says that it does not know, 0 to 1; `None` means the datastore's own.
+    /// Evidence below which it says that it does not know, 0 to 1; `None` means the
+    /// installation's or, where that sets none, by the number of passages in its datastores.
     pub min_evidence: Option<f64>,
     /// Passages put into the prompt, 1 to 20.
     pub top_k: u32,

@@ -168,9 +168,9 @@ pub struct IngestSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentDefaults {
-    /// Evidence below which an agent says that it does not know, where neither the agent nor its datastore
-    /// sets one, 0 to 1.
-    pub min_evidence: f64,
+    /// Evidence below which an agent says that it does not know, where it sets none itself, 0 to 1; `None`
+    /// means by the number of passages in its datastores.
+    pub min_evidence: Option<f64>,
     /// Seconds for one whole turn.
     #[serde(deserialize_with = "seconds")]
     pub turn_timeout: Duration,

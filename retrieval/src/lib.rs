@@ -9,6 +9,7 @@ mod index;
 mod passage;
 mod search;
 mod stats;
+mod threshold;
 mod upkeep;
 
 pub use error::RetrievalError;

@@ -15,6 +15,7 @@ use storage::{Db, Tx};
 use crate::fusion::{Candidate, Totals, fuse};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
 use crate::stats::{Current, LANGS, Stats, StatsCache, StatsChange, idf};
+use crate::threshold::by_size;
 use crate::upkeep::Upkeep;
 use crate::{Filter, IndexPoint, IndexTarget, RetrievalError};
 
@@ -84,6 +85,9 @@ pub struct SearchResults {
     /// How well the best passage covers the question, 0 to 1: `tanh` of the mean over words and grams of its
     /// BM25 score ÷ the question's total weight. What the evidence gate looks at.
     pub evidence: f64,
+    /// The evidence from which on the datastores asked can be taken to hold an answer, where nobody set
+    /// another: by the number of their live passages, .15 to .48. It judges the evidence of words and grams.
+    pub threshold: f64,
     /// The question as analysed, for the built-in answerer.
     pub question: Question,
 }
@@ -133,14 +137,18 @@ impl Weights {
         self.0.iter().map(|current| current.with(&count)).sum()
     }
 
+    fn passages(&self) -> i64 {
+        self.total(|stats| stats.passages)
+    }
+
     fn weight(&self, count: impl Fn(&Stats) -> i64) -> f64 {
-        idf(self.total(|stats| stats.passages), self.total(count))
+        idf(self.passages(), self.total(count))
     }
 
     /// The languages of the passages, the most common first; those of less than one passage in fifty are
     /// left to the grams.
     fn langs(&self) -> Vec<Lang> {
-        let all = self.total(|stats| stats.passages);
+        let all = self.passages();
         let counts = [0, 1, 2, 3].map(|i| (self.total(|stats| stats.langs[i]), LANGS[i]));
         let mut known: Vec<(i64, Lang)> =
             counts.into_iter().filter(|(count, _)| *count > 0 && count * 50 >= all).collect();
@@ -224,6 +232,7 @@ impl Retrieval {
         Ok(SearchResults {
             hits,
             evidence,
+            threshold: by_size(weights.passages()),
             question: Question { lang, weights: Arc::new(weights) },
         })
     }

@@ -71,7 +71,59 @@ async fn the_agents_own_threshold_decides() {
         let question = "¿Qué horario tiene la tienda los sábados?";
         let heard = world.ask(world.to(&strict, question)).await;
         assert_eq!(heard.answer().outcome, Some(Outcome::Abstained));
-        assert_eq!(world.trace(heard.answer().message).await["threshold"], 1.0);
+        let trace = world.trace(heard.answer().message).await;
+        assert_eq!((&trace["threshold"], &trace["thresholdFrom"]), (&1.0.into(), &"agent".into()));
+        let heard = world.ask(world.request(question)).await;
+        let trace = world.trace(heard.answer().message).await;
+        // Two passages: the least there is.
+        assert_eq!((&trace["threshold"], &trace["thresholdFrom"]), (&0.15.into(), &"size".into()));
+    }
+}
+
+#[tokio::test]
+async fn the_installations_threshold_decides_where_the_agent_sets_none() {
+    for test_db in databases("installation's threshold").await {
+        let mut world = World::builtin(test_db).await;
+        world.options.defaults.min_evidence = Some(0.99);
+        let agents = world.another_process().await;
+        world.agents = agents;
+        let question = "¿Qué horario tiene la tienda los sábados?";
+        let heard = world.ask(world.request(question)).await;
+        assert_eq!(heard.answer().outcome, Some(Outcome::Abstained));
+        let trace = world.trace(heard.answer().message).await;
+        assert_eq!(trace["thresholdFrom"], "installation");
+        let lenient =
+            world.agent(&[ToolKind::Datastore], |settings| settings.min_evidence = Some(0.1)).await;
+        let heard = world.ask(world.to(&lenient, question)).await;
+        assert_eq!(heard.answer().outcome, Some(Outcome::Answered));
+    }
+}
+
+#[tokio::test]
+async fn a_section_answers_by_its_heading() {
+    let sections = [
+        ("Preguntas frecuentes › Horarios", "Atendemos de lunes a viernes de 9 a 18 horas."),
+        ("Preguntas frecuentes › Envíos", "Llega a regiones entre 3 y 6 días hábiles después."),
+        ("Preguntas frecuentes › Pagos", "Aceptamos tarjetas, transferencia y efectivo."),
+        ("Preguntas frecuentes › Devoluciones", "Tienes 30 días corridos con tu boleta."),
+    ];
+    for test_db in databases("headings").await {
+        let world = World::builtin(test_db).await;
+        for (heading, text) in sections {
+            world.teach(heading, text).await;
+        }
+        for (question, section) in [
+            ("¿Cómo son las devoluciones?", 3),
+            ("cuales son las formas de pago", 2),
+            ("como puedo pagar", 2),
+            ("hacen devoluciones?", 3),
+        ] {
+            let heard = world.ask(world.request(question)).await;
+            let answer = heard.answer();
+            assert_eq!(answer.outcome, Some(Outcome::Answered), "{question}");
+            let said = format!("{} [1]", sections[section].1);
+            assert!(answer.text.starts_with(&said), "{question}: {}", answer.text);
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub struct World {
     pub model: Option<ModelServer>,
     pub tracker: TaskTracker,
     pub stop: CancellationToken,
-    options: AgentsOptions,
+    pub options: AgentsOptions,
     _folder: tempfile::TempDir,
 }
 
@@ -72,7 +72,7 @@ impl World {
         tx.commit().await.unwrap();
         let chat = model.as_ref().map(|server| provider(server, &ambient));
         let defaults = AgentDefaults {
-            min_evidence: 0.25,
+            min_evidence: None,
             turn_timeout,
             default_country: Some("CL".to_owned()),
         };

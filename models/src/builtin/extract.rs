@@ -17,6 +17,8 @@ const SENTENCES: usize = 2;
 const FROM_PREVIOUS: f64 = 0.15;
 /// What a sentence inherits of the question or heading that it stands under.
 const FROM_ABOVE: f64 = 0.5;
+/// The share of the best sentence's score that one of another passage must reach to be said as well.
+const BESIDE_BEST: f64 = 0.2;
 /// What a sentence loses when the question asks for a kind of answer (a date, a price) that it lacks.
 const WRONG_KIND: f64 = 0.12;
 /// What a sentence loses for each passage ranked above its own.
@@ -26,8 +28,10 @@ const PER_RANK: f64 = 0.05;
 /// sentence shares anything with it.
 ///
 /// A sentence scores the share of the question's weight (inverse document frequency, mean of words and
-/// 4-grams) that it covers, plus a part of what stands before and above it, minus penalties for a missing
-/// kind of answer and a lower rank; constants measured on development sets.
+/// 4-grams) that it covers, plus a part of what stands before it and above it (a line within the passage, or the
+/// passage's heading, whichever covers more), minus penalties for a missing
+/// kind of answer and a lower rank; constants measured on development sets. A second sentence comes from
+/// the best one's passage or is itself a fair match: one word in common is no answer.
 pub fn extract(
     question: &str,
     lang: Lang,
@@ -48,6 +52,10 @@ pub fn extract(
         score_passage(rank, passage, &asked, kind, &mut found);
     }
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then(Ordering::Equal));
+    if let Some(best) = found.first().cloned() {
+        let fair = BESIDE_BEST * best.score;
+        found.retain(|other| other.passage == best.passage || other.score >= fair);
+    }
     found.truncate(SENTENCES);
     found
 }
@@ -60,11 +68,13 @@ fn score_passage(
     found: &mut Vec<Extract>,
 ) {
     let mut previous = 0.0;
-    let mut above = 0.0;
+    // A section's sentences seldom repeat what its heading says they are about.
+    let heading = asked.coverage(&analyse_passage(&[passage.heading], passage.lang));
+    let mut above = heading;
     for Sentence { text, kind: sentence_kind } in sentences(passage.text) {
         let own = asked.coverage(&analyse_passage(&[text], passage.lang));
         if sentence_kind != SentenceKind::Statement {
-            above = own;
+            above = heading.max(own);
             previous = 0.0;
             continue;
         }
@@ -120,4 +130,57 @@ fn covered(asked: &[(u32, f64)], terms: &[(u32, u32)], total: f64) -> f64 {
     }
     let has = |term: u32| terms.binary_search_by_key(&term, |&(term, _)| term).is_ok();
     asked.iter().filter(|(term, _)| has(*term)).map(|(_, weight)| weight).sum::<f64>() / total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every term weighs the same.
+    struct Even;
+
+    impl TermWeights for Even {
+        fn word(&self, _: u32) -> f64 {
+            1.0
+        }
+
+        fn gram(&self, _: u32) -> f64 {
+            1.0
+        }
+    }
+
+    fn said(question: &str, passages: &[(&str, &str)]) -> Vec<String> {
+        let passage = |&(heading, text): &(_, _)| Passage { text, heading, lang: Lang::Es };
+        let passages: Vec<Passage<'_>> = passages.iter().map(passage).collect();
+        let extracts = extract(question, Lang::Es, &passages, &Even);
+        extracts.into_iter().map(|extract| extract.sentence).collect()
+    }
+
+    #[test]
+    fn a_sentence_answers_by_the_heading_it_stands_under() {
+        let passages = [
+            ("Preguntas › Horarios", "Atendemos de lunes a viernes de 9 a 18."),
+            ("Preguntas › Envíos", "Los paquetes tardan entre 3 y 6 días."),
+        ];
+        assert_eq!(said("¿Cuáles son los horarios?", &passages), [passages[0].1]);
+        assert_eq!(said("como son los envios", &passages)[0], passages[1].1);
+        let neither = [("", passages[0].1), ("", "Ven hoy.")];
+        assert_eq!(said("¿Cuáles son los horarios?", &neither), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_line_within_the_passage_can_say_more_than_its_heading() {
+        let text = "## Cambios\nTreinta días.\n## Garantía\nSeis meses.";
+        let found = said("¿Qué garantía tienen?", &[("Políticas", text)]);
+        assert_eq!(found, ["Seis meses."]);
+    }
+
+    #[test]
+    fn a_second_sentence_of_another_passage_must_match_fairly() {
+        let hours = ("Horarios", "Los horarios de la tienda son de 9 a 18.");
+        let shipping = ("Envíos", "Los paquetes tardan 3 días.");
+        assert_eq!(said("¿Cuáles son los horarios de la tienda?", &[hours, shipping]), [hours.1]);
+        let mall = ("Mall", "La tienda del mall tiene otros horarios.");
+        assert_eq!(said("¿Cuáles son los horarios de la tienda?", &[hours, mall]).len(), 2);
+    }
 }

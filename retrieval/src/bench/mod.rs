@@ -89,6 +89,7 @@ struct Asked<'a> {
     ranking: Vec<String>,
     contained: Option<bool>,
     evidence: f64,
+    threshold: f64,
 }
 
 impl Bench {
@@ -241,6 +242,7 @@ impl Bench {
                 ranking: ranked(&results).iter().map(name).collect(),
                 contained: contained(query, &results),
                 evidence: results.evidence,
+                threshold: results.threshold,
             });
         }
         Ok(all)
@@ -287,6 +289,8 @@ fn row(name: String, asked: &[&Asked<'_>], qrels: &Qrels, unanswerable: &[Asked<
     let mut sums = (0.0, 0.0, 0.0);
     let mut count = 0;
     let mut evidence = Vec::new();
+    // The same for every question of a set: it depends on the passages alone.
+    let mut threshold = 0.0;
     for asked in asked {
         let Some(relevant) = qrels.get(&asked.query.id) else { continue };
         let ten = &asked.ranking[..asked.ranking.len().min(JUDGED)];
@@ -296,10 +300,11 @@ fn row(name: String, asked: &[&Asked<'_>], qrels: &Qrels, unanswerable: &[Asked<
         sums.2 += scores.reciprocal_rank;
         count += 1;
         evidence.push(asked.evidence);
+        threshold = asked.threshold;
     }
     let answers: Vec<bool> = asked.iter().filter_map(|asked| asked.contained).collect();
     let held = answers.iter().filter(|&&held| held).count();
-    let threshold = threshold_keeping(&evidence, 0.88);
+    let threshold88 = threshold_keeping(&evidence, 0.88);
     let mut kinds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for asked in unanswerable {
         let kind = asked.query.kind.clone().unwrap_or_else(|| "unanswerable".to_owned());
@@ -307,7 +312,8 @@ fn row(name: String, asked: &[&Asked<'_>], qrels: &Qrels, unanswerable: &[Asked<
     }
     let abstention = |none: &Vec<f64>| Abstention {
         count: none.len(),
-        abstained88: 1.0 - share_reaching(none, threshold),
+        abstained: 1.0 - share_reaching(none, threshold),
+        abstained88: 1.0 - share_reaching(none, threshold88),
         auroc: auroc(&evidence, none),
     };
     let mean = |sum: f64| if count > 0 { sum / f64::from(count) } else { 0.0 };
@@ -318,7 +324,9 @@ fn row(name: String, asked: &[&Asked<'_>], qrels: &Qrels, unanswerable: &[Asked<
         recall5: mean(sums.1),
         mrr10: mean(sums.2),
         containment: (!answers.is_empty()).then(|| held as f64 / answers.len() as f64),
-        threshold88: threshold,
+        threshold,
+        answered: share_reaching(&evidence, threshold),
+        threshold88,
         unanswerable: kinds.iter().map(|(kind, none)| (kind.clone(), abstention(none))).collect(),
     }
 }

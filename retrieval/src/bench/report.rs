@@ -40,9 +40,13 @@ pub struct Row {
     /// Share of questions with short answers whose two extracted sentences hold an answer; `None` without
     /// such questions.
     pub containment: Option<f64>,
+    /// The threshold that the product sets itself, by the number of passages.
+    pub threshold: f64,
+    /// The share of the questions with at least that evidence.
+    pub answered: f64,
     /// The evidence that 88 % of the questions reach.
     pub threshold88: f64,
-    /// Unanswerable questions by kind: how many, the share below that threshold, the area under the
+    /// Unanswerable questions by kind: how many, the shares below both thresholds, the area under the
     /// receiver operating characteristic.
     pub unanswerable: BTreeMap<String, Abstention>,
 }
@@ -53,6 +57,8 @@ pub struct Row {
 pub struct Abstention {
     /// How many questions.
     pub count: usize,
+    /// The share with less evidence than the product's own threshold.
+    pub abstained: f64,
     /// The share with less evidence than 88 % of the answerable ones have.
     pub abstained88: f64,
     /// The probability that an answerable question has more evidence.
@@ -72,25 +78,37 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  {:<16} {:>5}  {:>7} {:>8} {:>6} {:>9}  {:>6}  unanswerable: share abstained (AUROC)",
-            "questions", "count", "nDCG@10", "recall@5", "MRR@10", "contained", "at 88%"
+            "  {:<16} {:>5}  {:>7} {:>8} {:>6} {:>9}  {:>9} {:>8} {:>6}  unanswerable: share abstained at the threshold, \
+             where 88 % are answered (AUROC)",
+            "questions",
+            "count",
+            "nDCG@10",
+            "recall@5",
+            "MRR@10",
+            "contained",
+            "threshold",
+            "answered",
+            "at 88%"
         )?;
         for row in &self.rows {
             let contained =
                 row.containment.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}"));
             write!(
                 f,
-                "  {:<16} {:>5}  {:>7.4} {:>8.4} {:>6.4} {:>9}  {:>6.3} ",
+                "  {:<16} {:>5}  {:>7.4} {:>8.4} {:>6.4} {:>9}  {:>9.3} {:>8.3} {:>6.3} ",
                 row.questions,
                 row.count,
                 row.ndcg10,
                 row.recall5,
                 row.mrr10,
                 contained,
+                row.threshold,
+                row.answered,
                 row.threshold88
             )?;
             for (kind, abstention) in &row.unanswerable {
-                write!(f, " {kind} {:.3} ({:.3})", abstention.abstained88, abstention.auroc)?;
+                let Abstention { abstained, abstained88, auroc, .. } = abstention;
+                write!(f, " {kind} {abstained:.3} {abstained88:.3} ({auroc:.3})")?;
             }
             writeln!(f)?;
         }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod durability;
+mod faq;
 mod languages;
 mod search;
 mod statistics;

@@ -99,13 +99,35 @@ impl World {
         source.id
     }
 
+    /// Adds a live source whose passages stand under headings: heading path and text of each.
+    pub async fn add_headed(&self, name: &str, passages: &[(&str, &str)]) -> SourceId {
+        let source = source(&self.datastore, name, Map::new(), &self.ambient);
+        let mut tx = self.db.write().await.unwrap();
+        storage::sources::insert(&mut tx, &source).await.unwrap();
+        tx.commit().await.unwrap();
+        let headed = |(ordinal, (heading, text)): (i64, &(&str, &str))| Chunk {
+            heading: (*heading).to_owned(),
+            ..chunk(&source, 1, ordinal, text)
+        };
+        let chunks: Vec<Chunk> = (0..).zip(passages).map(headed).collect();
+        self.stage_chunks(&source, &chunks).await;
+        self.go_live(&source, 1, &chunks, &[]).await;
+        source.id
+    }
+
     /// Makes a version of a source live, the way ingestion does: rows, points, then the switch.
     pub async fn publish(&self, source: &Source, version: i64, texts: &[&str], old: &[Chunk]) {
         let chunks = self.stage(source, version, texts).await;
-        let added: Vec<(&str, &Chunk)> =
-            chunks.iter().map(|chunk| (source.name.as_str(), chunk)).collect();
-        let removed: Vec<(&str, &Chunk)> =
-            old.iter().map(|chunk| (source.name.as_str(), chunk)).collect();
+        self.go_live(source, version, &chunks, old).await;
+    }
+
+    async fn go_live(&self, source: &Source, version: i64, chunks: &[Chunk], old: &[Chunk]) {
+        let headed = |chunks: &[Chunk]| -> Vec<(String, Chunk)> {
+            let heading = |chunk: &Chunk| passage_heading(&source.name, &chunk.heading);
+            chunks.iter().map(|chunk| (heading(chunk), chunk.clone())).collect()
+        };
+        let (added, removed) = (headed(chunks), headed(old));
+        let (added, removed) = (borrowed(&added), borrowed(&removed));
         let change = self.retrieval.count_change(&added, &removed);
         let mut tx = self.db.write().await.unwrap();
         let live = storage::sources::GoLive {
@@ -128,12 +150,16 @@ impl World {
     pub async fn stage(&self, source: &Source, version: i64, texts: &[&str]) -> Vec<Chunk> {
         let chunks: Vec<Chunk> =
             (0..).zip(texts).map(|(n, text)| chunk(source, version, n, text)).collect();
+        self.stage_chunks(source, &chunks).await;
+        chunks
+    }
+
+    async fn stage_chunks(&self, source: &Source, chunks: &[Chunk]) {
         let mut tx = self.db.write().await.unwrap();
-        storage::chunks::insert_many(&mut tx, &chunks).await.unwrap();
+        storage::chunks::insert_many(&mut tx, chunks).await.unwrap();
         tx.commit().await.unwrap();
         let points = chunks.iter().map(|chunk| point(source, chunk)).collect();
         self.retrieval.upsert(points).await.unwrap();
-        chunks
     }
 
     pub async fn source(&self, id: SourceId) -> Source {
@@ -160,6 +186,10 @@ impl World {
     pub async fn found(&self, text: &str) -> Vec<String> {
         names(&self.search(text).await)
     }
+}
+
+fn borrowed(headed: &[(String, Chunk)]) -> Vec<(&str, &Chunk)> {
+    headed.iter().map(|(heading, chunk)| (heading.as_str(), chunk)).collect()
 }
 
 pub fn names(results: &SearchResults) -> Vec<String> {

@@ -96,7 +96,11 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
             "ingest.chunk_overlap",
             "give less than ingest.chunk_tokens",
         ),
-        (!(0.0..=1.0).contains(&agents.min_evidence), "agents.min_evidence", UNIT),
+        (
+            agents.min_evidence.is_some_and(|evidence| !(0.0..=1.0).contains(&evidence)),
+            "agents.min_evidence",
+            UNIT,
+        ),
         (
             agents.default_country.as_deref().is_some_and(|code| !is_country(code)),
             "agents.default_country",
