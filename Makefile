@@ -26,9 +26,8 @@ dev: check-build-tools ## Start a quick, unoptimised build
 
 .PHONY: test
 test: check-test-tools ## Run every test, on SQLite and PostgreSQL
-	./scripts/test-postgres.sh $(CARGO) test --locked --workspace --all-targets
-	$(CARGO) test --locked --workspace --doc
-	./scripts/schemathesis.sh
+	./scripts/test-postgres.sh $(CARGO) test --locked --workspace
+	VOCERO_BIN=$(TARGET)/debug/vocero ./scripts/schemathesis.sh
 
 .PHONY: lint
 lint: check-build-tools ## Formatting, clippy, documentation, licences; warnings are errors

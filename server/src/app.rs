@@ -144,6 +144,12 @@ impl App {
         let handlers = self.ingest.handlers();
         let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
         self.signals.tracker.spawn(runner.run(self.signals.stopping.clone()));
+        let ingest = self.ingest.clone();
+        self.signals.tracker.spawn(async move {
+            if let Err(error) = ingest.schedule().await {
+                tracing::warn!(%error, "the sweep of sources could not be scheduled");
+            }
+        });
     }
 
     /// Frees the jobs that a process which died on this data folder had claimed, so that they go on at
@@ -161,6 +167,7 @@ impl App {
 
     /// Writes out the index and closes it and the database. Comes last.
     pub async fn close(&self) {
+        self.ingest.close().await;
         self.retrieval.close().await;
         self.db.close().await;
     }

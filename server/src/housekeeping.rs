@@ -21,12 +21,16 @@ pub fn start(app: &App) {
     let signals = app.signals().clone();
     signals.tracker.spawn(async move {
         let stopping = app.signals().stopping.clone();
-        while tokio::time::timeout(INTERVAL, stopping.cancelled()).await.is_err() {
+        // At once the first time: an index whose folder was lost is filled again from the database.
+        loop {
             if let Err(error) = app.retrieval.maintain().await {
                 tracing::warn!(%error, "the index could not be tended");
             }
             if let Err(error) = remove_old_rows(&app).await {
                 tracing::warn!(%error, "old rows could not be removed");
+            }
+            if tokio::time::timeout(INTERVAL, stopping.cancelled()).await.is_ok() {
+                return;
             }
         }
     });

@@ -55,7 +55,7 @@ struct Heading {
     words: Range<usize>,
 }
 
-/// ATX (`# …`) and underlined headings (CommonMark 0.31, 4.2 and 4.3).
+/// ATX (`# …`) and underlined headings (`CommonMark` 0.31, 4.2 and 4.3).
 fn headings(text: &str) -> Vec<Heading> {
     let mut headings = Vec::new();
     let mut fence: Option<&str> = None;

@@ -19,7 +19,7 @@ pub fn detect(name: &str, bytes: &[u8]) -> Result<Format, ExtractError> {
         return Ok(Format::Pdf);
     }
     if bytes.starts_with(b"PK\x03\x04") {
-        return by_package(bytes, named);
+        return by_package(bytes, &named);
     }
     if bytes.starts_with(&COMPOUND_FILE) {
         return Err(compound_file(bytes));
@@ -89,12 +89,12 @@ fn has_pdf_header(bytes: &[u8]) -> bool {
     bytes[..bytes.len().min(1024)].windows(5).any(|window| window == b"%PDF-")
 }
 
-fn by_package(bytes: &[u8], named: Named) -> Result<Format, ExtractError> {
+fn by_package(bytes: &[u8], named: &Named) -> Result<Format, ExtractError> {
     match package::kind(bytes) {
         PackageKind::Known(format) => Ok(format),
         // The list of entries is at the end, so a file that was cut has lost it: the extractor tells.
         PackageKind::Damaged => match named {
-            Named::Known(format) if is_package(format) => Ok(format),
+            Named::Known(format) if is_package(*format) => Ok(*format),
             _ => Err(ExtractError::unsupported("the content is a zip archive")),
         },
         PackageKind::Other => Err(ExtractError::unsupported("the content is a zip archive")),

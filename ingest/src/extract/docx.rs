@@ -302,7 +302,7 @@ impl<'a> Writer<'a> {
             "p" => self.paragraphs.push(Paragraph::default()),
             "r" => self.hidden_run = false,
             "vanish" => {
-                self.hidden_run = element.attribute("val").is_none_or(|v| v != "0" && v != "false")
+                self.hidden_run = element.attribute("val").is_none_or(|v| v != "0" && v != "false");
             }
             "t" => self.in_text = true,
             "tab" | "ptab" if !self.paragraphs.is_empty() => self.push(" "),

@@ -31,10 +31,10 @@ fn root_file(package: &mut Package<'_>) -> Result<String, ExtractError> {
     let container = package.read_text("META-INF/container.xml")?.ok_or_else(unreadable)?;
     let mut root = None;
     xml::walk(&container, |event| {
-        if let Event::Start { name: "rootfile", element } = event {
-            if root.is_none() {
-                root = element.attribute("full-path");
-            }
+        if let Event::Start { name: "rootfile", element } = event
+            && root.is_none()
+        {
+            root = element.attribute("full-path");
         }
         Ok(())
     })?;
@@ -70,7 +70,7 @@ fn read_opf(text: &str) -> Result<Book, ExtractError> {
                 book.manifest.extend(id.zip(file));
             }
             Event::Start { name: "itemref", element } => {
-                book.spine.extend(element.attribute("idref"))
+                book.spine.extend(element.attribute("idref"));
             }
             _ => {}
         }

@@ -50,7 +50,7 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ExtractError {
-    /// UPPER_SNAKE: `NEEDS_OCR`, `ENCRYPTED`, `UNREADABLE`, `UNSUPPORTED_TYPE`, `EMPTY`, `TOO_LARGE`,
+    /// `UPPER_SNAKE`: `NEEDS_OCR`, `ENCRYPTED`, `UNREADABLE`, `UNSUPPORTED_TYPE`, `EMPTY`, `TOO_LARGE`,
     /// `PARSER_LIMIT`, `PARSER_UNAVAILABLE`.
     pub code: String,
     /// A sentence for a person, with the remedy.
@@ -129,7 +129,7 @@ pub enum Format {
     Docx,
     /// Excel.
     Xlsx,
-    /// PowerPoint.
+    /// `PowerPoint`.
     Pptx,
     /// Comma- or semicolon- or tab-separated values.
     Csv,

@@ -1,4 +1,4 @@
-//! PowerPoint: each slide a page with its title, lists, tables and notes.
+//! `PowerPoint`: each slide a page with its title, lists, tables and notes.
 
 use super::package::Package;
 use super::xml::Event;
@@ -19,11 +19,11 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
         let mut page = write(&text)?;
         let notes = package.relations(&slide.target)?;
         let notes = notes.into_values().find(|relation| relation.kind == "notesSlide");
-        if let Some(notes) = notes {
-            if let Some(text) = package.read_text(&notes.target)? {
-                page.push_str("\n\n");
-                page.push_str(&write(&text)?);
-            }
+        if let Some(notes) = notes
+            && let Some(text) = package.read_text(&notes.target)?
+        {
+            page.push_str("\n\n");
+            page.push_str(&write(&text)?);
         }
         pages.push(page);
     }

@@ -42,7 +42,11 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
 fn measure(bytes: &[u8]) -> Result<Option<String>, ExtractError> {
     let mut package = Package::open(bytes)?;
     let parts: Vec<String> = package.names().map(str::to_owned).collect();
-    for part in parts.iter().filter(|name| name.ends_with(".xml") || name.ends_with(".rels")) {
+    let is_xml = |name: &&String| {
+        let extension = name.rsplit('.').next().unwrap_or_default();
+        ["xml", "rels"].iter().any(|xml| extension.eq_ignore_ascii_case(xml))
+    };
+    for part in parts.iter().filter(is_xml) {
         package.read(part)?;
     }
     // Counted anew: the properties are read twice.

@@ -86,7 +86,7 @@ impl ParserPool {
         let _slot = slot.map_err(|_| ExtractError::unavailable("the parsers were shut down"))?;
         let deadline = Instant::now() + self.timeout;
         let header = Header { format, charset: charset.map(str::to_owned), pdftotext: None };
-        let result = self.run(&header, &bytes, deadline).await.and_then(|answer| answer.document());
+        let result = self.run(&header, &bytes, deadline).await.and_then(Answer::document);
         let error = match result {
             Ok(document) => return Ok(document),
             Err(error) => error,
@@ -96,7 +96,7 @@ impl ParserPool {
             Some(program) if format == Format::Pdf && may_be_readable(&error) => {
                 let header = Header { pdftotext: Some(program.to_path_buf()), ..header };
                 let second = self.run(&header, &bytes, deadline).await;
-                second.and_then(|answer| answer.poppler_document()).map_err(|second| {
+                second.and_then(Answer::poppler_document).map_err(|second| {
                     // A password is news; everything else the first parser told better.
                     if second.code == "ENCRYPTED" { second } else { error }
                 })

@@ -254,7 +254,7 @@ const V4_EDGES: [Ipv4Addr; 22] = [
     Ipv4Addr::new(11, 0, 0, 0),
     Ipv4Addr::new(100, 64, 0, 0),
     Ipv4Addr::new(100, 128, 0, 0),
-    Ipv4Addr::new(127, 0, 0, 1),
+    Ipv4Addr::LOCALHOST,
     Ipv4Addr::new(128, 0, 0, 0),
     Ipv4Addr::new(169, 254, 0, 0),
     Ipv4Addr::new(169, 255, 0, 0),

@@ -45,7 +45,7 @@ async fn who_stops_waiting_kills_the_child_and_its_children() {
     let pids_file = folder.path().join("pids");
     let script = format!("/bin/sleep 600 & echo $$ $! end > {}; wait", pids_file.display());
     let program = impostor(&folder, &script);
-    let pool = ParserPool::new(program, Duration::from_secs(600)).without_pdftotext();
+    let pool = ParserPool::new(program, Duration::from_mins(10)).without_pdftotext();
     let mut pids = String::new();
     let started = async {
         while !pids.ends_with("end\n") {

@@ -74,10 +74,10 @@ pub async fn wait_for(db: &Db, workspace: WorkspaceId, job: JobId, state: JobSta
             tick.tick().await;
         }
     };
-    match tokio::time::timeout(PATIENCE, look).await {
-        Ok(found) => found,
-        Err(_) => panic!("not {state:?} in time: {:?}", get(db, workspace, job).await),
-    }
+    let Ok(found) = tokio::time::timeout(PATIENCE, look).await else {
+        panic!("not {state:?} in time: {:?}", get(db, workspace, job).await)
+    };
+    found
 }
 
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {

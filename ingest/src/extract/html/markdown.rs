@@ -147,7 +147,7 @@ impl Writer {
             self.line = rows::one_line(&text_of(caption));
             self.end_block();
         }
-        self.line = rows::table(&table).trim_end().to_owned();
+        rows::table(&table).trim_end().clone_into(&mut self.line);
         self.end_block();
     }
 

@@ -73,6 +73,7 @@ impl Collector {
 }
 
 /// Where a glyph stands, along and across the direction of its line.
+#[derive(Clone, Copy)]
 struct Place {
     along: f64,
     across: f64,

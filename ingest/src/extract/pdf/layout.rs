@@ -137,7 +137,7 @@ fn write_page(lines: &[Line], sizes: &Sizes, running: &[String]) -> String {
         let before = index.checked_sub(1).map(|before| kept[before]);
         let joint = before.map_or(Joint::Start, |before| joint(before, line, margins[index - 1]));
         match (joint, level == heading) {
-            (Joint::Start, _) | (Joint::Paragraph, _) | (_, false) => {
+            (Joint::Start | Joint::Paragraph, _) | (_, false) => {
                 if !out.is_empty() {
                     out.push_str("\n\n");
                 }

@@ -37,12 +37,11 @@ pub(super) fn extract(input: Input<'_>) -> Result<Document, ExtractError> {
     let mut pages: Vec<Vec<Line>> = Vec::with_capacity(numbers.len());
     let mut broken = 0;
     for number in numbers {
-        match read_page(&pdf, number) {
-            Some(lines) => pages.push(lines),
-            None => {
-                broken += 1;
-                pages.push(Vec::new());
-            }
+        if let Some(lines) = read_page(&pdf, number) {
+            pages.push(lines);
+        } else {
+            broken += 1;
+            pages.push(Vec::new());
         }
     }
     if broken * 2 > pages.len() {
