@@ -332,10 +332,10 @@ fn extracted(
             text: &hit.live.chunk.text,
             heading,
             lang: hit.live.chunk.lang,
+            score: hit.score,
         })
         .collect();
-    let (asked_in, weights) = (results.question.lang, &*results.question.weights);
-    let extracts = builtin::extract(&question, asked_in, &passages, weights);
+    let extracts = builtin::extract(&results.question.asked, &passages);
     trace.step("extract");
     let mut text = String::new();
     let mut citations: Vec<Citation> = Vec::new();

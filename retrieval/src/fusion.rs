@@ -8,21 +8,46 @@
 //! **Dense.** Where an embedder is configured its cosines, which every model spreads differently, are fused
 //! min–max with its own weight, as measured in the design.
 //!
-//! **Score.** `tanh` of the coverage: strictly rising, so score and ranking never disagree, within 0 to 1,
-//! and nearly the coverage itself where it is small. With dense vectors the fused ranking keeps its
+//! **Closeness.** The best passages' texts are at hand, and BM25 knows nothing of order: to the coverage of
+//! those is added what the best sentence covers, how near the question's neighbouring words stand to each
+//! other, and what is there but for a typing error (`models::builtin::Asked`). In a hybrid search this adds
+//! .007 to .025 nDCG@10 on the evaluation sets, most on questions typed in haste. Since it only adds, a passage
+//! that was compared never falls behind one that was not.
+//!
+//! **Score.** `tanh` of the sum ÷ 2.5: strictly rising, so score and ranking never disagree, within 0 to 1,
+//! and nearly straight where most scores are. With dense vectors the fused ranking keeps its
 //! proportions and its best hit gets the weighted mean of both absolute scores. It is the number shown and
 //! the number that `min_score` filters on.
 //!
-//! **Evidence.** `tanh` of the best lexical coverage of one passage. Taken over one passage rather than from
-//! the best of each vector it abstains as well or better on every set (absent topics at 88 % answered: es
-//! .96, en .96), and without dense vectors it is the best hit's own score.
+//! **Evidence.** `tanh` of the best passage's coverage with its typing errors forgiven, plus a part for
+//! neighbouring words, minus a part of what the next four passages reach: what many passages cover as
+//! well is what all passages here talk about. Each of the three tells absent topics better on every set.
 
 use std::collections::HashMap;
 
 use domain::ChunkId;
+use models::builtin::Closeness;
 
 use crate::ComponentScores;
 use crate::index::Found;
+
+/// What was found out by comparing the passages themselves with the question.
+pub(crate) type Compared = HashMap<ChunkId, Closeness>;
+
+/// What a sentence that covers the whole question adds.
+const SENTENCE: f64 = 0.8;
+/// What neighbouring words that all stand near each other add, to the ranking and to the evidence.
+const NEIGHBOURS: f64 = 0.2;
+const NEIGHBOURS_EVIDENCE: f64 = 0.3;
+/// What a question all misspelt would add: words are half of the coverage. The evidence also makes up for the
+/// grams that a typing error costs, so that questions typed in haste are judged like others.
+const MISSPELT: f64 = 0.5;
+const MISSPELT_EVIDENCE: f64 = 0.7;
+/// Passages after the best that tell what is common here, and how much of their mean the evidence loses.
+const COMMON: usize = 4;
+const COMMON_EVIDENCE: f64 = 0.3;
+/// Sums are divided by this before they are bounded.
+const SPREAD: f64 = 2.5;
 
 /// A candidate with its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +67,7 @@ pub(crate) struct Totals {
 }
 
 /// Candidates best first (ties by id) and the evidence: how well a passage covers the question, 0 to 1.
-pub(crate) fn fuse(found: &Found, totals: Totals) -> (Vec<Candidate>, f64) {
+pub(crate) fn fuse(found: &Found, totals: Totals, compared: &Compared) -> (Vec<Candidate>, f64) {
     let mut scores: HashMap<ChunkId, ComponentScores> = HashMap::new();
     for &(id, score) in &found.words {
         scores.entry(id).or_default().words = Some(f64::from(score));
@@ -53,15 +78,19 @@ pub(crate) fn fuse(found: &Found, totals: Totals) -> (Vec<Candidate>, f64) {
     for &(id, score) in &found.dense {
         scores.entry(id).or_default().dense = Some(f64::from(score));
     }
+    let lexical = totals.words.is_some() || totals.grams.is_some();
+    let evidence = lexical.then(|| evidence(&scores, totals, compared));
     let mut candidates: Vec<Candidate> = scores
         .into_iter()
-        .map(|(id, scores)| Candidate { id, score: coverage(&scores, totals), scores })
+        .map(|(id, scores)| {
+            let close = compared.get(&id).copied().unwrap_or_default();
+            let score = coverage(&scores, totals) + added(close);
+            Candidate { id, score, scores }
+        })
         .collect();
-    let lexical = totals.words.is_some() || totals.grams.is_some();
-    let covered = candidates.iter().map(|candidate| candidate.score).fold(0.0, f64::max);
     if found.dense.is_empty() {
         for candidate in &mut candidates {
-            candidate.score = candidate.score.tanh();
+            candidate.score = bounded(candidate.score);
         }
     } else if lexical {
         fuse_dense(&mut candidates, found, totals.dense_weight);
@@ -72,8 +101,39 @@ pub(crate) fn fuse(found: &Found, totals: Totals) -> (Vec<Candidate>, f64) {
     }
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
     let best = candidates.first().map_or(0.0, |candidate| candidate.score);
-    let evidence = if lexical { covered.tanh() } else { best };
-    (candidates, evidence)
+    (candidates, evidence.unwrap_or(best))
+}
+
+fn bounded(sum: f64) -> f64 {
+    (sum / SPREAD).tanh()
+}
+
+fn added(closeness: Closeness) -> f64 {
+    SENTENCE * closeness.sentence
+        + NEIGHBOURS * closeness.neighbours
+        + MISSPELT * closeness.misspelt
+}
+
+fn evidence(
+    scores: &HashMap<ChunkId, ComponentScores>,
+    totals: Totals,
+    compared: &Compared,
+) -> f64 {
+    if compared.is_empty() {
+        let all = scores.values().map(|scores| coverage(scores, totals));
+        return all.fold(0.0, f64::max).tanh();
+    }
+    let mut best = 0.0_f64;
+    let mut sums: Vec<f64> = Vec::with_capacity(compared.len());
+    for (id, closeness) in compared {
+        let covered = scores.get(id).map_or(0.0, |scores| coverage(scores, totals));
+        let meant = covered + MISSPELT_EVIDENCE * closeness.misspelt;
+        best = best.max(meant + NEIGHBOURS_EVIDENCE * closeness.neighbours);
+        sums.push(covered + added(*closeness));
+    }
+    sums.sort_by(|a, b| b.total_cmp(a));
+    let common: f64 = sums.iter().skip(1).take(COMMON).sum::<f64>() / COMMON as f64;
+    (best - COMMON_EVIDENCE * common).max(0.0).tanh()
 }
 
 /// Mean over the lexical vectors searched of BM25 ÷ the question's whole weight.
@@ -106,7 +166,7 @@ fn fuse_dense(candidates: &mut [Candidate], found: &Found, weight: f64) {
         candidate.score = (1.0 - weight) * lexical + weight * dense;
         top = top.max(candidate.score);
     }
-    let anchor = (1.0 - weight) * covered.tanh() + weight * highest.clamp(0.0, 1.0);
+    let anchor = (1.0 - weight) * bounded(covered) + weight * highest.clamp(0.0, 1.0);
     for candidate in candidates.iter_mut() {
         candidate.score = if top > 0.0 { candidate.score / top * anchor } else { 0.0 };
     }
@@ -132,17 +192,35 @@ mod tests {
             dense: Vec::new(),
         };
         let totals = Totals { words: Some(4.0), grams: Some(8.0), dense_weight: 0.2 };
-        let (candidates, evidence) = fuse(&found, totals);
+        let (candidates, evidence) = fuse(&found, totals, &Compared::new());
         assert_eq!(candidates[0].id, chunk(1));
-        assert!((candidates[0].score - 1.0_f64.tanh()).abs() < 1e-9);
-        assert!((candidates[1].score - 0.625_f64.tanh()).abs() < 1e-9);
-        assert!((evidence - candidates[0].score).abs() < 1e-9);
+        assert!((candidates[0].score - bounded(1.0)).abs() < 1e-9);
+        assert!((candidates[1].score - bounded(0.625)).abs() < 1e-9);
+        assert!((evidence - 1.0_f64.tanh()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_close_moves_up_and_what_is_common_is_less_evidence() {
+        let found = Found {
+            words: vec![(chunk(1), 4.0), (chunk(2), 3.75), (chunk(3), 3.0)],
+            grams: Vec::new(),
+            dense: Vec::new(),
+        };
+        let totals = Totals { words: Some(4.0), grams: None, dense_weight: 0.2 };
+        let close = Closeness { sentence: 0.5, neighbours: 1.0, misspelt: 0.0 };
+        let mut compared = Compared::from([(chunk(1), Closeness::default()), (chunk(2), close)]);
+        let (candidates, evidence) = fuse(&found, totals, &compared);
+        assert_eq!(candidates[0].id, chunk(2));
+        assert!((candidates[0].score - bounded(0.9375 + 0.4 + 0.2)).abs() < 1e-9);
+        assert!((evidence - (0.9375_f64 + 0.3 - 0.3 * 1.0 / 4.0).tanh()).abs() < 1e-9);
+        compared.insert(chunk(3), close);
+        assert!(fuse(&found, totals, &compared).1 < evidence);
     }
 
     #[test]
     fn nothing_found_is_no_evidence() {
         let totals = Totals { words: Some(4.0), grams: Some(8.0), dense_weight: 0.2 };
-        assert_eq!(fuse(&Found::default(), totals), (Vec::new(), 0.0));
+        assert_eq!(fuse(&Found::default(), totals, &Compared::new()), (Vec::new(), 0.0));
     }
 
     #[test]
@@ -153,9 +231,9 @@ mod tests {
             dense: vec![(chunk(2), 0.9), (chunk(3), 0.1)],
         };
         let low = Totals { words: Some(4.0), grams: Some(1.0), dense_weight: 0.2 };
-        assert_eq!(fuse(&found, low).0[0].id, chunk(1));
+        assert_eq!(fuse(&found, low, &Compared::new()).0[0].id, chunk(1));
         let high = Totals { dense_weight: 0.9, ..low };
-        assert_eq!(fuse(&found, high).0[0].id, chunk(2));
+        assert_eq!(fuse(&found, high, &Compared::new()).0[0].id, chunk(2));
     }
 
     proptest! {
@@ -172,7 +250,7 @@ mod tests {
             };
             let found = Found { words: hits(words, 0), grams: hits(grams, 5), dense: hits(dense, 9) };
             let totals = Totals { words: Some(20.0), grams: Some(45.0), dense_weight };
-            let (candidates, evidence) = fuse(&found, totals);
+            let (candidates, evidence) = fuse(&found, totals, &Compared::new());
             prop_assert!((0.0..=1.0).contains(&evidence));
             for candidate in &candidates {
                 prop_assert!((0.0..=1.0).contains(&candidate.score), "{candidate:?}");

@@ -2,12 +2,10 @@
 
 use std::cmp::Ordering;
 
-use domain::Lang;
-
-use super::answer_type::{AnswerType, expected, holds};
+use super::answer_type::holds;
+use super::asked::WRONG_KIND;
 use super::sentences::{Sentence, SentenceKind, sentences};
-use super::{Extract, Passage, TermWeights};
-use crate::lexical::{Terms, analyse_passage, analyse_question};
+use super::{Asked, Extract, Passage};
 
 /// Passages that are looked at, best first.
 const PASSAGES: usize = 3;
@@ -17,39 +15,29 @@ const SENTENCES: usize = 2;
 const FROM_PREVIOUS: f64 = 0.15;
 /// What a sentence inherits of the question or heading that it stands under.
 const FROM_ABOVE: f64 = 0.5;
+/// What a sentence loses for what its passage's score lacks of the best one's, as a share of that.
+const FROM_PASSAGE: f64 = 1.0;
 /// The share of the best sentence's score that one of another passage must reach to be said as well.
 const BESIDE_BEST: f64 = 0.2;
-/// What a sentence loses when the question asks for a kind of answer (a date, a price) that it lacks.
-const WRONG_KIND: f64 = 0.12;
 /// What a sentence loses for each passage ranked above its own.
 const PER_RANK: f64 = 0.05;
 
-/// At most two sentences of the first three passages that answer `question`, best first; empty when no
+/// At most two sentences of the first three passages that answer what was asked, best first; empty when no
 /// sentence shares anything with it.
 ///
 /// A sentence scores the share of the question's weight (inverse document frequency, mean of words and
 /// 4-grams) that it covers, plus a part of what stands before it and above it (a line within the passage, or the
-/// passage's heading, whichever covers more), minus penalties for a missing
-/// kind of answer and a lower rank; constants measured on development sets. A second sentence comes from
-/// the best one's passage or is itself a fair match: one word in common is no answer.
-pub fn extract(
-    question: &str,
-    lang: Lang,
-    passages: &[Passage<'_>],
-    weights: &dyn TermWeights,
-) -> Vec<Extract> {
+/// passage's heading, whichever covers more), minus penalties for a missing kind of answer, for a lower rank
+/// and for a passage found less well than the best; constants measured on development sets. A second sentence
+/// comes from the best one's passage or is itself a fair match: one word in common is no answer.
+pub fn extract(asked: &Asked, passages: &[Passage<'_>]) -> Vec<Extract> {
     let passages = &passages[..passages.len().min(PASSAGES)];
-    let mut langs: Vec<Lang> = Vec::new();
-    for passage in passages {
-        if !langs.contains(&passage.lang) {
-            langs.push(passage.lang);
-        }
-    }
-    let asked = Asked::new(&analyse_question(question, lang, &langs), weights);
-    let kind = expected(question);
+    let best = passages.iter().map(|passage| passage.score).fold(0.0, f64::max);
     let mut found: Vec<Extract> = Vec::new();
     for (rank, passage) in passages.iter().enumerate() {
-        score_passage(rank, passage, &asked, kind, &mut found);
+        let behind = if best > 0.0 { 1.0 - passage.score / best } else { 0.0 };
+        let penalty = PER_RANK * rank as f64 + FROM_PASSAGE * behind;
+        score_passage(rank, passage, asked, penalty, &mut found);
     }
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then(Ordering::Equal));
     if let Some(best) = found.first().cloned() {
@@ -64,16 +52,19 @@ fn score_passage(
     rank: usize,
     passage: &Passage<'_>,
     asked: &Asked,
-    kind: Option<AnswerType>,
+    behind: f64,
     found: &mut Vec<Extract>,
 ) {
     let mut previous = 0.0;
+    let mut reading = asked.read(passage.lang);
     // A section's sentences seldom repeat what its heading says they are about.
-    let heading = asked.coverage(&analyse_passage(&[passage.heading], passage.lang));
+    let heading = reading.heading(passage.heading);
+    let heading = asked.share(heading, passage.lang);
     let mut above = heading;
-    for Sentence { text, kind: sentence_kind } in sentences(passage.text) {
-        let own = asked.coverage(&analyse_passage(&[text], passage.lang));
-        if sentence_kind != SentenceKind::Statement {
+    for Sentence { text, kind } in sentences(passage.text) {
+        let (own, _) = reading.sentence(text);
+        let own = asked.share(own, passage.lang);
+        if kind != SentenceKind::Statement {
             above = heading.max(own);
             previous = 0.0;
             continue;
@@ -83,58 +74,19 @@ fn score_passage(
         if own + inherited <= 0.0 {
             continue;
         }
-        let lacks = kind.is_some_and(|kind| !holds(text, kind));
-        let penalty = if lacks { WRONG_KIND } else { 0.0 } + PER_RANK * rank as f64;
-        found.push(Extract {
-            passage: rank,
-            sentence: text.to_owned(),
-            score: own + inherited - penalty,
-        });
+        let lacks = asked.kind.is_some_and(|kind| !holds(text, kind));
+        let penalty = if lacks { WRONG_KIND } else { 0.0 } + behind;
+        let score = own + inherited - penalty;
+        found.push(Extract { passage: rank, sentence: text.to_owned(), score });
     }
-}
-
-/// The question's terms and what each weighs.
-struct Asked {
-    words: Vec<(u32, f64)>,
-    grams: Vec<(u32, f64)>,
-    words_total: f64,
-    grams_total: f64,
-}
-
-impl Asked {
-    fn new(question: &Terms, weights: &dyn TermWeights) -> Self {
-        let weigh = |terms: &[(u32, u32)], weight: &dyn Fn(u32) -> f64| -> (Vec<(u32, f64)>, f64) {
-            let weighed: Vec<(u32, f64)> = terms
-                .iter()
-                .map(|&(term, count)| (term, weight(term) * f64::from(count)))
-                .collect();
-            let total = weighed.iter().map(|(_, weight)| weight).sum();
-            (weighed, total)
-        };
-        let (words, words_total) = weigh(&question.words, &|term| weights.word(term));
-        let (grams, grams_total) = weigh(&question.grams, &|term| weights.gram(term));
-        Self { words, grams, words_total, grams_total }
-    }
-
-    /// The share of the question's weight that a text covers, 0 to 1: mean of words and grams.
-    fn coverage(&self, text: &Terms) -> f64 {
-        let words = covered(&self.words, &text.words, self.words_total);
-        let grams = covered(&self.grams, &text.grams, self.grams_total);
-        f64::midpoint(words, grams)
-    }
-}
-
-fn covered(asked: &[(u32, f64)], terms: &[(u32, u32)], total: f64) -> f64 {
-    if total <= 0.0 {
-        return 0.0;
-    }
-    let has = |term: u32| terms.binary_search_by_key(&term, |&(term, _)| term).is_ok();
-    asked.iter().filter(|(term, _)| has(*term)).map(|(_, weight)| weight).sum::<f64>() / total
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::Lang;
+
     use super::*;
+    use crate::builtin::TermWeights;
 
     /// Every term weighs the same.
     struct Even;
@@ -147,12 +99,18 @@ mod tests {
         fn gram(&self, _: u32) -> f64 {
             1.0
         }
+
+        fn has_word(&self, _: u32) -> bool {
+            true
+        }
     }
 
     fn said(question: &str, passages: &[(&str, &str)]) -> Vec<String> {
-        let passage = |&(heading, text): &(_, _)| Passage { text, heading, lang: Lang::Es };
+        let passage =
+            |&(heading, text): &(_, _)| Passage { text, heading, lang: Lang::Es, score: 1.0 };
         let passages: Vec<Passage<'_>> = passages.iter().map(passage).collect();
-        let extracts = extract(question, Lang::Es, &passages, &Even);
+        let asked = Asked::new(question, Lang::Es, &[Lang::Es], &Even);
+        let extracts = extract(&asked, &passages);
         extracts.into_iter().map(|extract| extract.sentence).collect()
     }
 

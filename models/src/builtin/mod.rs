@@ -2,12 +2,14 @@
 //! no service, and says what it is.
 
 mod answer_type;
+mod asked;
 mod extract;
 mod intent;
 mod sentences;
 
 use domain::Lang;
 
+pub use asked::{Asked, Closeness};
 pub use extract::extract;
 pub use intent::intent;
 pub use sentences::{Sentence, SentenceKind, sentences};
@@ -24,6 +26,8 @@ pub struct Passage<'a> {
     pub heading: &'a str,
     /// The language it is in.
     pub lang: Lang,
+    /// How well it was found, 0 to 1; only its proportion to the others' matters.
+    pub score: f64,
 }
 
 /// A sentence taken from a passage.
@@ -43,6 +47,8 @@ pub trait TermWeights {
     fn word(&self, term: u32) -> f64;
     /// Of a character 4-gram (hash of `lexical`).
     fn gram(&self, term: u32) -> f64;
+    /// Whether any passage holds this stemmed word.
+    fn has_word(&self, term: u32) -> bool;
 }
 
 /// What a message is besides a question about the knowledge, told by rule in es, en and pt.

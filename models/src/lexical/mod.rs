@@ -5,6 +5,7 @@
 
 mod detect;
 mod fold;
+mod near;
 mod stem;
 mod tokens;
 
@@ -12,6 +13,7 @@ use domain::Lang;
 
 pub use detect::detect;
 pub use fold::fold;
+pub use near::Misspelt;
 pub use tokens::each_word;
 
 /// A text as search sees it.
@@ -51,22 +53,12 @@ pub fn analyse_passage(parts: &[&str], lang: Lang) -> Terms {
 /// `xfa`) is left out.
 pub fn analyse_question(text: &str, lang: Lang, passages: &[Lang]) -> Terms {
     let mut bag = Bag::default();
-    let mut words: Vec<String> = Vec::new();
-    let mut stopped: Vec<String> = Vec::new();
-    each_word(text, |word| {
-        // Short words help grams tell phrases apart, so they stay there.
-        bag.add_grams(word);
-        let skipped = stem::is_stop_word(word, lang) || stem::is_chat_filler(word, lang);
-        if skipped { &mut stopped } else { &mut words }.push(word.to_owned());
-    });
-    if words.is_empty() {
-        // A question of stop words only still asks for something.
-        words = stopped;
-    }
-    for word in &words {
+    // Short words help grams tell phrases apart, so they stay there.
+    each_word(text, |word| bag.add_grams(word));
+    for word in content_words(text, lang) {
         let first = bag.words.len();
         for &language in passages {
-            let term = stem::with_stemmer(language, |stemmer| stemmer.stem(word));
+            let term = term_of(&word, language);
             if !bag.words[first..].contains(&term) {
                 bag.words.push(term);
             }
@@ -75,8 +67,43 @@ pub fn analyse_question(text: &str, lang: Lang, passages: &[Lang]) -> Terms {
     bag.count()
 }
 
+/// The folded words of a question that say what it is about, in order; all words where there is none.
+pub fn content_words(text: &str, lang: Lang) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut stopped: Vec<String> = Vec::new();
+    each_word(text, |word| {
+        let skipped = stem::is_stop_word(word, lang) || stem::is_chat_filler(word, lang);
+        if skipped { &mut stopped } else { &mut words }.push(word.to_owned());
+    });
+    // A question of stop words only still asks for something.
+    if words.is_empty() { stopped } else { words }
+}
+
+/// The term of a folded word in `lang`, stop word or not.
+pub fn term_of(word: &str, lang: Lang) -> u32 {
+    stem::with_stemmer(lang, |stemmer| stemmer.stem(word))
+}
+
+/// Calls `each` with each folded word of a passage in `lang` and its term (`None` for a stop word), in order.
+pub fn each_term(text: &str, lang: Lang, mut each: impl FnMut(&str, Option<u32>)) {
+    stem::with_stemmer(lang, |stemmer| each_word(text, |word| each(word, stemmer.term(word))));
+}
+
+/// Cuts words into grams one at a time, for who wants no bag of them.
+#[derive(Debug, Default)]
+pub struct Grams(Bag);
+
+impl Grams {
+    /// The 4-grams of a folded word.
+    pub fn of(&mut self, word: &str) -> &[u32] {
+        self.0.grams.clear();
+        self.0.add_grams(word);
+        &self.0.grams
+    }
+}
+
 /// Terms under way, repeated as often as they occur.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Bag {
     words: Vec<u32>,
     grams: Vec<u32>,

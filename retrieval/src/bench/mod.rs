@@ -277,10 +277,10 @@ fn contained(query: &Query, results: &SearchResults) -> Option<bool> {
             text: &hit.live.chunk.text,
             heading: &hit.live.source_name,
             lang: hit.live.chunk.lang,
+            score: hit.score,
         })
         .collect();
-    let question = &results.question;
-    let extracts = builtin::extract(&query.text, question.lang, &passages, &*question.weights);
+    let extracts = builtin::extract(&results.question.asked, &passages);
     let said: Vec<String> = extracts.into_iter().map(|extract| extract.sentence).collect();
     Some(contains_answer(&said.join(" "), &query.answers))
 }

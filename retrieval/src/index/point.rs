@@ -31,9 +31,9 @@ pub(crate) struct Point {
     pub(crate) metadata: Vec<String>,
 }
 
-/// BM25's `k1` and `b`, within the usual range (Robertson and Zaragoza 2009); between 0.7 and 1.2 `k1` moves
-/// nDCG@10 by less than .005.
-const K1: f64 = 0.9;
+/// BM25's `k1` and `b`, within the usual range (Robertson and Zaragoza 2009); between 0.9 and 1.5 `k1` moves
+/// nDCG@10 by less than .005 on most sets, and by .008 on a list of short passages.
+const K1: f64 = 1.2;
 const B: f64 = 0.75;
 /// BM25's average length in words without stop words, a constant so that no stored weight depends on what
 /// else is in a datastore. Between 60 and 200 nDCG@10 moves by less than .01.
@@ -126,7 +126,7 @@ mod tests {
         assert!(short.values[1] > short.values[0]);
         let long = weigh(&[(1, 1), (2, 300)], AVERAGE_WORDS);
         assert!(long.values[0] < short.values[0]);
-        assert!(long.values[1] <= 1.9, "BM25 saturates at k1 + 1");
+        assert!(long.values[1] <= 2.2, "BM25 saturates at k1 + 1");
     }
 
     #[test]

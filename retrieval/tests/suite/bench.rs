@@ -29,19 +29,17 @@ async fn a_folder_without_a_set_is_refused_with_its_name() {
     assert!(error.contains("corpus.jsonl"), "{error}");
 }
 
-/// What the evaluation sets reach, a little below the measurement: set, questions, nDCG@10, recall@5,
-/// containment. Goals not reached yet: containment es chat .76 (.751), en .83 (.827); nDCG@10 en .93 (.920),
-/// tienda-es .83 (.822); recall@5 es .96 (.957).
-const REACHED: &[(&str, &str, f64, f64, f64)] = &[
-    ("xsquad-es", "clean/human", 0.90, 0.95, 0.785),
-    ("xsquad-es", "noisy", 0.88, 0.94, 0.745),
-    ("xsquad-en", "clean/human", 0.915, 0.955, 0.82),
-    ("faquad-pt", "clean", 0.92, 0.97, 0.90),
-    ("tienda-es", "clean", 0.81, 0.88, 0.71),
+/// The goals: set, questions, nDCG@10, recall@5 (where there is one), containment.
+const GOALS: &[(&str, &str, f64, f64, f64)] = &[
+    ("xsquad-es", "clean/human", 0.90, 0.96, 0.79),
+    ("xsquad-es", "noisy", 0.87, 0.94, 0.76),
+    ("xsquad-en", "clean/human", 0.93, 0.0, 0.83),
+    ("faquad-pt", "clean", 0.92, 0.0, 0.88),
+    ("tienda-es", "clean", 0.83, 0.89, 0.71),
 ];
 
 #[tokio::test]
-async fn the_evaluation_sets_keep_what_they_reached() {
+async fn the_evaluation_sets_reach_their_goals() {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("VOCERO_EVAL_DATA").map_or_else(beside, PathBuf::from);
     if !folder.join("xsquad-es").exists() {
@@ -54,7 +52,7 @@ async fn the_evaluation_sets_keep_what_they_reached() {
         println!("{report}");
         reports.push(report);
     }
-    for (set, questions, ndcg10, recall5, containment) in REACHED {
+    for (set, questions, ndcg10, recall5, containment) in GOALS {
         let report = reports.iter().find(|report| report.dataset == *set).unwrap();
         let row = report.rows.iter().find(|row| row.questions == *questions).unwrap();
         assert!(row.ndcg10 >= *ndcg10, "{set} {questions} nDCG@10 {:.4}", row.ndcg10);

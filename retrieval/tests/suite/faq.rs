@@ -59,7 +59,7 @@ async fn a_heading_decides_which_section_of_a_list_of_questions_answers() {
             world.add_headed("preguntas.md", &FAQ[..sections]).await;
             for (question, section) in QUESTIONS.iter().filter(|(_, section)| *section < sections) {
                 let results = world.search(question).await;
-                let said = answer(question, &results);
+                let said = answer(&results);
                 let of = format!("{question} among {sections}: {:.3} {said:?}", results.evidence);
                 assert_eq!(results.hits[0].live.chunk.text, FAQ[*section].1, "{of}");
                 assert!(said.first().is_some_and(|first| first == FAQ[*section].1), "{of}");
@@ -69,7 +69,7 @@ async fn a_heading_decides_which_section_of_a_list_of_questions_answers() {
     }
 }
 
-fn answer(question: &str, results: &retrieval::SearchResults) -> Vec<String> {
+fn answer(results: &retrieval::SearchResults) -> Vec<String> {
     let heading =
         |hit: &retrieval::Hit| passage_heading(&hit.live.source_name, &hit.live.chunk.heading);
     let headings: Vec<String> = results.hits.iter().map(heading).collect();
@@ -81,9 +81,9 @@ fn answer(question: &str, results: &retrieval::SearchResults) -> Vec<String> {
             text: &hit.live.chunk.text,
             heading,
             lang: hit.live.chunk.lang,
+            score: hit.score,
         })
         .collect();
-    let asked = &results.question;
-    let extracts = extract(question, asked.lang, &passages, &*asked.weights);
+    let extracts = extract(&results.question.asked, &passages);
     extracts.into_iter().map(|extract| extract.sentence).collect()
 }

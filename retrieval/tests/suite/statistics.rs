@@ -1,13 +1,12 @@
 use domain::Lang;
-use models::lexical::{analyse_passage, analyse_question};
+use models::lexical::analyse_passage;
 
 use crate::world::{World, arms};
 
 /// The weight of the first word of `text`.
 async fn weight(world: &World, text: &str) -> f64 {
     let results = world.search(text).await;
-    let term = analyse_question(text, Lang::Es, &[Lang::Es]).words[0].0;
-    results.question.weights.word(term)
+    results.question.asked.words().next().unwrap().1
 }
 
 #[tokio::test]
