@@ -38,6 +38,8 @@ pub struct App {
     /// Turns.
     pub agents: Agents,
     default_model: String,
+    /// The name that jobs are claimed under, when it outlives the process.
+    worker: Option<String>,
     signals: Signals,
 }
 
@@ -112,7 +114,17 @@ impl App {
             signals.tracker.clone(),
             signals.ending.clone(),
         );
-        Ok(Self { settings, ambient, db, retrieval, ingest, agents, default_model, signals })
+        Ok(Self {
+            settings,
+            ambient,
+            db,
+            retrieval,
+            ingest,
+            agents,
+            default_model,
+            worker: None,
+            signals,
+        })
     }
 
     /// What tells the parts to stop.
@@ -140,7 +152,8 @@ impl App {
     pub fn start_worker(&self) {
         let configured = self.settings.ingest.workers;
         let workers = if configured == 0 { 2 * cores() } else { configured };
-        let options = RunnerOptions { workers, ..RunnerOptions::default() };
+        let owner = self.worker.clone();
+        let options = RunnerOptions { owner, workers, ..RunnerOptions::default() };
         let handlers = self.ingest.handlers();
         let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
         self.signals.tracker.spawn(runner.run(self.signals.stopping.clone()));
@@ -152,16 +165,18 @@ impl App {
         });
     }
 
-    /// Frees the jobs that a process which died on this data folder had claimed, so that they go on at
-    /// once instead of after their lease. Right only for whoever holds the folder's lock.
-    pub async fn take_over_jobs(&self) -> anyhow::Result<()> {
-        let now = self.ambient.now();
+    /// Works under the name of the data folder from now on, and frees the jobs that a process which died on
+    /// it had claimed, so that they go on at once instead of after their lease. Right only for whoever holds
+    /// the folder's lock.
+    pub async fn take_over_jobs(&mut self, home: &Home) -> anyhow::Result<()> {
+        let worker = home.worker_name(&self.ambient)?;
         let mut tx = self.db.write().await?;
-        let freed = storage::jobs::expire_leases(&mut tx, now).await?;
+        let freed = storage::jobs::expire_leases(&mut tx, &worker, self.ambient.now()).await?;
         tx.commit().await?;
         if freed > 0 {
             tracing::warn!(jobs = freed, "resuming the jobs of a process that did not end well");
         }
+        self.worker = Some(worker);
         Ok(())
     }
 

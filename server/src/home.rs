@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use domain::Ambient;
 use domain::api_key::ApiKeySecret;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -81,6 +82,21 @@ impl Home {
     pub fn write_key(&self, key: &ApiKeySecret) -> anyhow::Result<()> {
         make_folder(&self.folder.join("keys"))?;
         write_private(&self.key_file(), format!("{}\n", key.expose()).as_bytes())
+    }
+
+    /// The name of the worker of this folder, the same at every start. Made at the first.
+    pub fn worker_name(&self, ambient: &Ambient) -> anyhow::Result<String> {
+        let path = self.folder.join("worker");
+        match fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+            _ => {}
+        }
+        let name = format!("worker-{}", ambient.new_uuid().simple());
+        write_private(&path, format!("{name}\n").as_bytes())?;
+        Ok(name)
     }
 
     /// The right to work on the folder; `None` when another process has it.
@@ -178,8 +194,6 @@ fn open_private(path: &Path, truncate: bool) -> std::io::Result<File> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use domain::Ambient;
-
     use super::*;
 
     #[test]
@@ -190,6 +204,8 @@ mod tests {
         let key = ApiKeySecret::generate(&Ambient::system());
         home.write_key(&key).unwrap();
         assert_eq!(home.read_key().unwrap(), Some(key));
+        let worker = home.worker_name(&Ambient::system()).unwrap();
+        assert_eq!(home.worker_name(&Ambient::system()).unwrap(), worker);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(home.folder()), 0o700);
         assert_eq!(mode(&home.key_file()), 0o600);

@@ -540,16 +540,18 @@ pub async fn delete_older(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<
     .await
 }
 
-/// Ends the leases of every running job, so that the next claim takes them up and counts an attempt more. Right
-/// only for a process that is alone with the database: whoever held them is gone. How many there were.
-pub async fn expire_leases(tx: &mut Tx, now: Timestamp) -> Result<i64> {
+/// Ends the leases that a worker holds, so that the next claim takes its jobs up and counts an attempt more.
+/// Right only when the worker is known to be gone. How many there were.
+pub async fn expire_leases(tx: &mut Tx, owner: &str, now: Timestamp) -> Result<i64> {
     tx.statement(
         "UPDATE jobs
         SET lease_until = $1
         WHERE state = 'running'
+            AND lease_owner = $2
             AND lease_until > $1",
     )
     .bind(Micros(now))
+    .bind(owner)
     .execute()
     .await
 }

@@ -67,6 +67,17 @@ pub async fn sqlite() -> TestDb {
 /// # Panics
 /// When it cannot be made, or is required and there is no cluster.
 pub async fn postgres(test: &str) -> Option<TestDb> {
+    let guard = empty_postgres(test).await?;
+    let db = guard.connect(MAX_CONNECTIONS).await;
+    db.migrate().await.expect("the schema of PostgreSQL is sound");
+    Some(TestDb { db, name: "postgres", guard })
+}
+
+/// As [`postgres`], without a schema: for processes that make their own.
+///
+/// # Panics
+/// As [`postgres`].
+pub async fn empty_postgres(test: &str) -> Option<Guard> {
     let Ok(admin) = std::env::var("VOCERO_TEST_POSTGRES_URL") else {
         let required = std::env::var("VOCERO_REQUIRE_POSTGRES").is_ok_and(|value| value == "1");
         assert!(!required, "VOCERO_REQUIRE_POSTGRES is set but VOCERO_TEST_POSTGRES_URL is not");
@@ -75,17 +86,30 @@ pub async fn postgres(test: &str) -> Option<TestDb> {
         );
         return None;
     };
+    Some(create(admin, "").await)
+}
+
+/// Makes a PostgreSQL database of its own; `clause` ends the statement.
+async fn create(admin: String, clause: &str) -> Guard {
     let database = format!("vocero_test_{}", Ambient::system().new_uuid().simple());
-    administer(&admin, format!("CREATE DATABASE {database}"))
+    administer(&admin, format!("CREATE DATABASE {database} {clause}"))
         .await
         .expect("a database can be made");
-    let guard = Guard { place: Place::Postgres { admin, database } };
-    let db = guard.connect(MAX_CONNECTIONS).await;
-    db.migrate().await.expect("the schema of PostgreSQL is sound");
-    Some(TestDb { db, name: "postgres", guard })
+    Guard { place: Place::Postgres { admin, database } }
 }
 
 impl Guard {
+    /// A copy of a PostgreSQL database, as restoring its dump makes one. Nobody may be connected.
+    ///
+    /// # Panics
+    /// When it cannot be made, or the database is SQLite.
+    pub async fn copy(&self) -> Self {
+        let Place::Postgres { admin, database } = &self.place else {
+            panic!("a SQLite database is copied as a file");
+        };
+        create(admin.clone(), &format!("TEMPLATE {database}")).await
+    }
+
     /// The address of the database.
     ///
     /// # Panics

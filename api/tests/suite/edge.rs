@@ -208,13 +208,16 @@ async fn a_stopping_server_is_not_ready_but_alive() {
 
 #[tokio::test]
 async fn a_database_that_is_gone_answers_503_and_when_to_retry() {
-    let app = TestApp::start().await;
-    app.get("/api/v2/agents").await.expect(200);
-    app.db.close().await;
-    let patience = Duration::from_secs(30);
-    let reply = tokio::time::timeout(patience, app.get("/api/v2/agents")).await.unwrap();
-    reply.expect_error(503, "STORAGE_UNAVAILABLE");
-    assert_ne!(reply.header("retry-after"), "");
-    let reply = app.post("/api/v2/datastores", &json!({"name": "a"})).await;
-    reply.expect_error(503, "STORAGE_UNAVAILABLE");
+    for app in
+        TestApp::on_each_database("a_database_that_is_gone_answers_503_and_when_to_retry").await
+    {
+        app.get("/api/v2/agents").await.expect(200);
+        app.db.close().await;
+        let patience = Duration::from_secs(30);
+        let reply = tokio::time::timeout(patience, app.get("/api/v2/agents")).await.unwrap();
+        reply.expect_error(503, "STORAGE_UNAVAILABLE");
+        assert_ne!(reply.header("retry-after"), "");
+        let reply = app.post("/api/v2/datastores", &json!({"name": "a"})).await;
+        reply.expect_error(503, "STORAGE_UNAVAILABLE");
+    }
 }

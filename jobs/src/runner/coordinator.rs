@@ -90,8 +90,9 @@ impl Coordinator {
         handlers: Vec<Arc<dyn Handler>>,
         options: RunnerOptions,
     ) -> Self {
+        let made_up = || format!("worker-{}", ambient.new_uuid().simple());
         Self {
-            owner: format!("worker-{}", ambient.new_uuid().simple()),
+            owner: options.owner.clone().unwrap_or_else(made_up),
             wakeups: db.wakeups(),
             occupancy: Occupancy::new(handlers.clone(), options.workers),
             tasks: JoinSet::new(),

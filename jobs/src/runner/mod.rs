@@ -18,6 +18,9 @@ use crate::Handler;
 /// How a runner works.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
+    /// Names the worker in its claims; a name is made up when there is none. With a name that outlives the
+    /// process its next start can free what it held ([`storage::jobs::expire_leases`]).
+    pub owner: Option<String>,
     /// Batches at work at once, at least 1.
     pub workers: usize,
     /// How long a claim holds without a heartbeat.
@@ -33,6 +36,7 @@ pub struct RunnerOptions {
 impl Default for RunnerOptions {
     fn default() -> Self {
         Self {
+            owner: None,
             workers: 4,
             lease: Duration::from_mins(1),
             heartbeat: Duration::from_secs(15),

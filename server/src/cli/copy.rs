@@ -9,7 +9,7 @@ use clap::Args;
 use domain::Ambient;
 use secrecy::ExposeSecret;
 use serde_json::json;
-use storage::Db;
+use storage::{Db, DbOptions};
 use walkdir::WalkDir;
 
 use crate::app::{open_database, open_index};
@@ -99,6 +99,7 @@ pub async fn restore(arguments: &RestoreArgs, run: &Run) -> anyhow::Result<ExitC
             "the archive is of an installation on PostgreSQL; restore its dump with pg_restore and set \
              DATABASE_URL first"
         ),
+        ("postgres", Some(url)) => refuse_empty_database(url, &arguments.from).await?,
         _ => {}
     }
     make_folder(folder)?;
@@ -123,6 +124,24 @@ pub async fn restore(arguments: &RestoreArgs, run: &Run) -> anyhow::Result<ExitC
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The archive of an installation on PostgreSQL is worth nothing without its database.
+async fn refuse_empty_database(url: &str, archive: &Path) -> anyhow::Result<()> {
+    let db = Db::connect(url, &DbOptions { max_connections: 1 })
+        .await
+        .context("cannot open the database; check DATABASE_URL")?;
+    db.migrate().await.context("cannot bring the database up to date")?;
+    let first = storage::workspaces::first(&mut db.read().await?).await?;
+    db.close().await;
+    if first.is_none() {
+        bail!(
+            "the database that DATABASE_URL names is empty, and {} does not hold it; restore its dump first: \
+             pg_restore --clean --if-exists --dbname=\"$DATABASE_URL\" vocero.dump",
+            archive.display()
+        );
+    }
+    Ok(())
 }
 
 /// Puts what belongs into an archive into `staging`. Files are gathered before and after the database is

@@ -34,10 +34,10 @@ pub async fn run(run: Run) -> anyhow::Result<ExitCode> {
     // Several processes may work on one database when the index is a server of its own.
     let lock = if settings.index.qdrant_url.is_some() { None } else { Some(home.lock()?) };
 
-    let app = App::open(settings.clone(), &home).await?;
+    let mut app = App::open(settings.clone(), &home).await?;
     let setup = setup::ensure(&app.db, &app.ambient, &home).await?;
-    if lock.is_some() && settings.storage.database_url.is_none() {
-        app.take_over_jobs().await?;
+    if lock.is_some() {
+        app.take_over_jobs(&home).await?;
     }
     let server = Server::start(app, settings.server.listen).await?;
     if let Some(listen) = settings.server.metrics_listen

@@ -54,15 +54,12 @@ impl Session {
     }
 
     async fn start(settings: &Settings, home: &Home, lock: Lock) -> anyhow::Result<Self> {
-        let is_alone_with_database = settings.storage.database_url.is_none();
         let mut settings = settings.clone();
         settings.server.rate_limit = 0;
         settings.server.roles = vec![ProcessRole::Api, ProcessRole::Worker];
-        let app = App::open(Arc::new(settings), home).await?;
+        let mut app = App::open(Arc::new(settings), home).await?;
         let setup = setup::ensure(&app.db, &app.ambient, home).await?;
-        if is_alone_with_database {
-            app.take_over_jobs().await?;
-        }
+        app.take_over_jobs(home).await?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::start(app, listen).await?;
         let client = Client::new(&server.local_url()?, &setup.api_key)?;

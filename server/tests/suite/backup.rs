@@ -96,3 +96,51 @@ fn restore_refuses_a_folder_that_is_in_use_and_files_that_are_no_backup() {
     let is_empty = !other.exists() || other.read_dir().expect("a folder").next().is_none();
     assert!(is_empty, "nothing half done stays");
 }
+
+#[test]
+fn on_postgresql_the_archive_holds_files_and_keys_and_says_how_the_rest_is_saved() {
+    let test = "a backup on PostgreSQL";
+    let Some(installation) = Installation::on_postgres(test) else { return };
+    fs::write(installation.folder().join("faq.md"), "# Horarios\n\nLa atención es de 9 a 18 hs.\n")
+        .expect("a file");
+    installation.text(&[
+        "datastore",
+        "add",
+        "faq.md",
+        "--text",
+        "El envío a Córdoba demora 3 días.",
+    ]);
+    let before = state(&installation);
+    let shown = installation.text(&["backup", "shown.tar.zst"]);
+    assert!(shown.contains("not in the archive") && shown.contains("pg_dump"), "{shown}");
+    let report = installation.json(&["backup", "copy.tar.zst"]);
+    assert_eq!(report["backup"]["database"], "postgres");
+    assert!(report["dumpCommand"].as_str().is_some_and(|dump| dump.contains("pg_dump")));
+    let archive = installation.folder().join("copy.tar.zst");
+    let archive = archive.to_str().expect("a path");
+
+    let message = Installation::new().failure(&["restore", archive]);
+    assert!(message.contains("pg_restore") && message.contains("DATABASE_URL"), "{message}");
+    let empty = Installation::on_postgres(test).expect("a cluster");
+    let message = empty.failure(&["restore", archive]);
+    assert!(message.contains("is empty") && message.contains("pg_restore"), "{message}");
+    assert!(!empty.data().exists(), "nothing half done stays");
+
+    let restored = installation.over_a_copy();
+    restored.text(&["restore", archive]);
+    assert_eq!(state(&restored), before);
+    let blobs = walkdir::WalkDir::new(restored.data().join("blobs")).into_iter().flatten();
+    assert_eq!(blobs.filter(|entry| entry.file_type().is_file()).count(), 1);
+}
+
+#[test]
+fn a_sqlite_archive_is_not_restored_beside_a_database_url() {
+    let installation = Installation::new();
+    installation.text(&["init"]);
+    installation.text(&["backup", "copy.tar.zst"]);
+    let archive = installation.folder().join("copy.tar.zst");
+    let other = Installation::new().with("DATABASE_URL", "postgres://vocero@127.0.0.1:1/vocero");
+    let message = other.failure(&["restore", archive.to_str().expect("a path")]);
+    assert!(message.contains("SQLite") && message.contains("DATABASE_URL"), "{message}");
+    assert!(!other.data().exists(), "nothing half done stays");
+}

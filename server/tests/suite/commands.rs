@@ -20,59 +20,65 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
 
 #[test]
 fn init_makes_one_workspace_and_gives_the_same_answer_again() {
-    let installation = Installation::new();
-    let first = installation.json(&["init"]);
-    let expected = ["agentId", "apiKey", "datastoreId", "projectId", "siteKey", "workspaceId"];
-    assert_eq!(keys(&first), BTreeSet::from(expected));
-    assert!(text(&first, "apiKey").starts_with("vk_"));
-    assert_eq!(installation.json(&["init"]), first);
+    for installation in Installation::on_each_database("init makes one workspace") {
+        let first = installation.json(&["init"]);
+        let expected = ["agentId", "apiKey", "datastoreId", "projectId", "siteKey", "workspaceId"];
+        assert_eq!(keys(&first), BTreeSet::from(expected));
+        assert!(text(&first, "apiKey").starts_with("vk_"));
+        assert_eq!(installation.json(&["init"]), first);
 
-    let server = installation.serve();
-    assert_eq!(installation.json(&["init"]), first, "also while a server runs");
-    server.stop();
+        let server = installation.serve();
+        assert_eq!(installation.json(&["init"]), first, "also while a server runs");
+        server.stop();
+    }
 }
 
 #[test]
 fn init_replaces_a_local_key_that_opens_nothing_any_more() {
-    let installation = Installation::new();
-    let first = installation.json(&["init"]);
-    let keys = installation.json(&["key", "list"]);
-    let id = text(&keys["data"][0], "id").to_owned();
-    installation.text(&["key", "revoke", &id]);
-    let second = installation.json(&["init"]);
-    assert_ne!(first["apiKey"], second["apiKey"]);
-    assert_eq!(first["workspaceId"], second["workspaceId"]);
+    for installation in Installation::on_each_database("init replaces a local key") {
+        let first = installation.json(&["init"]);
+        let keys = installation.json(&["key", "list"]);
+        let id = text(&keys["data"][0], "id").to_owned();
+        installation.text(&["key", "revoke", &id]);
+        let second = installation.json(&["init"]);
+        assert_ne!(first["apiKey"], second["apiKey"]);
+        assert_eq!(first["workspaceId"], second["workspaceId"]);
+    }
 }
 
 #[tokio::test]
 async fn a_key_opens_what_its_scopes_say_until_it_is_revoked() {
-    let installation = Installation::new();
-    installation.text(&["init"]);
-    let made = installation.json(&["key", "create", "--name", "tienda", "--scopes", "read"]);
-    assert!(keys(&made).is_superset(&BTreeSet::from(["id", "name", "prefix", "scopes", "key"])));
-    assert_eq!((&made["name"], &made["scopes"]), (&json!("tienda"), &json!(["read"])));
+    for installation in Installation::on_each_database("a key opens what its scopes say") {
+        installation.text(&["init"]);
+        let made = installation.json(&["key", "create", "--name", "tienda", "--scopes", "read"]);
+        assert!(
+            keys(&made).is_superset(&BTreeSet::from(["id", "name", "prefix", "scopes", "key"]))
+        );
+        assert_eq!((&made["name"], &made["scopes"]), (&json!("tienda"), &json!(["read"])));
 
-    let server = installation.serve();
-    let url = format!("{}/api/v2/agents", server.url);
-    let key = text(&made, "key");
-    let get = http().get(&url).bearer_auth(key).send().await.expect("an answer");
-    assert_eq!(get.status(), 200);
-    let body = json!({ "name": "x" });
-    let post = http().post(&url).bearer_auth(key).json(&body).send().await.expect("an answer");
-    assert_eq!(post.status(), 403);
-    server.stop();
+        let server = installation.serve();
+        let url = format!("{}/api/v2/agents", server.url);
+        let key = text(&made, "key");
+        let get = http().get(&url).bearer_auth(key).send().await.expect("an answer");
+        assert_eq!(get.status(), 200);
+        let body = json!({ "name": "x" });
+        let post = http().post(&url).bearer_auth(key).json(&body).send().await.expect("an answer");
+        assert_eq!(post.status(), 403);
+        server.stop();
 
-    installation.text(&["key", "revoke", text(&made, "id")]);
-    let message = installation.failure(&["key", "revoke", text(&made, "id")]);
-    assert!(message.contains("no active key"), "{message}");
-    let server = installation.serve();
-    let url = format!("{}/api/v2/agents", server.url);
-    let get = http().get(&url).bearer_auth(key).send().await.expect("an answer");
-    assert_eq!(get.status(), 401);
-    let listed = installation.json(&["key", "list"]);
-    let listed = listed["data"].as_array().expect("keys");
-    let revoked = listed.iter().find(|listed| listed["id"] == made["id"]).expect("it is listed");
-    assert!(revoked["revokedAt"].is_string() && revoked.get("key").is_none());
+        installation.text(&["key", "revoke", text(&made, "id")]);
+        let message = installation.failure(&["key", "revoke", text(&made, "id")]);
+        assert!(message.contains("no active key"), "{message}");
+        let server = installation.serve();
+        let url = format!("{}/api/v2/agents", server.url);
+        let get = http().get(&url).bearer_auth(key).send().await.expect("an answer");
+        assert_eq!(get.status(), 401);
+        let listed = installation.json(&["key", "list"]);
+        let listed = listed["data"].as_array().expect("keys");
+        let revoked =
+            listed.iter().find(|listed| listed["id"] == made["id"]).expect("it is listed");
+        assert!(revoked["revokedAt"].is_string() && revoked.get("key").is_none());
+    }
 }
 
 #[test]
@@ -160,19 +166,22 @@ fn add_search_and_ask(installation: &Installation) {
 
 #[test]
 fn without_a_server_the_command_line_works_on_the_data_folder() {
-    add_search_and_ask(&Installation::new());
+    for installation in Installation::on_each_database("without a server") {
+        add_search_and_ask(&installation);
+    }
 }
 
 #[test]
 fn beside_a_server_the_command_line_is_its_client() {
-    let installation = Installation::new();
-    let server = installation.serve();
-    add_search_and_ask(&installation);
-    let listed = installation.json(&["datastore", "list"]);
-    assert_eq!(listed["data"][0]["isDefault"], true);
-    let message = installation.failure(&["reindex"]);
-    assert!(message.contains("stop it first"), "{message}");
-    server.stop();
+    for installation in Installation::on_each_database("beside a server") {
+        let server = installation.serve();
+        add_search_and_ask(&installation);
+        let listed = installation.json(&["datastore", "list"]);
+        assert_eq!(listed["data"][0]["isDefault"], true);
+        let message = installation.failure(&["reindex"]);
+        assert!(message.contains("stop it first"), "{message}");
+        server.stop();
+    }
 }
 
 #[test]
@@ -193,15 +202,16 @@ fn another_server_is_reached_by_its_address_and_key() {
 
 #[test]
 fn reindex_builds_the_same_index_again() {
-    let installation = Installation::new();
-    installation.text(&["datastore", "add", "--text", FAQ, "--name", "FAQ"]);
-    let search = ["datastore", "search", "envío a Córdoba"];
-    let before = installation.json(&search);
-    assert!(!before["results"].as_array().expect("results").is_empty());
-    fs::remove_dir_all(installation.data().join("index")).expect("the index was there");
-    let report = installation.json(&["reindex"]);
-    assert!(report["chunks"].as_u64().expect("a number") >= 1);
-    assert_eq!(rounded(&installation.json(&search)), rounded(&before));
+    for installation in Installation::on_each_database("reindex") {
+        installation.text(&["datastore", "add", "--text", FAQ, "--name", "FAQ"]);
+        let search = ["datastore", "search", "envío a Córdoba"];
+        let before = installation.json(&search);
+        assert!(!before["results"].as_array().expect("results").is_empty());
+        fs::remove_dir_all(installation.data().join("index")).expect("the index was there");
+        let report = installation.json(&["reindex"]);
+        assert!(report["chunks"].as_u64().expect("a number") >= 1);
+        assert_eq!(rounded(&installation.json(&search)), rounded(&before));
+    }
 }
 
 #[test]

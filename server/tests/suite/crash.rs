@@ -1,6 +1,6 @@
-//! The process is killed at each stage of ingestion, ten times; what was accepted is ready afterwards, with
-//! no chunk missing or doubled. Pages from the web go through every stage one by one; texts take the short way,
-//! many in one transaction.
+//! The process is killed at each stage of ingestion, ten times on SQLite and four times on PostgreSQL; what was
+//! accepted is ready afterwards, with no chunk missing or doubled. Pages from the web go through every stage one
+//! by one; texts take the short way, many in one transaction.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::vocero::{Installation, PATIENCE, Server, http};
 
-const ROUNDS: usize = 10;
+/// How often the process is killed. The queue that brings the work back is the same text of SQL on both.
+fn rounds(installation: &Installation) -> usize {
+    if installation.database == "sqlite" { 10 } else { 4 }
+}
 
 /// What is needed to call the API of an installation's server.
 struct Caller {
@@ -154,25 +157,28 @@ async fn is_whole(
     server.kill();
 }
 
-/// Ten times: a page is added, the process aborts at the stage (now before, now after it is committed), starts
+/// Again and again: a page is added, the process aborts at the stage (now before, now after it is committed), starts
 /// again, and the page is ready and whole.
 async fn survives(stage: &str) {
     let (web, _web) = web().await;
     let model = ModelServer::start().await.expect("the scripted model");
-    let installation = Installation::new()
-        .with("VOCERO_FETCH_ALLOW", "127.0.0.1/32")
-        .with("OPENAI_BASE_URL", &model.base_url())
-        .with("VOCERO_EMBEDDING_MODEL", "scripted-embedding");
-    let caller = Caller::of(&installation);
-    for round in 0..ROUNDS {
-        let committed = if round % 2 == 0 { "" } else { "::committed" };
-        let point = format!("ingest::{stage}{committed}");
-        let doomed = installation.serve_with(&[("FAILPOINTS", &format!("{point}=return(abort)"))]);
-        let name = format!("round {round}");
-        let page = json!({ "url": format!("{web}/page/{round}"), "name": name });
-        caller.add(&doomed, "url", page).await;
-        dies_at(doomed, &point).await;
-        is_whole(&installation, &caller, &name, round, &point).await;
+    for installation in Installation::on_each_database(&format!("a crash at the stage {stage}")) {
+        let installation = installation
+            .with("VOCERO_FETCH_ALLOW", "127.0.0.1/32")
+            .with("OPENAI_BASE_URL", &model.base_url())
+            .with("VOCERO_EMBEDDING_MODEL", "scripted-embedding");
+        let caller = Caller::of(&installation);
+        for round in 0..rounds(&installation) {
+            let committed = if round % 2 == 0 { "" } else { "::committed" };
+            let point = format!("ingest::{stage}{committed}");
+            let failpoints = format!("{point}=return(abort)");
+            let doomed = installation.serve_with(&[("FAILPOINTS", &failpoints)]);
+            let name = format!("round {round}");
+            let page = json!({ "url": format!("{web}/page/{round}"), "name": name });
+            caller.add(&doomed, "url", page).await;
+            dies_at(doomed, &point).await;
+            is_whole(&installation, &caller, &name, round, &point).await;
+        }
     }
 }
 
@@ -209,48 +215,52 @@ async fn a_crash_while_going_live_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_on_the_short_way_of_texts_loses_and_doubles_nothing() {
     const POINTS: [&str; 6] = ["extract", "chunk", "embed", "index", "live", "live::committed"];
-    let installation = Installation::new();
-    let caller = Caller::of(&installation);
-    for (round, point) in POINTS.iter().cycle().take(2 * POINTS.len()).enumerate() {
-        let point = format!("ingest::{point}");
-        let doomed = installation.serve_with(&[("FAILPOINTS", &format!("{point}=return(abort)"))]);
-        let name = format!("round {round}");
-        caller.add_text(&doomed, &name, &text(round)).await;
-        dies_at(doomed, &point).await;
-        is_whole(&installation, &caller, &name, round, &point).await;
+    for installation in Installation::on_each_database("a crash on the short way of texts") {
+        let caller = Caller::of(&installation);
+        let times = if installation.database == "sqlite" { 2 } else { 1 };
+        for (round, point) in POINTS.iter().cycle().take(times * POINTS.len()).enumerate() {
+            let point = format!("ingest::{point}");
+            let failpoints = format!("{point}=return(abort)");
+            let doomed = installation.serve_with(&[("FAILPOINTS", &failpoints)]);
+            let name = format!("round {round}");
+            caller.add_text(&doomed, &name, &text(round)).await;
+            dies_at(doomed, &point).await;
+            is_whole(&installation, &caller, &name, round, &point).await;
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_wherever_it_happens_to_be_everything_accepted_is_ready_afterwards() {
-    let installation = Installation::new();
-    let caller = Caller::of(&installation);
-    let mut accepted = BTreeSet::new();
-    for round in 0..ROUNDS {
-        let server = installation.serve();
-        // One more in each round: the kill meets the work elsewhere each time.
-        for number in 0..=round {
-            let name = format!("{round}/{number}");
-            let added = caller.add_text(&server, &name, &text(round * 100 + number)).await;
-            accepted.insert(added.expect("the server is up"));
+    for installation in Installation::on_each_database("killed wherever it happens to be") {
+        let caller = Caller::of(&installation);
+        let mut accepted = BTreeSet::new();
+        for round in 0..rounds(&installation) {
+            let server = installation.serve();
+            // One more in each round: the kill meets the work elsewhere each time.
+            for number in 0..=round {
+                let name = format!("{round}/{number}");
+                let added = caller.add_text(&server, &name, &text(round * 100 + number)).await;
+                accepted.insert(added.expect("the server is up"));
+            }
+            server.kill();
+            let server = installation.serve();
+            caller.settled(&server).await;
+            server.kill();
         }
-        server.kill();
         let server = installation.serve();
-        caller.settled(&server).await;
-        server.kill();
+        let sources = caller.settled(&server).await;
+        let there: BTreeSet<String> =
+            sources.iter().map(|source| source["id"].as_str().expect("an id").to_owned()).collect();
+        assert_eq!(there, accepted, "{}", installation.database);
+        for source in &sources {
+            assert_eq!(source["status"], "ready", "{}: {source}", installation.database);
+            let name = source["name"].as_str().expect("a name");
+            let (round, number) = name.split_once('/').expect("its number");
+            let round: usize = round.parse().expect("a number");
+            let number: usize = number.parse().expect("a number");
+            caller.check_chunks(&server, source, &text(round * 100 + number)).await;
+        }
+        server.stop();
     }
-    let server = installation.serve();
-    let sources = caller.settled(&server).await;
-    let there: BTreeSet<String> =
-        sources.iter().map(|source| source["id"].as_str().expect("an id").to_owned()).collect();
-    assert_eq!(there, accepted);
-    for source in &sources {
-        assert_eq!(source["status"], "ready", "{source}");
-        let name = source["name"].as_str().expect("a name");
-        let (round, number) = name.split_once('/').expect("its number");
-        let round: usize = round.parse().expect("a number");
-        let number: usize = number.parse().expect("a number");
-        caller.check_chunks(&server, source, &text(round * 100 + number)).await;
-    }
-    server.stop();
 }

@@ -38,29 +38,35 @@ fn run_the_lines(server: &Server) {
 
 #[test]
 fn the_first_start_prints_three_lines_that_work_when_pasted() {
-    let installation = Installation::new();
-    let server = installation.serve();
-    assert!(server.url.starts_with("http://127.0.0.1:"), "{}", server.url);
-    run_the_lines(&server);
+    for installation in Installation::on_each_database("the first start") {
+        let server = installation.serve();
+        assert!(server.url.starts_with("http://127.0.0.1:"), "{}", server.url);
+        run_the_lines(&server);
 
-    let key = fs::read_to_string(installation.data().join("keys/api-key")).expect("the key");
-    assert!(server.greeting.iter().any(|line| line.ends_with(key.trim())), "the key is printed");
-    assert_eq!(mode(&installation.data()), 0o700);
-    assert_eq!(mode(&installation.data().join("keys/api-key")), 0o600);
-    server.stop();
+        let key = fs::read_to_string(installation.data().join("keys/api-key")).expect("the key");
+        let is_printed = server.greeting.iter().any(|line| line.ends_with(key.trim()));
+        assert!(is_printed, "the key is printed");
+        assert_eq!(mode(&installation.data()), 0o700);
+        assert_eq!(mode(&installation.data().join("keys/api-key")), 0o600);
+        let has_file = installation.data().join("vocero.db").exists();
+        assert_eq!(has_file, installation.database == "sqlite");
+        server.stop();
+    }
 }
 
 #[test]
 fn later_starts_print_lines_that_work_and_do_not_print_the_key() {
-    let installation = Installation::new();
-    installation.serve().stop();
-    let key = fs::read_to_string(installation.data().join("keys/api-key")).expect("the key");
+    for installation in Installation::on_each_database("later starts") {
+        installation.serve().stop();
+        let key = fs::read_to_string(installation.data().join("keys/api-key")).expect("the key");
 
-    let again = installation.serve();
-    assert!(again.greeting.iter().all(|line| !line.contains(key.trim())), "{:?}", again.greeting);
-    run_the_lines(&again);
-    let kept = fs::read_to_string(installation.data().join("keys/api-key")).expect("the key");
-    assert_eq!(key, kept);
+        let again = installation.serve();
+        let tells = again.greeting.iter().any(|line| line.contains(key.trim()));
+        assert!(!tells, "{:?}", again.greeting);
+        run_the_lines(&again);
+        let kept = fs::read_to_string(installation.data().join("keys/api-key")).expect("the key");
+        assert_eq!(key, kept);
+    }
 }
 
 #[test]

@@ -65,71 +65,75 @@ impl OpenAnswer {
     }
 }
 
-fn with_model(model: &ModelServer) -> Installation {
-    Installation::new()
-        .with("OPENAI_BASE_URL", &model.base_url())
-        .with("VOCERO_CHAT_MODEL", "scripted")
+fn with_model(installation: Installation, model: &ModelServer) -> Installation {
+    installation.with("OPENAI_BASE_URL", &model.base_url()).with("VOCERO_CHAT_MODEL", "scripted")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_a_stream_end_says_so_on_readyz_and_exits_with_0() {
-    let answer = OpenAnswer::prepare().await;
-    let metrics = free_address();
-    let installation = with_model(&answer.model).with("VOCERO_SERVER__METRICS_LISTEN", &metrics);
-    let server = installation.serve();
-    assert_eq!(status(&format!("{}/readyz", server.url)).await, Some(200));
-    assert_eq!(status(&format!("http://{metrics}/readyz")).await, Some(200));
-    let response = answer.begin(&installation, &server).await;
+    for installation in Installation::on_each_database("sigterm lets a stream end") {
+        let answer = OpenAnswer::prepare().await;
+        let metrics = free_address();
+        let installation =
+            with_model(installation, &answer.model).with("VOCERO_SERVER__METRICS_LISTEN", &metrics);
+        let server = installation.serve();
+        assert_eq!(status(&format!("{}/readyz", server.url)).await, Some(200));
+        assert_eq!(status(&format!("http://{metrics}/readyz")).await, Some(200));
+        let response = answer.begin(&installation, &server).await;
 
-    server.send(Signal::TERM);
-    let deadline = Instant::now() + PATIENCE;
-    while status(&format!("http://{metrics}/readyz")).await != Some(503) {
-        assert!(Instant::now() < deadline, "readyz never says 503");
+        server.send(Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while status(&format!("http://{metrics}/readyz")).await != Some(503) {
+            assert!(Instant::now() < deadline, "readyz never says 503");
+        }
+        assert_eq!(status(&format!("http://{metrics}/healthz")).await, Some(200));
+        let address = server.url.strip_prefix("http://").expect("an address");
+        assert!(TcpStream::connect(address).is_err(), "nothing new is accepted");
+
+        answer.hold.notify_one();
+        let rest = response.text().await.expect("the stream ends in order");
+        let (name, done) = events(&rest).pop().expect("events");
+        assert_eq!(name, "done", "{rest}");
+        assert_eq!(done["answer"], "De 9 a 18 horas [1].");
+        let (exit, log) = server.wait();
+        assert_eq!(exit.code(), Some(0), "{log}");
     }
-    assert_eq!(status(&format!("http://{metrics}/healthz")).await, Some(200));
-    let address = server.url.strip_prefix("http://").expect("an address");
-    assert!(TcpStream::connect(address).is_err(), "nothing new is accepted");
-
-    answer.hold.notify_one();
-    let rest = response.text().await.expect("the stream ends in order");
-    let (name, done) = events(&rest).pop().expect("events");
-    assert_eq!(name, "done", "{rest}");
-    assert_eq!(done["answer"], "De 9 a 18 horas [1].");
-    let (exit, log) = server.wait();
-    assert_eq!(exit.code(), Some(0), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_outlasts_the_grace_is_ended_and_stored_as_interrupted() {
-    let answer = OpenAnswer::prepare().await;
-    let installation = with_model(&answer.model).with("VOCERO_SERVER__SHUTDOWN_GRACE", "0.3");
-    let server = installation.serve();
-    let response = answer.begin(&installation, &server).await;
+    for installation in Installation::on_each_database("a stream that outlasts the grace") {
+        let answer = OpenAnswer::prepare().await;
+        let installation =
+            with_model(installation, &answer.model).with("VOCERO_SERVER__SHUTDOWN_GRACE", "0.3");
+        let server = installation.serve();
+        let response = answer.begin(&installation, &server).await;
 
-    server.send(Signal::INT);
-    let (exit, log) = server.wait();
-    assert_eq!(exit.code(), Some(0), "{log}");
-    drop(response);
+        server.send(Signal::INT);
+        let (exit, log) = server.wait();
+        assert_eq!(exit.code(), Some(0), "{log}");
+        drop(response);
 
-    let again = installation.serve();
-    let key = installation.json(&["init"])["apiKey"].as_str().expect("a key").to_owned();
-    let get = async |path: String| -> serde_json::Value {
-        let request = http().get(format!("{}/api/v2/{path}", again.url)).bearer_auth(&key);
-        request.send().await.expect("an answer").json().await.expect("JSON")
-    };
-    let conversations = get("conversations".to_owned()).await;
-    let id = conversations["data"][0]["id"].as_str().expect("a conversation").to_owned();
-    let messages = get(format!("conversations/{id}/messages")).await;
-    let last = messages["data"].as_array().and_then(|data| data.last()).expect("messages");
-    assert_eq!((&last["role"], &last["state"]), (&json!("assistant"), &json!("interrupted")));
-    assert!(last["content"].as_str().expect("a text").starts_with("De 9 a 18"), "{last}");
+        let again = installation.serve();
+        let key = installation.json(&["init"])["apiKey"].as_str().expect("a key").to_owned();
+        let get = async |path: String| -> serde_json::Value {
+            let request = http().get(format!("{}/api/v2/{path}", again.url)).bearer_auth(&key);
+            request.send().await.expect("an answer").json().await.expect("JSON")
+        };
+        let conversations = get("conversations".to_owned()).await;
+        let id = conversations["data"][0]["id"].as_str().expect("a conversation").to_owned();
+        let messages = get(format!("conversations/{id}/messages")).await;
+        let last = messages["data"].as_array().and_then(|data| data.last()).expect("messages");
+        assert_eq!((&last["role"], &last["state"]), (&json!("assistant"), &json!("interrupted")));
+        assert!(last["content"].as_str().expect("a text").starts_with("De 9 a 18"), "{last}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_at_once() {
     let answer = OpenAnswer::prepare().await;
     let metrics = free_address();
-    let installation = with_model(&answer.model)
+    let installation = with_model(Installation::new(), &answer.model)
         .with("VOCERO_SERVER__SHUTDOWN_GRACE", "600")
         .with("VOCERO_SERVER__METRICS_LISTEN", &metrics);
     let server = installation.serve();

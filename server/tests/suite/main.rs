@@ -6,5 +6,6 @@ mod crash;
 mod first_start;
 mod house;
 mod lifecycle;
+mod processes;
 mod settings;
 mod vocero;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::db::Guard;
 
 /// Far more than anything takes; only a defect waits this long.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -19,9 +21,46 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Installation {
     folder: TempDir,
     variables: Vec<(String, String)>,
+    /// `sqlite` or `postgres`, for messages.
+    pub database: &'static str,
+    /// Keeps its PostgreSQL database there.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Installation {
+    /// On SQLite and, where there is a cluster, on PostgreSQL: both empty. `test` names the PostgreSQL arm in
+    /// the message that says that it did not run.
+    pub fn on_each_database(test: &str) -> Vec<Self> {
+        let mut installations = vec![Self::new()];
+        installations.extend(Self::on_postgres(test));
+        installations
+    }
+
+    /// On a PostgreSQL database of its own; `None`, which is said, where there is no cluster.
+    pub fn on_postgres(test: &str) -> Option<Self> {
+        let guard = block_on(testkit::db::empty_postgres(test))?;
+        Some(Self::new().over(Arc::new(guard)))
+    }
+
+    /// Another installation over the same PostgreSQL database, in a folder of its own.
+    pub fn beside(&self) -> Self {
+        Self::new().over(self.guard.clone().expect("a PostgreSQL database"))
+    }
+
+    /// An empty installation over a copy of the PostgreSQL database, as restoring its dump makes one.
+    pub fn over_a_copy(&self) -> Self {
+        let guard = self.guard.as_ref().expect("a PostgreSQL database");
+        Self::new().over(Arc::new(block_on(guard.copy())))
+    }
+
+    fn over(self, guard: Arc<Guard>) -> Self {
+        let mut installation = self.with("DATABASE_URL", &guard.url());
+        installation.database = "postgres";
+        installation.guard = Some(guard);
+        installation
+    }
+
+    /// On SQLite.
     pub fn new() -> Self {
         let variables = [
             ("VOCERO_LISTEN", "127.0.0.1:0"),
@@ -31,7 +70,7 @@ impl Installation {
             ("VOCERO_RATE_LIMIT", "0"),
         ];
         let folder = tempfile::tempdir().expect("a folder");
-        let installation = Self { folder, variables: Vec::new() };
+        let installation = Self { folder, variables: Vec::new(), database: "sqlite", guard: None };
         variables
             .iter()
             .fold(installation, |installation, (name, value)| installation.with(name, value))
@@ -109,9 +148,25 @@ impl Installation {
     /// As `serve`, with more variables.
     pub fn serve_with(&self, variables: &[(&str, &str)]) -> Server {
         let mut command = self.command(&["serve"]);
-        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Server::start(command)
+        command.envs(variables.iter().copied());
+        Server::start(command, 3)
     }
+
+    /// As `serve`, in the role of a worker alone, which has no commands to greet with.
+    pub fn serve_as_worker(&self) -> Server {
+        let mut command = self.command(&["serve"]);
+        command.env("VOCERO_ROLES", "worker");
+        Server::start(command, 0)
+    }
+}
+
+/// Waits for `work` on a thread of its own, wherever the caller is.
+fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let run = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(work)
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().expect("it ends well"))
 }
 
 /// A running server; killed when dropped.
@@ -126,7 +181,8 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, curl_lines: usize) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("a pipe");
         let mut stderr = child.stderr.take().expect("a pipe");
@@ -145,12 +201,12 @@ impl Server {
         });
         let url = String::new();
         let mut server = Self { child, lines, errors: Some(errors), greeting: Vec::new(), url };
-        server.read_greeting();
+        server.read_greeting(curl_lines);
         server
     }
 
-    fn read_greeting(&mut self) {
-        while self.curl_lines().len() < 3 {
+    fn read_greeting(&mut self, curl_lines: usize) {
+        while self.greeting.is_empty() || self.curl_lines().len() < curl_lines {
             if let Ok(line) = self.lines.recv_timeout(PATIENCE) {
                 self.greeting.push(line);
                 continue;
@@ -231,6 +287,14 @@ pub fn paste(line: &str) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}\n{error}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Asks again until it is so.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "{what}: never");
+    }
 }
 
 /// The events of a stream: name and data.

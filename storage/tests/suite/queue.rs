@@ -433,17 +433,23 @@ async fn the_jobs_of_a_dead_process_are_taken_over_at_once_when_their_leases_are
         enqueue(&place, place.stranger(), &job(&place, None)).await.unwrap();
         let (held, _) = claim(&place, "dead", 9).await;
         assert_eq!(held.len(), 2);
+        enqueue(&place, place.ws(), &job(&place, None)).await.unwrap();
+        let (alive, _) = claim(&place, "alive", 9).await;
         assert!(claim(&place, "heir", 9).await.0.is_empty(), "the leases hold");
 
         let mut tx = place.write().await;
-        assert_eq!(jobs::expire_leases(&mut tx, place.now()).await.unwrap(), 2);
-        assert_eq!(jobs::expire_leases(&mut tx, place.now()).await.unwrap(), 0);
+        assert_eq!(jobs::expire_leases(&mut tx, "dead", place.now()).await.unwrap(), 2);
+        assert_eq!(jobs::expire_leases(&mut tx, "dead", place.now()).await.unwrap(), 0);
         tx.commit().await.unwrap();
         let (taken, _) = claim(&place, "heir", 9).await;
         assert_eq!(taken.iter().map(|job| job.attempt).collect::<Vec<_>>(), [2, 2]);
         assert!(
             !finish(&place, "dead", &held[0], Ending::Done).await,
             "the dead one is fenced off"
+        );
+        assert!(
+            finish(&place, "alive", &alive[0], Ending::Done).await,
+            "the other worker keeps what it holds"
         );
     }
 }

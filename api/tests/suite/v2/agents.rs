@@ -57,34 +57,36 @@ async fn an_agent_is_made_changed_and_deleted() {
 
 #[tokio::test]
 async fn agents_are_listed_in_pages_newest_first() {
-    let app = TestApp::start().await;
-    let mut made = vec![app.tenant.agent.clone()];
-    for number in 0..4 {
-        let agent = app.post("/api/v2/agents", &json!({"name": format!("Agente {number}")})).await;
-        made.push(agent.expect(201)["id"].as_str().unwrap().to_owned());
+    for app in TestApp::on_each_database("agents_are_listed_in_pages_newest_first").await {
+        let mut made = vec![app.tenant.agent.clone()];
+        for number in 0..4 {
+            let agent =
+                app.post("/api/v2/agents", &json!({"name": format!("Agente {number}")})).await;
+            made.push(agent.expect(201)["id"].as_str().unwrap().to_owned());
+        }
+        made.reverse();
+        let mut seen = Vec::new();
+        let mut path = "/api/v2/agents?limit=2".to_owned();
+        for pages in 1.. {
+            let page = app.get(&path).await.expect(200);
+            let data = page["data"].as_array().unwrap();
+            seen.extend(data.iter().map(|agent| agent["id"].as_str().unwrap().to_owned()));
+            let Some(cursor) = page["nextCursor"].as_str() else {
+                assert_eq!((pages, &page["nextCursor"]), (3, &Value::Null));
+                break;
+            };
+            path = format!("/api/v2/agents?limit=2&cursor={cursor}");
+        }
+        assert_eq!(seen, made);
+        for limit in ["0", "101", "x", "-1", "", "1e9"] {
+            app.get(&format!("/api/v2/agents?limit={limit}")).await.expect_field("limit");
+        }
+        for cursor in ["", "!!", "YWJj", "%00", "%FF"] {
+            app.get(&format!("/api/v2/agents?cursor={cursor}")).await.expect_field("cursor");
+        }
+        app.get("/api/v2/agents?limit=1&limit=2").await.expect_field("limit");
+        app.get("/api/v2/agents?unknown=1").await.expect(200);
     }
-    made.reverse();
-    let mut seen = Vec::new();
-    let mut path = "/api/v2/agents?limit=2".to_owned();
-    for pages in 1.. {
-        let page = app.get(&path).await.expect(200);
-        let data = page["data"].as_array().unwrap();
-        seen.extend(data.iter().map(|agent| agent["id"].as_str().unwrap().to_owned()));
-        let Some(cursor) = page["nextCursor"].as_str() else {
-            assert_eq!((pages, &page["nextCursor"]), (3, &Value::Null));
-            break;
-        };
-        path = format!("/api/v2/agents?limit=2&cursor={cursor}");
-    }
-    assert_eq!(seen, made);
-    for limit in ["0", "101", "x", "-1", "", "1e9"] {
-        app.get(&format!("/api/v2/agents?limit={limit}")).await.expect_field("limit");
-    }
-    for cursor in ["", "!!", "YWJj", "%00", "%FF"] {
-        app.get(&format!("/api/v2/agents?cursor={cursor}")).await.expect_field("cursor");
-    }
-    app.get("/api/v2/agents?limit=1&limit=2").await.expect_field("limit");
-    app.get("/api/v2/agents?unknown=1").await.expect(200);
 }
 
 #[tokio::test]

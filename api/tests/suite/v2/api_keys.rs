@@ -36,13 +36,14 @@ async fn a_key_is_shown_once_works_within_its_scopes_and_stops_when_revoked() {
 
 #[tokio::test]
 async fn without_scopes_a_key_may_do_everything() {
-    let app = TestApp::start().await;
-    let made = app.post("/api/v2/api-keys", &json!({"name": "CI"})).await.expect(201);
-    assert_eq!(made["scopes"], json!(["read", "chat", "manage"]));
-    assert_eq!((&made["expiresAt"], &made["lastUsedAt"]), (&Value::Null, &Value::Null));
-    let key = made["key"].as_str().unwrap();
-    let write = app.request_as(key, Method::POST, "/api/v2/agents").json(&json!({"name": "x"}));
-    assert_eq!(read(write).await.status, 201);
+    for app in TestApp::on_each_database("without_scopes_a_key_may_do_everything").await {
+        let made = app.post("/api/v2/api-keys", &json!({"name": "CI"})).await.expect(201);
+        assert_eq!(made["scopes"], json!(["read", "chat", "manage"]));
+        assert_eq!((&made["expiresAt"], &made["lastUsedAt"]), (&Value::Null, &Value::Null));
+        let key = made["key"].as_str().unwrap();
+        let write = app.request_as(key, Method::POST, "/api/v2/agents").json(&json!({"name": "x"}));
+        assert_eq!(read(write).await.status, 201);
+    }
 }
 
 #[tokio::test]

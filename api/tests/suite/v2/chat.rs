@@ -138,94 +138,107 @@ async fn a_body_without_a_content_type_is_taken() {
 
 #[tokio::test]
 async fn an_off_topic_question_is_declined_without_sources_and_noted_as_a_gap() {
-    let app = TestApp::start().await;
-    app.learn("FAQ", FAQ).await;
-    let words = json!({"settings": {"unknownAnswer": "No lo sé, consulte a una persona."}});
-    app.put(&format!("/api/v2/agents/{}", app.tenant.agent), &words).await.expect(200);
-    let question = "¿Quién ganó el mundial de ajedrez de 1972?";
-    let reply = chat(&app, &json!({"query": question, "streaming": true})).await;
-    let events = events::parse(&reply.text);
-    let done = events::check(&events);
-    assert_eq!(done["answer"], "No lo sé, consulte a una persona.");
-    assert_eq!((&done["outcome"], &done["sources"]), (&json!("abstained"), &json!([])));
-    assert!(events.iter().all(|event| event.name != "source"), "{events:?}");
-    let gaps = app.get("/api/v2/gaps").await.expect(200);
-    let gap = &gaps["data"][0];
-    assert_eq!(gap["question"], question);
-    assert_eq!(
-        (&gap["conversationId"], &gap["agentId"]),
-        (&done["conversationId"], &json!(app.tenant.agent))
-    );
-    assert_eq!(gaps["data"].as_array().unwrap().len(), 1);
+    for app in TestApp::on_each_database(
+        "an_off_topic_question_is_declined_without_sources_and_noted_as_a_gap",
+    )
+    .await
+    {
+        app.learn("FAQ", FAQ).await;
+        let words = json!({"settings": {"unknownAnswer": "No lo sé, consulte a una persona."}});
+        app.put(&format!("/api/v2/agents/{}", app.tenant.agent), &words).await.expect(200);
+        let question = "¿Quién ganó el mundial de ajedrez de 1972?";
+        let reply = chat(&app, &json!({"query": question, "streaming": true})).await;
+        let events = events::parse(&reply.text);
+        let done = events::check(&events);
+        assert_eq!(done["answer"], "No lo sé, consulte a una persona.");
+        assert_eq!((&done["outcome"], &done["sources"]), (&json!("abstained"), &json!([])));
+        assert!(events.iter().all(|event| event.name != "source"), "{events:?}");
+        let gaps = app.get("/api/v2/gaps").await.expect(200);
+        let gap = &gaps["data"][0];
+        assert_eq!(gap["question"], question);
+        assert_eq!(
+            (&gap["conversationId"], &gap["agentId"]),
+            (&done["conversationId"], &json!(app.tenant.agent))
+        );
+        assert_eq!(gaps["data"].as_array().unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]
 async fn what_a_message_cannot_be_is_refused_by_name() {
-    let app = TestApp::start().await;
-    for (field, body) in [
-        ("query", json!({})),
-        ("query", json!({"query": ""})),
-        ("query", json!({"query": " \n"})),
-        ("query", json!({"query": "a".repeat(8_001)})),
-        ("query", json!({"query": null})),
-        ("query", json!({"query": "a\u{0}"})),
-        ("streaming", json!({"query": "a", "streaming": "yes"})),
-        ("visitorId", json!({"query": "a", "visitorId": ""})),
-        ("visitorId", json!({"query": "a", "visitorId": "x".repeat(201)})),
-        ("visitorId", json!({"query": "a", "visitorId": 7})),
-        ("contact", json!({"query": "a", "contact": "juan"})),
-        ("contact.email", json!({"query": "a", "contact": {"email": "juan"}})),
-        ("contact.phoneNumber", json!({"query": "a", "contact": {"phoneNumber": "123"}})),
-        ("contact.firstName", json!({"query": "a", "contact": {"firstName": "x".repeat(201)}})),
-        ("conversationId", json!({"query": "a", "conversationId": 7})),
-    ] {
-        chat(&app, &body).await.expect_field(field);
+    for app in TestApp::on_each_database("what_a_message_cannot_be_is_refused_by_name").await {
+        for (field, body) in [
+            ("query", json!({})),
+            ("query", json!({"query": ""})),
+            ("query", json!({"query": " \n"})),
+            ("query", json!({"query": "a".repeat(8_001)})),
+            ("query", json!({"query": null})),
+            ("query", json!({"query": "a\u{0}"})),
+            ("streaming", json!({"query": "a", "streaming": "yes"})),
+            ("visitorId", json!({"query": "a", "visitorId": ""})),
+            ("visitorId", json!({"query": "a", "visitorId": "x".repeat(201)})),
+            ("visitorId", json!({"query": "a", "visitorId": 7})),
+            ("contact", json!({"query": "a", "contact": "juan"})),
+            ("contact.email", json!({"query": "a", "contact": {"email": "juan"}})),
+            ("contact.phoneNumber", json!({"query": "a", "contact": {"phoneNumber": "123"}})),
+            ("contact.firstName", json!({"query": "a", "contact": {"firstName": "x".repeat(201)}})),
+            ("conversationId", json!({"query": "a", "conversationId": 7})),
+        ] {
+            chat(&app, &body).await.expect_field(field);
+        }
+        let long_key =
+            app.request(Method::POST, &app.chat_path()).header("idempotency-key", "x".repeat(201));
+        read(long_key.json(&json!({"query": "a"}))).await.expect_field("Idempotency-Key");
+        let listed = app.get("/api/v2/conversations").await.expect(200);
+        assert_eq!(listed["data"], json!([]), "nothing half-done stays visible");
+        // The longest question that is taken, in characters rather than bytes.
+        chat(&app, &json!({"query": "ñ".repeat(8_000)})).await.expect(200);
     }
-    let long_key =
-        app.request(Method::POST, &app.chat_path()).header("idempotency-key", "x".repeat(201));
-    read(long_key.json(&json!({"query": "a"}))).await.expect_field("Idempotency-Key");
-    let listed = app.get("/api/v2/conversations").await.expect(200);
-    assert_eq!(listed["data"], json!([]), "nothing half-done stays visible");
-    // The longest question that is taken, in characters rather than bytes.
-    chat(&app, &json!({"query": "ñ".repeat(8_000)})).await.expect(200);
 }
 
 #[tokio::test]
 async fn a_conversation_that_is_not_there_or_not_yours_is_absent_in_the_same_words() {
-    let app = TestApp::start().await;
-    let other = app.other_tenant().await;
-    let path = format!("/api/v2/agent/{}/chat", other.agent);
-    let theirs = app.request_as(&other.key, Method::POST, &path).json(&json!({"query": "hola"}));
-    let theirs = read(theirs).await.expect(200)["conversationId"].as_str().unwrap().to_owned();
-    let second = app.post("/api/v2/agents", &json!({"name": "Segundo"})).await.expect(201);
-    let path = format!("/api/v2/agent/{}/chat", second["id"].as_str().unwrap());
-    let of_second = app.post(&path, &json!({"query": "hola"})).await.expect(200);
-    let of_second = of_second["conversationId"].as_str().unwrap();
-    let mut messages = Vec::new();
-    for id in
-        [theirs.as_str(), of_second, "conv_00000000000000000000000000000000", "conv_abc123", ""]
+    for app in TestApp::on_each_database(
+        "a_conversation_that_is_not_there_or_not_yours_is_absent_in_the_same_words",
+    )
+    .await
     {
-        for streaming in [false, true] {
-            let body = json!({"query": "a", "conversationId": id, "streaming": streaming});
-            let reply = chat(&app, &body).await;
-            messages.push(reply.expect_error(404, "NOT_FOUND"));
+        let other = app.other_tenant().await;
+        let path = format!("/api/v2/agent/{}/chat", other.agent);
+        let theirs =
+            app.request_as(&other.key, Method::POST, &path).json(&json!({"query": "hola"}));
+        let theirs = read(theirs).await.expect(200)["conversationId"].as_str().unwrap().to_owned();
+        let second = app.post("/api/v2/agents", &json!({"name": "Segundo"})).await.expect(201);
+        let path = format!("/api/v2/agent/{}/chat", second["id"].as_str().unwrap());
+        let of_second = app.post(&path, &json!({"query": "hola"})).await.expect(200);
+        let of_second = of_second["conversationId"].as_str().unwrap();
+        let mut messages = Vec::new();
+        for id in
+            [theirs.as_str(), of_second, "conv_00000000000000000000000000000000", "conv_abc123", ""]
+        {
+            for streaming in [false, true] {
+                let body = json!({"query": "a", "conversationId": id, "streaming": streaming});
+                let reply = chat(&app, &body).await;
+                messages.push(reply.expect_error(404, "NOT_FOUND"));
+            }
         }
+        messages.dedup();
+        assert_eq!(messages, ["conversation not found"]);
     }
-    messages.dedup();
-    assert_eq!(messages, ["conversation not found"]);
 }
 
 #[tokio::test]
 async fn a_paused_agent_answers_409() {
-    let app = TestApp::start().await;
-    for status in ["paused", "archived"] {
-        app.put(&format!("/api/v2/agents/{}", app.tenant.agent), &json!({"status": status}))
-            .await
-            .expect(200);
-        chat(&app, &json!({"query": "hola"})).await.expect_error(409, "AGENT_PAUSED");
-        chat(&app, &json!({"query": "hola", "streaming": true}))
-            .await
-            .expect_error(409, "AGENT_PAUSED");
+    for app in TestApp::on_each_database("a_paused_agent_answers_409").await {
+        for status in ["paused", "archived"] {
+            app.put(&format!("/api/v2/agents/{}", app.tenant.agent), &json!({"status": status}))
+                .await
+                .expect(200);
+            chat(&app, &json!({"query": "hola"})).await.expect_error(409, "AGENT_PAUSED");
+            chat(&app, &json!({"query": "hola", "streaming": true}))
+                .await
+                .expect_error(409, "AGENT_PAUSED");
+        }
     }
 }
 
@@ -251,24 +264,28 @@ async fn a_repeated_message_is_one_message() {
 
 #[tokio::test]
 async fn while_a_person_has_the_conversation_the_agent_is_silent() {
-    let app = TestApp::start().await;
-    app.learn("FAQ", FAQ).await;
-    let asked = chat(&app, &json!({"query": "Quiero hablar con una persona"})).await.expect(200);
-    assert_eq!(
-        (&asked["handler"], &asked["status"]),
-        (&json!("queue"), &json!("unresolved")),
-        "{asked}"
-    );
-    assert_eq!(asked["outcome"], "handed-off");
-    let id = &asked["conversationId"];
-    let body = json!({"query": "¿Cuáles son los horarios?", "conversationId": id});
-    let silent = chat(&app, &body).await.expect(200);
-    assert_eq!((&silent["answer"], &silent["sources"]), (&json!(""), &json!([])));
-    assert_eq!((&silent["handler"], &silent["outcome"]), (&json!("queue"), &Value::Null));
-    let body = json!({"query": "¿Hola?", "conversationId": id, "streaming": true});
-    let events = events::parse(&chat(&app, &body).await.text);
-    assert_eq!(events::check(&events)["handler"], "queue");
-    assert_eq!(events.len(), 1, "{events:?}");
+    for app in
+        TestApp::on_each_database("while_a_person_has_the_conversation_the_agent_is_silent").await
+    {
+        app.learn("FAQ", FAQ).await;
+        let asked =
+            chat(&app, &json!({"query": "Quiero hablar con una persona"})).await.expect(200);
+        assert_eq!(
+            (&asked["handler"], &asked["status"]),
+            (&json!("queue"), &json!("unresolved")),
+            "{asked}"
+        );
+        assert_eq!(asked["outcome"], "handed-off");
+        let id = &asked["conversationId"];
+        let body = json!({"query": "¿Cuáles son los horarios?", "conversationId": id});
+        let silent = chat(&app, &body).await.expect(200);
+        assert_eq!((&silent["answer"], &silent["sources"]), (&json!(""), &json!([])));
+        assert_eq!((&silent["handler"], &silent["outcome"]), (&json!("queue"), &Value::Null));
+        let body = json!({"query": "¿Hola?", "conversationId": id, "streaming": true});
+        let events = events::parse(&chat(&app, &body).await.text);
+        assert_eq!(events::check(&events)["handler"], "queue");
+        assert_eq!(events.len(), 1, "{events:?}");
+    }
 }
 
 #[tokio::test]

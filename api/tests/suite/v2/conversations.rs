@@ -51,80 +51,88 @@ async fn a_status_maps_one_to_one_both_ways_and_filters_by_the_same_word() {
 
 #[tokio::test]
 async fn conversations_are_listed_newest_first_in_pages_and_by_agent() {
-    let app = TestApp::start().await;
-    let mut begun = Vec::new();
-    for number in 0..5 {
-        let begun_now = begin(&app, &format!("visitor-{number}")).await;
-        begun.push(begun_now["conversationId"].as_str().unwrap().to_owned());
+    for app in
+        TestApp::on_each_database("conversations_are_listed_newest_first_in_pages_and_by_agent")
+            .await
+    {
+        let mut begun = Vec::new();
+        for number in 0..5 {
+            let begun_now = begin(&app, &format!("visitor-{number}")).await;
+            begun.push(begun_now["conversationId"].as_str().unwrap().to_owned());
+        }
+        begun.reverse();
+        let of_agent = format!("/api/v2/conversations?agentId={}&limit=2", app.tenant.agent);
+        let (mut seen, mut path) = (Vec::new(), of_agent.clone());
+        loop {
+            let page = app.get(&path).await.expect(200);
+            let data = page["data"].as_array().unwrap();
+            seen.extend(data.iter().map(|found| found["id"].as_str().unwrap().to_owned()));
+            let Some(cursor) = page["nextCursor"].as_str() else { break };
+            path = format!("{of_agent}&cursor={cursor}");
+        }
+        assert_eq!(seen, begun);
+        let other = app.other_tenant().await;
+        for agent in [other.agent.as_str(), "agent_00000000000000000000000000000000"] {
+            let listed =
+                app.get(&format!("/api/v2/conversations?agentId={agent}")).await.expect(200);
+            assert_eq!(listed, json!({"data": [], "nextCursor": null}));
+        }
+        app.get("/api/v2/conversations?agentId=garbage").await.expect_field("agentId");
     }
-    begun.reverse();
-    let of_agent = format!("/api/v2/conversations?agentId={}&limit=2", app.tenant.agent);
-    let (mut seen, mut path) = (Vec::new(), of_agent.clone());
-    loop {
-        let page = app.get(&path).await.expect(200);
-        let data = page["data"].as_array().unwrap();
-        seen.extend(data.iter().map(|found| found["id"].as_str().unwrap().to_owned()));
-        let Some(cursor) = page["nextCursor"].as_str() else { break };
-        path = format!("{of_agent}&cursor={cursor}");
-    }
-    assert_eq!(seen, begun);
-    let other = app.other_tenant().await;
-    for agent in [other.agent.as_str(), "agent_00000000000000000000000000000000"] {
-        let listed = app.get(&format!("/api/v2/conversations?agentId={agent}")).await.expect(200);
-        assert_eq!(listed, json!({"data": [], "nextCursor": null}));
-    }
-    app.get("/api/v2/conversations?agentId=garbage").await.expect_field("agentId");
 }
 
 #[tokio::test]
 async fn messages_are_listed_oldest_first_in_pages() {
-    let app = TestApp::start().await;
-    let id = begin(&app, "v").await["conversationId"].as_str().unwrap().to_owned();
-    let body = json!({"query": "gracias", "conversationId": id, "visitorId": "v"});
-    app.post(&app.chat_path(), &body).await.expect(200);
-    let base = format!("/api/v2/conversations/{id}/messages?limit=3");
-    let first = app.get(&base).await.expect(200);
-    let cursor = first["nextCursor"].as_str().unwrap();
-    let second = app.get(&format!("{base}&cursor={cursor}")).await.expect(200);
-    assert_eq!(second["nextCursor"], Value::Null);
-    let both = first["data"].as_array().unwrap().iter().chain(second["data"].as_array().unwrap());
-    let contents: Vec<(String, String)> = both
-        .map(|m| {
-            (m["role"].as_str().unwrap().to_owned(), m["content"].as_str().unwrap().to_owned())
-        })
-        .collect();
-    assert_eq!(contents.len(), 4);
-    assert_eq!(contents[0], ("user".to_owned(), "hola".to_owned()));
-    assert_eq!(contents[2], ("user".to_owned(), "gracias".to_owned()));
-    app.get(&format!("{base}&cursor=bWVzc2FnZTotMQ")).await.expect_field("cursor");
+    for app in TestApp::on_each_database("messages_are_listed_oldest_first_in_pages").await {
+        let id = begin(&app, "v").await["conversationId"].as_str().unwrap().to_owned();
+        let body = json!({"query": "gracias", "conversationId": id, "visitorId": "v"});
+        app.post(&app.chat_path(), &body).await.expect(200);
+        let base = format!("/api/v2/conversations/{id}/messages?limit=3");
+        let first = app.get(&base).await.expect(200);
+        let cursor = first["nextCursor"].as_str().unwrap();
+        let second = app.get(&format!("{base}&cursor={cursor}")).await.expect(200);
+        assert_eq!(second["nextCursor"], Value::Null);
+        let both =
+            first["data"].as_array().unwrap().iter().chain(second["data"].as_array().unwrap());
+        let contents: Vec<(String, String)> = both
+            .map(|m| {
+                (m["role"].as_str().unwrap().to_owned(), m["content"].as_str().unwrap().to_owned())
+            })
+            .collect();
+        assert_eq!(contents.len(), 4);
+        assert_eq!(contents[0], ("user".to_owned(), "hola".to_owned()));
+        assert_eq!(contents[2], ("user".to_owned(), "gracias".to_owned()));
+        app.get(&format!("{base}&cursor=bWVzc2FnZTotMQ")).await.expect_field("cursor");
+    }
 }
 
 #[tokio::test]
 async fn an_answer_is_rated_and_the_rating_taken_back() {
-    let app = TestApp::start().await;
-    let begun = begin(&app, "v").await;
-    let answer = begun["messageId"].as_str().unwrap();
-    let path = format!("/api/v2/messages/{answer}/feedback");
-    for body in [
-        json!({"rating": "up"}),
-        json!({"rating": "down", "comment": "No era lo que pedí"}),
-        json!({"rating": null}),
-    ] {
-        let reply = app.put(&path, &body).await;
-        assert_eq!((reply.status.as_u16(), reply.text.as_str()), (204, ""), "{body}");
+    for app in TestApp::on_each_database("an_answer_is_rated_and_the_rating_taken_back").await {
+        let begun = begin(&app, "v").await;
+        let answer = begun["messageId"].as_str().unwrap();
+        let path = format!("/api/v2/messages/{answer}/feedback");
+        for body in [
+            json!({"rating": "up"}),
+            json!({"rating": "down", "comment": "No era lo que pedí"}),
+            json!({"rating": null}),
+        ] {
+            let reply = app.put(&path, &body).await;
+            assert_eq!((reply.status.as_u16(), reply.text.as_str()), (204, ""), "{body}");
+        }
+        app.put(&path, &json!({})).await.expect_field("rating");
+        app.put(&path, &json!({"rating": "sideways"})).await.expect_field("rating");
+        let long = "x".repeat(2_001);
+        app.put(&path, &json!({"rating": "up", "comment": long})).await.expect_field("comment");
+        let conversation = begun["conversationId"].as_str().unwrap();
+        let messages =
+            app.get(&format!("/api/v2/conversations/{conversation}/messages")).await.expect(200);
+        let question = messages["data"][0]["id"].as_str().unwrap();
+        let path = format!("/api/v2/messages/{question}/feedback");
+        app.put(&path, &json!({"rating": "up"})).await.expect_error(409, "CONFLICT");
+        let other = app.other_tenant().await;
+        let path = format!("/api/v2/messages/{answer}/feedback");
+        let theirs = app.request_as(&other.key, Method::PUT, &path).json(&json!({"rating": "up"}));
+        read(theirs).await.expect_error(404, "NOT_FOUND");
     }
-    app.put(&path, &json!({})).await.expect_field("rating");
-    app.put(&path, &json!({"rating": "sideways"})).await.expect_field("rating");
-    let long = "x".repeat(2_001);
-    app.put(&path, &json!({"rating": "up", "comment": long})).await.expect_field("comment");
-    let conversation = begun["conversationId"].as_str().unwrap();
-    let messages =
-        app.get(&format!("/api/v2/conversations/{conversation}/messages")).await.expect(200);
-    let question = messages["data"][0]["id"].as_str().unwrap();
-    let path = format!("/api/v2/messages/{question}/feedback");
-    app.put(&path, &json!({"rating": "up"})).await.expect_error(409, "CONFLICT");
-    let other = app.other_tenant().await;
-    let path = format!("/api/v2/messages/{answer}/feedback");
-    let theirs = app.request_as(&other.key, Method::PUT, &path).json(&json!({"rating": "up"}));
-    read(theirs).await.expect_error(404, "NOT_FOUND");
 }

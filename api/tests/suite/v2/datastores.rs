@@ -83,29 +83,33 @@ async fn a_query_finds_passages_with_their_scores_and_source() {
 
 #[tokio::test]
 async fn metadata_narrows_a_query() {
-    let app = TestApp::start().await;
-    for (name, area) in [("Ventas", "ventas"), ("Soporte", "soporte")] {
-        let body = json!({"name": name, "content": "El horario de atención es de 9 a 18.",
-            "metadata": {"area": area, "año": 2024, "público": true}});
-        let accepted = app.post(&app.in_datastore("/sources/text"), &body).await.expect(202);
-        app.ingested(accepted["id"].as_str().unwrap()).await;
+    for app in TestApp::on_each_database("metadata_narrows_a_query").await {
+        for (name, area) in [("Ventas", "ventas"), ("Soporte", "soporte")] {
+            let body = json!({"name": name, "content": "El horario de atención es de 9 a 18.",
+                "metadata": {"area": area, "año": 2024, "público": true}});
+            let accepted = app.post(&app.in_datastore("/sources/text"), &body).await.expect(202);
+            app.ingested(accepted["id"].as_str().unwrap()).await;
+        }
+        let found = async |filter: Value| {
+            let body = json!({"query": "horario de atención", "filter": filter});
+            let found = app.post(&app.in_datastore("/query"), &body).await.expect(200);
+            let results = found["results"].as_array().unwrap().clone();
+            let mut names: Vec<String> =
+                results.iter().map(|r| r["source"]["name"].as_str().unwrap().to_owned()).collect();
+            names.sort();
+            names.join(",")
+        };
+        assert_eq!(found(json!({"area": "ventas"})).await, "Ventas");
+        assert_eq!(
+            found(json!({"area": ["ventas", "soporte"], "año": 2024})).await,
+            "Soporte,Ventas"
+        );
+        assert_eq!(found(json!({"area": "ventas", "público": false})).await, "");
+        let body = json!({"query": "x", "filter": {"area": {"deep": 1}}});
+        let refused = app.post(&app.in_datastore("/query"), &body).await;
+        let message = refused.expect_error(400, "INVALID_PARAMETER");
+        assert!(message.contains("area"), "{message}");
     }
-    let found = async |filter: Value| {
-        let body = json!({"query": "horario de atención", "filter": filter});
-        let found = app.post(&app.in_datastore("/query"), &body).await.expect(200);
-        let results = found["results"].as_array().unwrap().clone();
-        let mut names: Vec<String> =
-            results.iter().map(|r| r["source"]["name"].as_str().unwrap().to_owned()).collect();
-        names.sort();
-        names.join(",")
-    };
-    assert_eq!(found(json!({"area": "ventas"})).await, "Ventas");
-    assert_eq!(found(json!({"area": ["ventas", "soporte"], "año": 2024})).await, "Soporte,Ventas");
-    assert_eq!(found(json!({"area": "ventas", "público": false})).await, "");
-    let body = json!({"query": "x", "filter": {"area": {"deep": 1}}});
-    let refused = app.post(&app.in_datastore("/query"), &body).await;
-    let message = refused.expect_error(400, "INVALID_PARAMETER");
-    assert!(message.contains("area"), "{message}");
 }
 
 #[tokio::test]

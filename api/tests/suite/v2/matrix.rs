@@ -79,68 +79,73 @@ async fn ask(app: &TestApp, key: Option<&str>, method: &Method, path: &str) -> R
 
 #[tokio::test]
 async fn no_route_answers_without_a_key_that_holds() {
-    let app = TestApp::start().await;
-    let ids = Ids::of(&app).await;
-    let past = app.ambient.now().minus(Duration::from_secs(1));
-    let expired = app.key(&Scope::ALL, Some(past)).await;
-    let made = app.post("/api/v2/api-keys", &json!({"name": "x"})).await.expect(201);
-    app.delete(&format!("/api/v2/api-keys/{}", made["id"].as_str().unwrap())).await.expect(204);
-    let revoked = made["key"].as_str().unwrap().to_owned();
-    let unknown = format!("vk_{}", "a".repeat(64));
-    let routes = api::routes_v2();
-    assert!(routes.len() >= 35, "{}", routes.len());
-    let mut bodies = Vec::new();
-    for route in &routes {
-        let path = ids.fill(&route.path);
-        for key in
-            [None, Some("garbage"), Some(""), Some(&*unknown), Some(&*expired), Some(&*revoked)]
-        {
-            let reply = ask(&app, key, &route.method, &path).await;
-            let message = reply.expect_error(401, "UNAUTHORIZED");
-            bodies.push(message);
+    for app in TestApp::on_each_database("no_route_answers_without_a_key_that_holds").await {
+        let ids = Ids::of(&app).await;
+        let past = app.ambient.now().minus(Duration::from_secs(1));
+        let expired = app.key(&Scope::ALL, Some(past)).await;
+        let made = app.post("/api/v2/api-keys", &json!({"name": "x"})).await.expect(201);
+        app.delete(&format!("/api/v2/api-keys/{}", made["id"].as_str().unwrap())).await.expect(204);
+        let revoked = made["key"].as_str().unwrap().to_owned();
+        let unknown = format!("vk_{}", "a".repeat(64));
+        let routes = api::routes_v2();
+        assert!(routes.len() >= 35, "{}", routes.len());
+        let mut bodies = Vec::new();
+        for route in &routes {
+            let path = ids.fill(&route.path);
+            for key in
+                [None, Some("garbage"), Some(""), Some(&*unknown), Some(&*expired), Some(&*revoked)]
+            {
+                let reply = ask(&app, key, &route.method, &path).await;
+                let message = reply.expect_error(401, "UNAUTHORIZED");
+                bodies.push(message);
+            }
+            for header in ["Basic dXNlcjpwYXNz", "Bearer", "Bearer  ", &app.tenant.key] {
+                let request =
+                    app.client.request(route.method.clone(), format!("{}{path}", app.base));
+                read(request.header("authorization", header))
+                    .await
+                    .expect_error(401, "UNAUTHORIZED");
+            }
         }
-        for header in ["Basic dXNlcjpwYXNz", "Bearer", "Bearer  ", &app.tenant.key] {
-            let request = app.client.request(route.method.clone(), format!("{}{path}", app.base));
-            read(request.header("authorization", header)).await.expect_error(401, "UNAUTHORIZED");
-        }
+        bodies.dedup();
+        assert_eq!(bodies.len(), 1, "a refusal tells why: {bodies:?}");
     }
-    bodies.dedup();
-    assert_eq!(bodies.len(), 1, "a refusal tells why: {bodies:?}");
 }
 
 #[tokio::test]
 async fn each_route_needs_its_scope_and_no_other() {
-    let app = TestApp::start().await;
-    let ids = Ids::of(&app).await;
-    let mut keys = HashMap::new();
-    for scope in Scope::ALL {
-        keys.insert(scope.name(), app.key(&[scope], None).await);
-    }
-    // What deletes comes last, so that the others find what they name.
-    let mut routes = api::routes_v2();
-    routes.sort_by_key(|route| (route.method == Method::DELETE, route.path.len()));
-    for route in routes {
-        let path = ids.fill(&route.path);
-        let needed = route.action.needs().1;
-        for scope in [Scope::Read, Scope::Chat] {
-            let reply = ask(&app, Some(&keys[scope.name()]), &route.method, &path).await;
-            let name = format!("{} {path} with {scope}: {}", route.method, reply.text);
-            if scope == needed {
-                assert!(
-                    !matches!(reply.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED),
-                    "{name}"
-                );
-                assert!(!reply.status.is_server_error(), "{name}");
-            } else {
-                assert_eq!(reply.status, StatusCode::FORBIDDEN, "{name}");
-                reply.expect_error(403, "FORBIDDEN");
-            }
+    for app in TestApp::on_each_database("each_route_needs_its_scope_and_no_other").await {
+        let ids = Ids::of(&app).await;
+        let mut keys = HashMap::new();
+        for scope in Scope::ALL {
+            keys.insert(scope.name(), app.key(&[scope], None).await);
         }
-        if needed == Scope::Manage && route.method != Method::DELETE {
-            let reply = ask(&app, Some(&keys["manage"]), &route.method, &path).await;
-            let name = format!("{} {path}: {}", route.method, reply.text);
-            assert_ne!(reply.status, StatusCode::FORBIDDEN, "{name}");
-            assert!(!reply.status.is_server_error(), "{name}");
+        // What deletes comes last, so that the others find what they name.
+        let mut routes = api::routes_v2();
+        routes.sort_by_key(|route| (route.method == Method::DELETE, route.path.len()));
+        for route in routes {
+            let path = ids.fill(&route.path);
+            let needed = route.action.needs().1;
+            for scope in [Scope::Read, Scope::Chat] {
+                let reply = ask(&app, Some(&keys[scope.name()]), &route.method, &path).await;
+                let name = format!("{} {path} with {scope}: {}", route.method, reply.text);
+                if scope == needed {
+                    assert!(
+                        !matches!(reply.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED),
+                        "{name}"
+                    );
+                    assert!(!reply.status.is_server_error(), "{name}");
+                } else {
+                    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{name}");
+                    reply.expect_error(403, "FORBIDDEN");
+                }
+            }
+            if needed == Scope::Manage && route.method != Method::DELETE {
+                let reply = ask(&app, Some(&keys["manage"]), &route.method, &path).await;
+                let name = format!("{} {path}: {}", route.method, reply.text);
+                assert_ne!(reply.status, StatusCode::FORBIDDEN, "{name}");
+                assert!(!reply.status.is_server_error(), "{name}");
+            }
         }
     }
 }

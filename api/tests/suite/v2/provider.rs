@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use http::Method;
 use serde_json::{Value, json};
+use testkit::db::{TestDb, databases};
 use testkit::model_server::{ModelServer, Reply as ModelReply};
 use tokio::sync::Notify;
 
@@ -14,9 +15,14 @@ use crate::support::{PATIENCE, TestApp, read};
 const FAQ: &str = "Nuestros horarios son de 9 a 18 hs, de lunes a viernes.";
 const QUESTION: &str = "¿Cuáles son los horarios?";
 
+/// The product over SQLite, answering through the scripted provider.
 async fn app_with(server: &ModelServer) -> TestApp {
+    app_on(testkit::db::sqlite().await, server).await
+}
+
+async fn app_on(database: TestDb, server: &ModelServer) -> TestApp {
     let base_url = server.base_url().parse().unwrap();
-    let app = TestApp::start_with(|settings| {
+    let app = TestApp::with(database, |settings| {
         settings.models.openai_base_url = Some(base_url);
         settings.models.chat_model = Some("gpt-test".to_owned());
     })
@@ -43,36 +49,44 @@ async fn read_until(
 
 #[tokio::test]
 async fn tokens_reach_the_client_while_the_model_still_writes() {
-    let server = ModelServer::start().await.unwrap();
-    let app = app_with(&server).await;
-    let more = Arc::new(Notify::new());
-    let reply =
-        ModelReply::tokens(&["Abrimos ", "de 9 a 18"]).hold(more.clone()).then(&[" hs. [1]"]);
-    server.enqueue(reply);
-    let body = json!({"query": QUESTION, "streaming": true});
-    let response = app.request(Method::POST, &app.chat_path()).json(&body).send().await.unwrap();
-    let mut stream = response.bytes_stream();
-    let mut seen = read_until(&mut stream, "de 9 a 18").await;
-    assert!(!seen.contains("hs."), "{seen}");
-    more.notify_one();
-    seen.push_str(&read_until(&mut stream, "event: done").await);
-    while let Some(piece) = stream.next().await {
-        seen.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+    for database in databases("tokens_reach_the_client_while_the_model_still_writes").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = app_on(database, &server).await;
+        let more = Arc::new(Notify::new());
+        let reply =
+            ModelReply::tokens(&["Abrimos ", "de 9 a 18"]).hold(more.clone()).then(&[" hs. [1]"]);
+        server.enqueue(reply);
+        let body = json!({"query": QUESTION, "streaming": true});
+        let response =
+            app.request(Method::POST, &app.chat_path()).json(&body).send().await.unwrap();
+        let mut stream = response.bytes_stream();
+        let mut seen = read_until(&mut stream, "de 9 a 18").await;
+        assert!(!seen.contains("hs."), "{seen}");
+        more.notify_one();
+        seen.push_str(&read_until(&mut stream, "event: done").await);
+        while let Some(piece) = stream.next().await {
+            seen.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+        }
+        let events = events::parse(&seen);
+        let done = events::check(&events);
+        assert_eq!(done["answer"], "Abrimos de 9 a 18 hs. [1]");
+        assert_eq!(
+            (&done["model"], &done["sources"][0]["source"]),
+            (&json!("gpt-test"), &json!("FAQ"))
+        );
     }
-    let events = events::parse(&seen);
-    let done = events::check(&events);
-    assert_eq!(done["answer"], "Abrimos de 9 a 18 hs. [1]");
-    assert_eq!(
-        (&done["model"], &done["sources"][0]["source"]),
-        (&json!("gpt-test"), &json!("FAQ"))
-    );
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_model_call_and_the_rest_is_kept_as_interrupted() {
+    let test = "a client that leaves ends the model call";
+    let mut cases: Vec<(bool, TestDb)> = Vec::new();
     for streaming in [true, false] {
+        cases.extend(databases(test).await.into_iter().map(|database| (streaming, database)));
+    }
+    for (streaming, database) in cases {
         let server = ModelServer::start().await.unwrap();
-        let app = app_with(&server).await;
+        let app = app_on(database, &server).await;
         let first = app.post(&app.chat_path(), &json!({"query": QUESTION})).await.expect(200);
         let conversation = first["conversationId"].as_str().unwrap().to_owned();
         server.enqueue(ModelReply::tokens(&["Abrimos de 9 ", "a 18 hs "]).then_hang());
@@ -116,27 +130,30 @@ async fn message_with_state(app: &TestApp, conversation: &str, state: &str) -> V
 
 #[tokio::test]
 async fn an_answer_is_stopped_by_its_id() {
-    let server = ModelServer::start().await.unwrap();
-    let app = app_with(&server).await;
-    server.enqueue(ModelReply::tokens(&["Abrimos de 9 ", "a 18 hs "]).then_hang());
-    let body = json!({"query": QUESTION, "streaming": true});
-    let response = app.request(Method::POST, &app.chat_path()).json(&body).send().await.unwrap();
-    let message = response.headers()["x-message-id"].to_str().unwrap().to_owned();
-    let mut stream = response.bytes_stream();
-    let mut seen = read_until(&mut stream, "Abrimos").await;
-    let stop = |agent: &str| format!("/api/v2/agents/{agent}/chat/{message}/stop");
-    let other = app.other_tenant().await;
-    let theirs = app.request_as(&other.key, Method::POST, &stop(&other.agent));
-    read(theirs).await.expect_error(404, "NOT_FOUND");
-    let stopped = read(app.request(Method::POST, &stop(&app.tenant.agent))).await;
-    assert_eq!(stopped.status, 202, "{}", stopped.text);
-    seen.push_str(&read_until(&mut stream, "event: done").await);
-    while let Some(piece) = stream.next().await {
-        seen.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+    for database in databases("an_answer_is_stopped_by_its_id").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = app_on(database, &server).await;
+        server.enqueue(ModelReply::tokens(&["Abrimos de 9 ", "a 18 hs "]).then_hang());
+        let body = json!({"query": QUESTION, "streaming": true});
+        let response =
+            app.request(Method::POST, &app.chat_path()).json(&body).send().await.unwrap();
+        let message = response.headers()["x-message-id"].to_str().unwrap().to_owned();
+        let mut stream = response.bytes_stream();
+        let mut seen = read_until(&mut stream, "Abrimos").await;
+        let stop = |agent: &str| format!("/api/v2/agents/{agent}/chat/{message}/stop");
+        let other = app.other_tenant().await;
+        let theirs = app.request_as(&other.key, Method::POST, &stop(&other.agent));
+        read(theirs).await.expect_error(404, "NOT_FOUND");
+        let stopped = read(app.request(Method::POST, &stop(&app.tenant.agent))).await;
+        assert_eq!(stopped.status, 202, "{}", stopped.text);
+        seen.push_str(&read_until(&mut stream, "event: done").await);
+        while let Some(piece) = stream.next().await {
+            seen.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+        }
+        let done = events::check(&events::parse(&seen));
+        assert_eq!((&done["state"], &done["messageId"]), (&json!("interrupted"), &json!(message)));
+        server.wait_for_departures(1).await;
     }
-    let done = events::check(&events::parse(&seen));
-    assert_eq!((&done["state"], &done["messageId"]), (&json!("interrupted"), &json!(message)));
-    server.wait_for_departures(1).await;
 }
 
 #[tokio::test]

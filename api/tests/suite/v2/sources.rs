@@ -51,53 +51,63 @@ async fn a_text_is_accepted_ingested_listed_and_deleted() {
 
 #[tokio::test]
 async fn chunks_come_in_document_order_and_know_their_neighbours() {
-    let app = TestApp::start().await;
-    let sections: Vec<String> = (1..=6)
-        .map(|n| {
-            format!("# Sección {n}\n\n{}", format!("El artículo {n} trata de plazos. ").repeat(60))
-        })
-        .collect();
-    let id = app.learn("Reglamento", &sections.join("\n\n")).await;
-    let mut chunks = Vec::new();
-    let mut path = app.in_datastore(&format!("/chunks?source={id}&limit=2"));
-    loop {
-        let page = app.get(&path).await.expect(200);
-        chunks.extend(page["data"].as_array().unwrap().clone());
-        let Some(cursor) = page["nextCursor"].as_str() else { break };
-        path = app.in_datastore(&format!("/chunks?source={id}&limit=2&cursor={cursor}"));
+    for app in
+        TestApp::on_each_database("chunks_come_in_document_order_and_know_their_neighbours").await
+    {
+        let sections: Vec<String> = (1..=6)
+            .map(|n| {
+                format!(
+                    "# Sección {n}\n\n{}",
+                    format!("El artículo {n} trata de plazos. ").repeat(60)
+                )
+            })
+            .collect();
+        let id = app.learn("Reglamento", &sections.join("\n\n")).await;
+        let mut chunks = Vec::new();
+        let mut path = app.in_datastore(&format!("/chunks?source={id}&limit=2"));
+        loop {
+            let page = app.get(&path).await.expect(200);
+            chunks.extend(page["data"].as_array().unwrap().clone());
+            let Some(cursor) = page["nextCursor"].as_str() else { break };
+            path = app.in_datastore(&format!("/chunks?source={id}&limit=2&cursor={cursor}"));
+        }
+        assert!(chunks.len() >= 3, "{}", chunks.len());
+        for (place, chunk) in chunks.iter().enumerate() {
+            assert_eq!(chunk["ordinal"], place);
+            let id = chunk["id"].as_str().unwrap();
+            let opened = app.get(&format!("/api/v2/chunks/{id}")).await.expect(200);
+            let before = place.checked_sub(1).map_or(&Value::Null, |before| &chunks[before]["id"]);
+            assert_eq!(&opened["previous"]["id"], before);
+            let after = chunks.get(place + 1).map_or(&Value::Null, |after| &after["id"]);
+            assert_eq!(&opened["next"]["id"], after);
+        }
+        app.get(&app.in_datastore("/chunks?source=garbage")).await.expect_field("source");
+        app.get(&app.in_datastore("/chunks?cursor=garbage")).await.expect_field("cursor");
     }
-    assert!(chunks.len() >= 3, "{}", chunks.len());
-    for (place, chunk) in chunks.iter().enumerate() {
-        assert_eq!(chunk["ordinal"], place);
-        let id = chunk["id"].as_str().unwrap();
-        let opened = app.get(&format!("/api/v2/chunks/{id}")).await.expect(200);
-        let before = place.checked_sub(1).map_or(&Value::Null, |before| &chunks[before]["id"]);
-        assert_eq!(&opened["previous"]["id"], before);
-        let after = chunks.get(place + 1).map_or(&Value::Null, |after| &after["id"]);
-        assert_eq!(&opened["next"]["id"], after);
-    }
-    app.get(&app.in_datastore("/chunks?source=garbage")).await.expect_field("source");
-    app.get(&app.in_datastore("/chunks?cursor=garbage")).await.expect_field("cursor");
 }
 
 #[tokio::test]
 async fn a_file_is_streamed_stored_and_ingested() {
-    let app = TestApp::start().await;
-    let form = Form::new()
-        .part("file", file("../../etc/Preguntas frecuentes.md", "# Horarios\n\nAbrimos de 9 a 18."))
-        .text("name", "FAQ")
-        .text("metadata", r#"{"area": "ventas"}"#)
-        .text("unknown", "ignored");
-    let accepted = upload(&app, form).await.expect(202);
-    assert_eq!((&accepted["type"], &accepted["name"]), (&json!("file"), &json!("FAQ")));
-    let source = app.ingested(accepted["id"].as_str().unwrap()).await;
-    assert_eq!(source["status"], "ready", "{source}");
-    assert_eq!(source["metadata"], json!({"area": "ventas"}));
-    let form =
-        Form::new().part("file", file("../../etc/Precios.txt", "El martillo cuesta 10 pesos."));
-    let accepted = upload(&app, form).await.expect(202);
-    assert_eq!(accepted["name"], "Precios.txt", "folders are no part of a name");
-    assert_eq!(app.ingested(accepted["id"].as_str().unwrap()).await["status"], "ready");
+    for app in TestApp::on_each_database("a_file_is_streamed_stored_and_ingested").await {
+        let form = Form::new()
+            .part(
+                "file",
+                file("../../etc/Preguntas frecuentes.md", "# Horarios\n\nAbrimos de 9 a 18."),
+            )
+            .text("name", "FAQ")
+            .text("metadata", r#"{"area": "ventas"}"#)
+            .text("unknown", "ignored");
+        let accepted = upload(&app, form).await.expect(202);
+        assert_eq!((&accepted["type"], &accepted["name"]), (&json!("file"), &json!("FAQ")));
+        let source = app.ingested(accepted["id"].as_str().unwrap()).await;
+        assert_eq!(source["status"], "ready", "{source}");
+        assert_eq!(source["metadata"], json!({"area": "ventas"}));
+        let form =
+            Form::new().part("file", file("../../etc/Precios.txt", "El martillo cuesta 10 pesos."));
+        let accepted = upload(&app, form).await.expect(202);
+        assert_eq!(accepted["name"], "Precios.txt", "folders are no part of a name");
+        assert_eq!(app.ingested(accepted["id"].as_str().unwrap()).await["status"], "ready");
+    }
 }
 
 #[tokio::test]
