@@ -1,8 +1,11 @@
 //! The settings of an installation. Their defaults and their meaning for operators stand in the one
 //! commented `default.toml` that ships inside the binary; this is the same list as types.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -75,6 +78,61 @@ pub enum ProcessRole {
     Worker,
 }
 
+/// The address of a service. It may carry a credential, so its `Debug` shows it as [`without_secrets`] does.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ServiceUrl(Url);
+
+impl Deref for ServiceUrl {
+    type Target = Url;
+
+    fn deref(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl FromStr for ServiceUrl {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<Url> for ServiceUrl {
+    fn from(url: Url) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_secrets(&self.0))
+    }
+}
+
+/// An address as it may be shown: its password, a user name that stands alone, and the values of its query
+/// are `***`.
+pub fn without_secrets(url: &Url) -> String {
+    let mut shown = url.clone();
+    let hidden = "***";
+    // The two calls fail only for addresses that cannot hold what is hidden.
+    if shown.password().is_some() {
+        let _ = shown.set_password(Some(hidden));
+    } else if !shown.username().is_empty() {
+        let _ = shown.set_username(hidden);
+    }
+    shown.set_fragment(None);
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    if names.is_empty() {
+        shown.set_query(None);
+    } else {
+        let query: Vec<String> = names.iter().map(|name| format!("{name}={hidden}")).collect();
+        shown.set_query(Some(&query.join("&")));
+    }
+    shown.into()
+}
+
 /// Where data lives.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +144,7 @@ pub struct StorageSettings {
     /// Connections of the pool (PostgreSQL), or of the readers' pool (SQLite).
     pub max_connections: u32,
     /// `s3://bucket/prefix`, or none for the data folder.
-    pub blob_url: Option<Url>,
+    pub blob_url: Option<ServiceUrl>,
 }
 
 /// The vector index.
@@ -94,7 +152,7 @@ pub struct StorageSettings {
 #[serde(deny_unknown_fields)]
 pub struct IndexSettings {
     /// A Qdrant server (gRPC, usually port 6334); `None` means in process. `QDRANT_URL`.
-    pub qdrant_url: Option<Url>,
+    pub qdrant_url: Option<ServiceUrl>,
     /// Its key. `QDRANT_API_KEY`.
     pub qdrant_api_key: Option<SecretString>,
     /// Prefix of the collections' names, so that installations can share a server.
@@ -108,7 +166,7 @@ pub struct ModelSettings {
     /// Key of the OpenAI-compatible provider; without a key and a base URL the built-in answerer answers. `OPENAI_API_KEY`.
     pub openai_api_key: Option<SecretString>,
     /// Its address, up to and including `/v1`, or an Azure deployment's address. `OPENAI_BASE_URL`.
-    pub openai_base_url: Option<Url>,
+    pub openai_base_url: Option<ServiceUrl>,
     /// Azure's `api-version`; its presence chooses Azure-style requests.
     pub azure_api_version: Option<String>,
     /// Default chat model. `VOCERO_CHAT_MODEL`.
@@ -239,4 +297,24 @@ where
                 .map_err(|error| serde::de::Error::custom(format!("`{text}`: {error}")))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_opens_it() {
+        for (address, shown) in [
+            ("http://ollama.local:11434/v1", "http://ollama.local:11434/v1"),
+            ("https://user:planted@host/v1", "https://user:***@host/v1"),
+            ("https://planted@host/v1", "https://***@host/v1"),
+            ("https://host/v1?api-key=planted&x=1#planted", "https://host/v1?api-key=***&x=***"),
+            ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ] {
+            let url: ServiceUrl = address.parse().unwrap();
+            assert_eq!(format!("{url:?}"), shown);
+            assert_eq!(url.as_str(), address);
+        }
+    }
 }

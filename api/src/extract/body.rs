@@ -143,12 +143,26 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     }
     let message = cause.to_string();
     let place = format!(" at line {} column {}", cause.line(), cause.column());
-    let message = message.strip_suffix(&place).unwrap_or(&message);
+    let message = without_text(message.strip_suffix(&place).unwrap_or(&message));
     let field = field_of(error);
     if field.is_empty() {
         return ApiError::invalid_json(message);
     }
     ApiError::invalid(&field, format!("`{field}`: {message}"))
+}
+
+/// The message without the text that was sent, which may be a secret in the wrong place.
+fn without_text(message: &str) -> String {
+    for (opening, kept, closing) in [
+        ("invalid type: string \"", "invalid type: string", "\", expected "),
+        ("invalid value: string \"", "invalid value", "\", expected "),
+        ("unknown variant `", "unknown value", "`, expected "),
+    ] {
+        let Some(rest) = message.strip_prefix(opening) else { continue };
+        let expected = rest.rsplit_once(closing).map_or("something else", |(_, expected)| expected);
+        return format!("{kept}, expected {expected}");
+    }
+    message.to_owned()
 }
 
 /// The path of the field that an error blames; for a missing field, where it should be.
@@ -234,6 +248,17 @@ mod tests {
         assert_eq!(refused(r#"{"query":"a","inner":{}}"#).1.as_deref(), Some("inner.count"));
         let (_, field, _) = refused(r#"{"query":"a","inner":{"count":-1}}"#);
         assert_eq!(field.as_deref(), Some("inner.count"));
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_the_text_that_was_sent() {
+        let (_, field, message) = refused(r#"{"query":"a","inner":{"count":"my \"secret\""}}"#);
+        assert_eq!(field.as_deref(), Some("inner.count"));
+        assert_eq!(message, "`inner.count`: invalid type: string, expected u32");
+        assert_eq!(
+            without_text("unknown variant `secret`, expected `a` or `b`"),
+            "unknown value, expected `a` or `b`"
+        );
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl OpenAiOptions {
     /// The options that the settings describe; `None` when neither a key nor an address is set.
     pub fn from_settings(settings: &ModelSettings) -> Option<Self> {
         let base_url = match (&settings.openai_base_url, &settings.openai_api_key) {
-            (Some(url), _) => url.clone(),
+            (Some(url), _) => Url::clone(url),
             (None, Some(_)) => Url::parse("https://api.openai.com/v1").ok()?,
             (None, None) => return None,
         };

@@ -34,7 +34,8 @@ pub(super) struct Provider {
     client: Client,
     base: Url,
     azure_api_version: Option<String>,
-    key: Option<SecretString>,
+    /// What the provider must not say back to anybody: the key, and what opens its address.
+    secrets: Vec<SecretString>,
 }
 
 impl Provider {
@@ -53,9 +54,9 @@ impl Provider {
             pause: options.pause.clone(),
             max_attempts: options.max_attempts.max(1),
             client: client(options, &base)?,
+            secrets: secrets(options.key.as_ref(), &base),
             base,
             azure_api_version: options.azure_api_version.clone(),
-            key: options.key.clone(),
         })
     }
 
@@ -205,10 +206,8 @@ impl Provider {
     pub fn clean(&self, text: &str) -> String {
         let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         text.retain(|letter| !letter.is_control());
-        if let Some(key) = self.key.as_ref().map(ExposeSecret::expose_secret)
-            && !key.is_empty()
-        {
-            text = text.replace(key, "[key]");
+        for secret in &self.secrets {
+            text = text.replace(secret.expose_secret(), "[key]");
         }
         match text.char_indices().nth(MAX_ERROR) {
             Some((end, _)) => format!("{}…", &text[..end]),
@@ -266,6 +265,19 @@ impl ErrorBody {
     pub fn names(&self, field: &str) -> bool {
         self.param == field || self.message.contains(field)
     }
+}
+
+/// Shorter values of a query are no secrets but words, such as a version's.
+const SHORTEST_SECRET: usize = 12;
+
+fn secrets(key: Option<&SecretString>, base: &Url) -> Vec<SecretString> {
+    let mut secrets: Vec<SecretString> = key.cloned().into_iter().collect();
+    secrets.extend(base.password().map(SecretString::from));
+    for (_, value) in base.query_pairs().filter(|(_, value)| value.len() >= SHORTEST_SECRET) {
+        secrets.push(value.into_owned().into());
+    }
+    secrets.retain(|secret| !secret.expose_secret().is_empty());
+    secrets
 }
 
 fn extend<'a>(url: &mut Url, segments: impl IntoIterator<Item = &'a str>) {

@@ -66,14 +66,14 @@ fn storage_rules(settings: &Settings) -> Vec<Rule> {
             "storage.blob_url",
             "give s3://bucket/prefix, or leave it out for the data folder",
         ),
-        (is_not_http(settings.index.qdrant_url.as_ref()), "index.qdrant_url", HTTP),
+        (is_not_http(settings.index.qdrant_url.as_deref()), "index.qdrant_url", HTTP),
     ]
 }
 
 fn model_rules(settings: &Settings) -> Vec<Rule> {
     let models = &settings.models;
     vec![
-        (is_not_http(models.openai_base_url.as_ref()), "models.openai_base_url", HTTP),
+        (is_not_http(models.openai_base_url.as_deref()), "models.openai_base_url", HTTP),
         (
             models.embedding_model.as_ref().is_some_and(|model| model.starts_with("local:")),
             "models.embedding_model",

@@ -1,9 +1,10 @@
 //! Settings from environment variables and `.env`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use toml::Value;
 
 use super::{Given, Origin, Problem};
@@ -42,10 +43,20 @@ const OTHER_NAMES: [&str; 4] =
 const OTHER_PREFIXES: [&str; 2] = ["VOCERO_TEST_", "VOCERO_BENCH_"];
 
 /// The variables of the process and of `.env`.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Environment {
     process: BTreeMap<String, String>,
     dot_env: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Environment {
+    /// Leaves the values out, which hold secrets as they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("process", &self.process.keys())
+            .field("dot_env", &self.dot_env.keys())
+            .finish()
+    }
 }
 
 /// What the variables say.
@@ -63,8 +74,15 @@ impl Environment {
         let path = Path::new(".env");
         let mut dot_env = BTreeMap::new();
         if path.exists() {
+            let mut last = "its beginning".to_owned();
             for pair in dotenvy::from_path_iter(path).context("cannot read .env")? {
-                let (name, value) = pair.context("a line of .env is not NAME=value")?;
+                // The cause would show the line, which may hold a secret.
+                let Ok((name, value)) = pair else {
+                    bail!(
+                        "the line of .env after {last} is not NAME=value; put quotes around a value with spaces or #"
+                    );
+                };
+                last.clone_from(&name);
                 dot_env.insert(name, value);
             }
         }

@@ -179,9 +179,7 @@ fn file_values(flags: &Flags) -> anyhow::Result<Vec<Given>> {
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    let table: Table = text
-        .parse()
-        .with_context(|| format!("the configuration file {} is not valid TOML", path.display()))?;
+    let table: Table = text.parse().map_err(|error| invalid_toml(path, &text, &error))?;
     let mut given = Vec::new();
     collect_values(&table, &mut Vec::new(), &mut |keys, value| {
         given.push(Given {
@@ -191,6 +189,17 @@ fn file_values(flags: &Flags) -> anyhow::Result<Vec<Given>> {
         });
     });
     Ok(given)
+}
+
+/// Where the file is wrong, without the line itself, which may hold a secret.
+fn invalid_toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let path = path.display();
+    anyhow::anyhow!(
+        "the configuration file {path} is not valid TOML: line {line}: {}",
+        error.message()
+    )
 }
 
 fn flag_values(flags: &Flags) -> Vec<Given> {
@@ -223,7 +232,17 @@ fn fitting_value(defaults: &Table, given: &Given) -> Result<Value, String> {
             }
         }
     }
-    Err(first_message.unwrap_or_else(|| "has no value".to_owned()))
+    let message = first_message.unwrap_or_else(|| "has no value".to_owned());
+    let key = given.key();
+    if !print::may_hold_secret(&key) {
+        return Err(message);
+    }
+    // The parser's message repeats the value.
+    Err(if key.ends_with("_url") {
+        "is no address; give one with its scheme, such as https://host/path".to_owned()
+    } else {
+        "is not accepted; give a text".to_owned()
+    })
 }
 
 fn deserialize(table: &Table) -> Result<Settings, String> {
@@ -380,5 +399,41 @@ mod tests {
         assert_eq!(secrecy::ExposeSecret::expose_secret(key), "sk-planted");
         let printed = format!("{}{}{loaded:?}", print_toml(&loaded), print_json(&loaded));
         assert!(printed.contains("postgres://user:***@localhost/db"), "{printed}");
+        assert!(!printed.contains("planted"), "{printed}");
+    }
+
+    #[test]
+    fn a_mistake_is_told_without_the_secret_in_it() {
+        let long = "x".repeat(10);
+        for (name, value) in [
+            ("OPENAI_BASE_URL", "user:planted@host"),
+            ("OPENAI_BASE_URL", "http://user:planted@host:99999999/"),
+            ("QDRANT_URL", "planted"),
+            ("DATABASE_URL", "mysql://user:planted@localhost/db"),
+            ("VOCERO_STORAGE__BLOB_URL", "planted"),
+            ("VOCERO_MODELS__OPENAI_API_KYE", "planted"),
+        ] {
+            let problems = mistakes(with(&[(name, value)]));
+            let text = format!("{problems:?}{}", Mistakes(problems.clone()));
+            assert_eq!(problems.len(), 1, "{text}");
+            assert!(!text.contains("planted"), "{text}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
+        for text in [
+            "[models]\nopenai_api_key = \"planted",
+            "[models]\nopenai_api_key = planted",
+            "[models]\nopenai_api_key = [\"planted\"]",
+            "[models]\nopenai_api_key = { planted = 1 }",
+            "[models]\nopenai_base_url = \"planted\"",
+            "[index]\nqdrant_api_key = \"a\"\nqdrant_api_key = \"planted\"",
+        ] {
+            std::fs::write(file.path(), format!("# {long}\n{text}\n")).unwrap();
+            let error = load(&flags, &Environment::of(&[], &[])).unwrap_err();
+            let told = format!("{error:#} {error:?}");
+            assert!(!told.contains("planted"), "{told}");
+        }
+        let environment = Environment::of(&[("OPENAI_API_KEY", "planted")], &[]);
+        assert!(!format!("{environment:?}").contains("planted"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use domain::settings::without_secrets;
 use serde_json::{Map, json};
 use toml::Value;
 use url::Url;
@@ -43,25 +44,31 @@ pub fn print_json(loaded: &Loaded) -> serde_json::Value {
     settings.into()
 }
 
+/// Whether a value may hold a credential: it is not repeated in messages.
+pub(super) fn may_hold_secret(key: &str) -> bool {
+    SECRETS.contains(&key) || key.ends_with("_url")
+}
+
 /// The value as it may be shown.
 fn shown(key: &str, value: &Value) -> Value {
     if SECRETS.contains(&key) {
         return Value::String("***".to_owned());
     }
     match value {
-        Value::String(text) if key == "storage.database_url" || key.ends_with("_url") => {
-            Value::String(without_password(text))
-        }
+        Value::String(text) if key.ends_with("_url") => Value::String(shown_address(text)),
         _ => value.clone(),
     }
 }
 
-fn without_password(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else {
-        return text.to_owned();
-    };
-    if url.password().is_some() && url.set_password(Some("***")).is_ok() {
-        return url.into();
+fn shown_address(text: &str) -> String {
+    match Url::parse(text) {
+        // A file is no secret, and its path need not be one of an address.
+        _ if text.starts_with("sqlite:") => text.to_owned(),
+        Ok(url) => {
+            let shown = without_secrets(&url);
+            // As it was written, where there is nothing to hide.
+            if shown == url.as_str() { text.to_owned() } else { shown }
+        }
+        Err(_) => "***".to_owned(),
     }
-    text.to_owned()
 }

@@ -7,5 +7,6 @@ mod first_start;
 mod house;
 mod lifecycle;
 mod processes;
+mod secrets;
 mod settings;
 mod vocero;

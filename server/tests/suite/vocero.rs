@@ -53,6 +53,24 @@ impl Installation {
         Self::new().over(Arc::new(block_on(guard.copy())))
     }
 
+    /// The value of a variable.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let found = self.variables.iter().find(|(set, _)| set == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// What no log may hold: the values of the variables that are secrets, and this machine's key.
+    pub fn secrets(&self) -> Secrets {
+        let is_secret = |name: &str| {
+            ["API_KEY", "SECRET", "PASSWORD", "TOKEN"].iter().any(|word| name.contains(word))
+        };
+        let set = self.variables.iter().filter(|(name, _)| is_secret(name));
+        Secrets {
+            values: set.map(|(_, value)| value.clone()).collect(),
+            key_file: self.data().join("keys/api-key"),
+        }
+    }
+
     fn over(self, guard: Arc<Guard>) -> Self {
         let mut installation = self.with("DATABASE_URL", &guard.url());
         installation.database = "postgres";
@@ -149,14 +167,14 @@ impl Installation {
     pub fn serve_with(&self, variables: &[(&str, &str)]) -> Server {
         let mut command = self.command(&["serve"]);
         command.envs(variables.iter().copied());
-        Server::start(command, 3)
+        Server::start(command, 3, self.secrets())
     }
 
     /// As `serve`, in the role of a worker alone, which has no commands to greet with.
     pub fn serve_as_worker(&self) -> Server {
         let mut command = self.command(&["serve"]);
         command.env("VOCERO_ROLES", "worker");
-        Server::start(command, 0)
+        Server::start(command, 0, self.secrets())
     }
 }
 
@@ -172,6 +190,7 @@ fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {
 /// A running server; killed when dropped.
 pub struct Server {
     child: Child,
+    secrets: Secrets,
     lines: Receiver<String>,
     errors: Option<JoinHandle<String>>,
     /// What it printed until it was ready.
@@ -181,7 +200,7 @@ pub struct Server {
 }
 
 impl Server {
-    fn start(mut command: Command, curl_lines: usize) -> Self {
+    fn start(mut command: Command, curl_lines: usize, secrets: Secrets) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("a pipe");
@@ -200,7 +219,8 @@ impl Server {
             }
         });
         let url = String::new();
-        let mut server = Self { child, lines, errors: Some(errors), greeting: Vec::new(), url };
+        let mut server =
+            Self { child, secrets, lines, errors: Some(errors), greeting: Vec::new(), url };
         server.read_greeting(curl_lines);
         server
     }
@@ -241,6 +261,7 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().expect("the process is there");
         self.child.wait().expect("its end");
+        self.take_log();
     }
 
     /// Waits for its end; how it ended and what it logged.
@@ -267,8 +288,11 @@ impl Server {
         assert!(status.success(), "{status}\n{log}");
     }
 
+    /// What it logged, once it has ended. No secret may be in it.
     fn take_log(&mut self) -> String {
-        self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default()
+        let log = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+        self.secrets.assert_absent("the log", &log);
+        log
     }
 }
 
@@ -276,6 +300,31 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            self.take_log();
+        }
+    }
+}
+
+/// Texts that must come out nowhere.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    pub values: Vec<String>,
+    /// Holds one more, as soon as it is there.
+    pub key_file: PathBuf,
+}
+
+impl Secrets {
+    /// Neither a secret nor its Base64 form, as `Authorization: Basic` has it, is in `text`.
+    pub fn assert_absent(&self, place: &str, text: &str) {
+        let key = std::fs::read_to_string(&self.key_file).unwrap_or_default();
+        for secret in self.values.iter().map(String::as_str).chain([key.trim()]) {
+            if secret.is_empty() {
+                continue;
+            }
+            let line = text.lines().find(|line| line.contains(secret));
+            assert!(line.is_none(), "a secret is in {place}: {}", line.unwrap_or_default());
+        }
     }
 }
 
