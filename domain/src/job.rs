@@ -15,7 +15,7 @@ pub struct NewJob {
     pub priority: i64,
     /// Not before this instant.
     pub run_at: Timestamp,
-    /// Attempts before it is dead, at least 1.
+    /// Failed attempts that make it dead, at least 1.
     pub max_attempts: i64,
     /// At most one waiting or running job of a workspace and kind has this key.
     pub dedupe_key: Option<String>,
@@ -54,8 +54,11 @@ pub struct Job {
     /// Which attempt is at work, from 1; 0 before the first claim. A worker's writes carry it, so that one
     /// whose lease ran out changes nothing.
     pub attempt: i64,
-    /// Attempts before it is dead.
+    /// Failed attempts that make it dead.
     pub max_attempts: i64,
+    /// How many workers were lost while they had it. Nobody knows whose fault that was, so these attempts are
+    /// not counted as failed.
+    pub losses: i64,
     /// Not before this instant.
     pub run_at: Timestamp,
     /// Until when the claim holds.
@@ -64,6 +67,18 @@ pub struct Job {
     pub last_error: Option<String>,
     /// When it was wanted.
     pub created_at: Timestamp,
+}
+
+impl Job {
+    /// Which attempt it would be had no worker been lost, from 1.
+    pub const fn own_attempt(&self) -> i64 {
+        self.attempt - self.losses
+    }
+
+    /// Whether it is dead when this attempt fails.
+    pub const fn is_at_last_attempt(&self) -> bool {
+        self.own_attempt() >= self.max_attempts
+    }
 }
 
 /// Where a job stands.

@@ -1,8 +1,10 @@
 //! What is done from time to time, off the request path.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use domain::Timestamp;
+use domain::job::JobState;
 
 use crate::app::App;
 
@@ -55,19 +57,23 @@ fn before(now: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_micros(now.micros().saturating_sub(micros))
 }
 
-/// Puts the number of jobs by kind and state into the metrics.
+/// Puts the number of jobs that wait, run or are dead into the metrics, by kind.
 pub async fn count_jobs(app: &App) {
     let counted = async {
         let mut conn = app.db.read().await?;
         storage::jobs::counts(&mut conn).await
     };
-    match counted.await {
-        Ok(counts) => {
-            for (kind, state, count) in counts {
-                metrics::gauge!("vocero_jobs", "kind" => kind, "state" => state.name())
-                    .set(count as f64);
-            }
+    let counts = match counted.await {
+        Ok(counts) => counts,
+        Err(error) => return tracing::warn!(%error, "the jobs could not be counted"),
+    };
+    let counts: HashMap<(&str, JobState), i64> =
+        counts.iter().map(|(kind, state, count)| ((kind.as_str(), *state), *count)).collect();
+    for handler in app.ingest.handlers() {
+        for state in [JobState::Waiting, JobState::Running, JobState::Dead] {
+            let count = counts.get(&(handler.kind(), state)).copied().unwrap_or(0);
+            metrics::gauge!("vocero_jobs", "kind" => handler.kind(), "state" => state.name())
+                .set(count as f64);
         }
-        Err(error) => tracing::warn!(%error, "the jobs could not be counted"),
     }
 }

@@ -24,6 +24,8 @@ pub struct Claim<'a> {
     pub limit: i64,
     /// Workspaces that have their share of workers already.
     pub busy_workspaces: &'a [WorkspaceId],
+    /// Workers that a job may lose before it is given up.
+    pub max_losses: i64,
 }
 
 /// How a claimed job ended.
@@ -68,6 +70,7 @@ struct JobRow {
     priority: i64,
     attempt: i64,
     max_attempts: i64,
+    losses: i64,
     run_at: Micros,
     lease_until: Option<Micros>,
     last_error: Option<String>,
@@ -85,6 +88,7 @@ macro_rules! job_columns {
             jobs.priority,
             jobs.attempt,
             jobs.max_attempts,
+            jobs.losses,
             jobs.run_at,
             jobs.lease_until,
             jobs.last_error,
@@ -92,30 +96,39 @@ macro_rules! job_columns {
     };
 }
 
-/// What a claim makes of a job, by its attempts and by whether its owner wants it stopped. What is claimed
-/// after being stopped or after its last attempt had its lease run out: its worker is gone.
+/// What a claim makes of a job. One that is running had its lease run out: its worker is gone, which counts as
+/// a loss and not as a failed attempt. It is over when its owner wanted it stopped, and when it lost its last
+/// worker.
 macro_rules! claimed_as {
     () => {
         "
             state = CASE
                 WHEN jobs.cancel_requested THEN 'cancelled'
-                WHEN jobs.attempt >= jobs.max_attempts THEN 'dead'
+                WHEN jobs.state = 'running' AND jobs.losses + 1 >= $7 THEN 'dead'
                 ELSE 'running'
             END,
             attempt = CASE
-                WHEN jobs.cancel_requested OR jobs.attempt >= jobs.max_attempts THEN jobs.attempt
+                WHEN jobs.cancel_requested THEN jobs.attempt
+                WHEN jobs.state = 'running' AND jobs.losses + 1 >= $7 THEN jobs.attempt
                 ELSE jobs.attempt + 1
             END,
+            losses = CASE
+                WHEN jobs.state = 'running' THEN jobs.losses + 1
+                ELSE jobs.losses
+            END,
             lease_owner = CASE
-                WHEN jobs.cancel_requested OR jobs.attempt >= jobs.max_attempts THEN NULL
+                WHEN jobs.cancel_requested THEN NULL
+                WHEN jobs.state = 'running' AND jobs.losses + 1 >= $7 THEN NULL
                 ELSE $1
             END,
             lease_until = CASE
-                WHEN jobs.cancel_requested OR jobs.attempt >= jobs.max_attempts THEN NULL
+                WHEN jobs.cancel_requested THEN NULL
+                WHEN jobs.state = 'running' AND jobs.losses + 1 >= $7 THEN NULL
                 ELSE $2
             END,
             finished_at = CASE
-                WHEN jobs.cancel_requested OR jobs.attempt >= jobs.max_attempts THEN $3
+                WHEN jobs.cancel_requested THEN $3
+                WHEN jobs.state = 'running' AND jobs.losses + 1 >= $7 THEN $3
             END,
             last_error = CASE
                 WHEN jobs.state = 'running' THEN 'the worker was lost before it could say how the job ended'
@@ -215,7 +228,7 @@ pub async fn enqueue(
     Ok(row.map(|(Id(id),)| id))
 }
 
-/// Claims due jobs (waiting, or running with an expired lease), lowest priority number first, oldest first. A job whose attempts are used up becomes dead instead and is given in the second list; one whose owner wanted it stopped becomes cancelled and is given in neither.
+/// Claims due jobs (waiting, or running with an expired lease), lowest priority number first, oldest first. A job that lost its last worker becomes dead instead and is given in the second list; one whose owner wanted it stopped becomes cancelled and is given in neither.
 pub async fn claim(tx: &mut Tx, claim: &Claim<'_>, now: Timestamp) -> Result<(Vec<Job>, Vec<Job>)> {
     let mut rows: Vec<JobRow> = tx
         .statement(CLAIM)
@@ -225,6 +238,7 @@ pub async fn claim(tx: &mut Tx, claim: &Claim<'_>, now: Timestamp) -> Result<(Ve
         .list(claim.kinds)
         .list(claim.busy_workspaces)
         .bind(claim.limit)
+        .bind(claim.max_losses)
         .all()
         .await?;
     rows.sort_by_key(|row| (row.priority, row.run_at.0, row.id.0));
@@ -295,7 +309,7 @@ pub async fn finish(
             SET
                 state = CASE
                     WHEN ending.word IN ('retry', 'released') AND jobs.cancel_requested THEN 'cancelled'
-                    WHEN ending.word = 'retry' AND jobs.attempt >= jobs.max_attempts THEN 'dead'
+                    WHEN ending.word = 'retry' AND jobs.attempt - jobs.losses >= jobs.max_attempts THEN 'dead'
                     WHEN ending.word IN ('retry', 'released') THEN 'waiting'
                     ELSE ending.word
                 END,
@@ -310,7 +324,7 @@ pub async fn finish(
                 finished_at = CASE
                     WHEN ending.word IN ('done', 'dead', 'cancelled') THEN $2
                     WHEN jobs.cancel_requested THEN $2
-                    WHEN ending.word = 'retry' AND jobs.attempt >= jobs.max_attempts THEN $2
+                    WHEN ending.word = 'retry' AND jobs.attempt - jobs.losses >= jobs.max_attempts THEN $2
                 END
             FROM (
                 SELECT
@@ -461,6 +475,7 @@ pub async fn revive(
                 state = 'waiting',
                 run_at = $3,
                 max_attempts = attempt + $4,
+                losses = 0,
                 finished_at = NULL
             WHERE workspace_id = $1
                 AND id = $2
@@ -504,7 +519,7 @@ pub async fn next_due(conn: &mut Conn, kinds: &[&'static str]) -> Result<Option<
     Ok(due.map(|due| due.0))
 }
 
-/// Jobs by kind and state, for metrics.
+/// Jobs that wait, run or are dead, by kind and state. Those that ended well are many and looked at by nobody.
 pub async fn counts(conn: &mut Conn) -> Result<Vec<(String, JobState, i64)>> {
     let rows: Vec<(String, Name<JobState>, i64)> = conn
         .statement(
@@ -513,8 +528,17 @@ pub async fn counts(conn: &mut Conn) -> Result<Vec<(String, JobState, i64)>> {
                 state,
                 CAST(COUNT(*) AS BIGINT)
             FROM jobs
+            WHERE state IN ('waiting', 'running')
             GROUP BY kind, state
-            ORDER BY kind, state",
+            UNION ALL
+            SELECT
+                kind,
+                'dead',
+                CAST(COUNT(*) AS BIGINT)
+            FROM jobs
+            WHERE state = 'dead'
+            GROUP BY kind
+            ORDER BY 1, 2",
         )
         .all()
         .await?;
@@ -576,6 +600,7 @@ impl From<JobRow> for Job {
             state: row.state.0,
             attempt: row.attempt,
             max_attempts: row.max_attempts,
+            losses: row.losses,
             run_at: row.run_at.0,
             lease_until: row.lease_until.map(|until| until.0),
             last_error: row.last_error,

@@ -36,6 +36,8 @@ pub struct Terms<'a> {
     pub now: Timestamp,
     /// Until when the claims hold.
     pub lease_until: Timestamp,
+    /// Workers that a job may lose before it is given up.
+    pub max_losses: i64,
     /// The handler whose turn is first.
     pub first: usize,
 }
@@ -145,6 +147,7 @@ impl Occupancy {
             lease_until: terms.lease_until,
             limit: i64::try_from(handler.batch().max(1)).unwrap_or(i64::MAX),
             busy_workspaces: busy,
+            max_losses: terms.max_losses,
         };
         storage::jobs::claim(tx, &claim, terms.now).await
     }

@@ -42,7 +42,6 @@ pub struct Coordinator {
     next_batch: u64,
     next_handler: usize,
     last_heartbeat: Instant,
-    last_counts: Option<Instant>,
     woken: bool,
     failures: u32,
 }
@@ -67,7 +66,7 @@ impl Ended {
     fn death(&self) -> Option<&str> {
         match &self.ending {
             Ending::Dead { error } => Some(error),
-            Ending::Retry { error, .. } if self.job.attempt >= self.job.max_attempts => Some(error),
+            Ending::Retry { error, .. } if self.job.is_at_last_attempt() => Some(error),
             _ => None,
         }
     }
@@ -101,7 +100,6 @@ impl Coordinator {
             next_batch: 0,
             next_handler: 0,
             last_heartbeat: Instant::now(),
-            last_counts: None,
             woken: false,
             failures: 0,
             db,
@@ -179,7 +177,6 @@ impl Coordinator {
         if look_for_jobs || beat || !self.ended.is_empty() {
             claimed_any = self.transact(look_for_jobs, beat).await?;
         }
-        self.count_queue().await?;
         let wait = match due_in {
             _ if look_for_jobs && claimed_any => Duration::ZERO,
             _ if look_for_jobs => CONTENDED,
@@ -209,7 +206,13 @@ impl Coordinator {
         let mut tx = self.db.write().await?;
         let noted = storage::jobs::finish(&mut tx, &self.owner, &endings, now).await?;
         let still_held = storage::jobs::heartbeat(&mut tx, &self.owner, &held, lease_until).await?;
-        let terms = Terms { owner: &self.owner, now, lease_until, first: self.next_handler };
+        let terms = Terms {
+            owner: &self.owner,
+            now,
+            lease_until,
+            max_losses: self.options.max_losses,
+            first: self.next_handler,
+        };
         let (claimed, worn_out) = if look_for_jobs {
             occupancy.claim(&mut tx, &terms).await?
         } else {
@@ -316,9 +319,10 @@ impl Coordinator {
         };
         match outcome {
             Ok(()) => Ending::Done,
-            Err(JobError::Retry { message, after }) => {
-                again(message, after.unwrap_or_else(|| backoff::delay(&self.ambient, job.attempt)))
-            }
+            Err(JobError::Retry { message, after }) => again(
+                message,
+                after.unwrap_or_else(|| backoff::delay(&self.ambient, job.own_attempt())),
+            ),
             Err(JobError::Permanent(error)) => {
                 tracing::error!(job = %job.id, kind = job.kind, error, "a job failed for good");
                 Ending::Dead { error }
@@ -328,7 +332,7 @@ impl Coordinator {
                 Some(_) => Ending::Released,
                 None => again(
                     "the job stopped although nobody asked it to".to_owned(),
-                    backoff::delay(&self.ambient, job.attempt),
+                    backoff::delay(&self.ambient, job.own_attempt()),
                 ),
             },
         }
@@ -376,13 +380,13 @@ impl Coordinator {
         Ok(noted)
     }
 
-    /// Tells the handler of a job that the queue found out of attempts: it took its process down each time.
+    /// Tells the handler of a job that lost its last worker.
     async fn tell_dead(&self, job: &Job) -> storage::Result<()> {
         let Some(handler) = self.handlers.iter().find(|handler| handler.kind() == job.kind) else {
             return Ok(());
         };
-        let error = job.last_error.as_deref().unwrap_or("the job took its process down each time");
-        tracing::error!(job = %job.id, kind = job.kind, error, "a job is out of attempts");
+        let error = job.last_error.as_deref().unwrap_or("the job lost every worker that had it");
+        tracing::error!(job = %job.id, kind = job.kind, error, "a job is given up: every worker that had it was lost");
         let mut tx = self.db.write().await?;
         handler.on_dead(&mut tx, job, error).await?;
         tx.commit().await
@@ -399,20 +403,6 @@ impl Coordinator {
         }
         let period = if self.woken { CANCEL_CHECK } else { self.options.heartbeat };
         period.min(self.options.heartbeat).saturating_sub(self.last_heartbeat.elapsed())
-    }
-
-    /// Publishes the depth of the queue, as often as leases are prolonged.
-    async fn count_queue(&mut self) -> storage::Result<()> {
-        if self.last_counts.is_some_and(|last| last.elapsed() < self.options.heartbeat) {
-            return Ok(());
-        }
-        self.last_counts = Some(Instant::now());
-        let counts = storage::jobs::counts(&mut self.db.read().await?).await?;
-        for (kind, state, count) in counts {
-            metrics::gauge!("vocero_jobs", "kind" => kind, "state" => state.name())
-                .set(count as f64);
-        }
-        Ok(())
     }
 
     fn pause_after(&mut self, error: &storage::StorageError) -> Duration {

@@ -29,6 +29,10 @@ pub struct RunnerOptions {
     pub heartbeat: Duration,
     /// Longest wait between two looks at the queue when no wake-up arrives.
     pub idle_poll: Duration,
+    /// Workers that a job may lose before it is given up. Many, because the job is seldom at fault: a machine
+    /// that crashes again and again takes every job down that is at work. Not without end, because a job that
+    /// kills its worker would do so for ever.
+    pub max_losses: i64,
     /// How long jobs at work may take to end once the runner is told to stop.
     pub grace: Duration,
 }
@@ -41,6 +45,7 @@ impl Default for RunnerOptions {
             lease: Duration::from_mins(1),
             heartbeat: Duration::from_secs(15),
             idle_poll: Duration::from_secs(30),
+            max_losses: 20,
             grace: Duration::from_secs(10),
         }
     }

@@ -172,8 +172,7 @@ async fn a_worker_whose_lease_was_lost_is_told_to_stop() {
         let runner = Running::start(db, &ambient, vec![puppet], options(1));
         let call = soon(calls.recv()).await.unwrap();
 
-        // Another process, whose clock is ahead, takes the job over.
-        let mut tx = db.write().await.unwrap();
+        // Another process, whose clock is ahead, takes the job over. A heartbeat under way keeps it out.
         let later = ambient.now().plus(Duration::from_hours(1));
         let claim = storage::jobs::Claim {
             kinds: &[KIND],
@@ -181,10 +180,19 @@ async fn a_worker_whose_lease_was_lost_is_told_to_stop() {
             lease_until: later.plus(Duration::from_mins(1)),
             limit: 1,
             busy_workspaces: &[],
+            max_losses: 9,
         };
-        let (claimed, _) = storage::jobs::claim(&mut tx, &claim, later).await.unwrap();
-        assert_eq!(claimed.len(), 1);
-        tx.commit().await.unwrap();
+        let stealing = async {
+            loop {
+                let mut tx = db.write().await.unwrap();
+                let (claimed, _) = storage::jobs::claim(&mut tx, &claim, later).await.unwrap();
+                tx.commit().await.unwrap();
+                if !claimed.is_empty() {
+                    return;
+                }
+            }
+        };
+        soon(stealing).await;
         soon(call.context.cancel.cancelled()).await;
         assert_eq!(call.context.interruption(call.jobs[0].id), Some(JobError::Released));
         runner.crash().await;
@@ -225,7 +233,7 @@ async fn heartbeats_keep_a_long_job() {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_its_process_down_each_time_is_dead_in_the_end() {
+async fn a_job_that_takes_its_process_down_each_time_is_given_up_in_the_end() {
     for test in databases("a job that takes its process down").await {
         let (clock, ambient) = manual();
         let db = &test.db;
@@ -244,6 +252,38 @@ async fn a_job_that_takes_its_process_down_each_time_is_dead_in_the_end() {
         wait_for(db, owner, job, JobState::Dead).await;
         runner.stop().await;
         assert!(puppet.dead.lock().await.contains_key(&job), "the handler was not told");
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_not_blamed_for_the_workers_that_it_lost() {
+    for test in databases("a job is not blamed for lost workers").await {
+        let (clock, ambient) = manual();
+        let db = &test.db;
+        let owner = workspace(db, &ambient).await;
+        let job = enqueue(db, &ambient, owner, KIND, 1).await[0];
+        for _ in 0..2 {
+            let (puppet, mut calls) = Puppet::new(KIND, 1);
+            let runner = Running::start(db, &ambient, vec![puppet], options(1));
+            soon(calls.recv()).await.unwrap();
+            runner.crash().await;
+            clock.advance(Duration::from_secs(61));
+        }
+        // Two workers are lost; all three attempts are left, and the waits begin with the shortest.
+        let (puppet, mut calls) = Puppet::new(KIND, 1);
+        let runner = Running::start(db, &ambient, vec![puppet.clone()], options(1));
+        for least in [Duration::from_millis(2_500), Duration::from_secs(5)] {
+            soon(calls.recv()).await.unwrap().answer(&Err(JobError::retry("out of order")));
+            let waiting = wait_for(db, owner, job, JobState::Waiting).await;
+            let wait = waiting.run_at.since(ambient.now());
+            assert!(wait >= least && wait <= least * 2, "{}: {wait:?}", test.name);
+            clock.advance(wait);
+        }
+        assert!(puppet.dead.lock().await.is_empty());
+        soon(calls.recv()).await.unwrap().answer(&Err(JobError::retry("out of order")));
+        let dead = wait_for(db, owner, job, JobState::Dead).await;
+        assert_eq!((dead.attempt, dead.losses), (5, 2));
+        runner.stop().await;
     }
 }
 

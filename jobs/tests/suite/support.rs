@@ -122,6 +122,7 @@ pub fn options(workers: usize) -> RunnerOptions {
         idle_poll: Duration::from_millis(10),
         heartbeat: Duration::from_millis(20),
         grace: Duration::from_millis(300),
+        max_losses: 3,
         ..RunnerOptions::default()
     }
 }

@@ -36,6 +36,7 @@ async fn claim_in(tx: &mut Tx, owner: &str, now: Timestamp, limit: i64) -> (Vec<
         lease_until: now.plus(LEASE),
         limit,
         busy_workspaces: &[],
+        max_losses: 2,
     };
     jobs::claim(tx, &claim, now).await.unwrap()
 }
@@ -93,6 +94,7 @@ async fn jobs_are_claimed_by_priority_then_age_when_they_are_due() {
             lease_until: place.now().plus(LEASE),
             limit: 1,
             busy_workspaces: &[ws],
+            max_losses: 2,
         };
         let (claimed, _) = jobs::claim(&mut tx, &only_others, place.now()).await.unwrap();
         assert_eq!(ids(&claimed, |j| j.id), [third]);
@@ -127,15 +129,17 @@ async fn a_dedupe_key_admits_one_waiting_or_running_job() {
 }
 
 #[tokio::test]
-async fn a_job_whose_worker_is_lost_is_claimed_again_until_its_attempts_are_used_up() {
+async fn a_job_whose_worker_is_lost_is_claimed_again_until_too_many_were_lost() {
     for place in places("lost workers").await {
         let ws = place.ws();
-        let twice = NewJob { max_attempts: 2, ..job(&place, None) };
-        let id = enqueue(&place, ws, &twice).await.unwrap();
+        // A lost worker is no failed attempt.
+        let once = NewJob { max_attempts: 1, ..job(&place, None) };
+        let id = enqueue(&place, ws, &once).await.unwrap();
         let (first, _) = claim(&place, "a", 9).await;
         place.later(LEASE);
         let (second, _) = claim(&place, "b", 9).await;
-        assert_eq!((second[0].id, second[0].attempt), (id, 2));
+        assert_eq!((second[0].id, second[0].attempt, second[0].losses), (id, 2, 1));
+        assert_eq!((second[0].own_attempt(), second[0].is_at_last_attempt()), (1, true));
         assert!(!finish(&place, "a", &first[0], Ending::Done).await, "the first lost its lease");
         assert!(!finish(&place, "a", &second[0], Ending::Done).await, "it is another's");
         let mut tx = place.write().await;
