@@ -150,7 +150,9 @@ impl Retrieval {
             }
         }
         self.0.index.mark_filled().await?;
-        tracing::info!(chunks = done, "the index was filled from the database");
+        if done > 0 {
+            tracing::info!(chunks = done, "the index was filled from the database");
+        }
         Ok(())
     }
 

@@ -165,10 +165,11 @@ impl App {
         });
     }
 
-    /// Works under the name of the data folder from now on, and frees the jobs that a process which died on
-    /// it had claimed, so that they go on at once instead of after their lease. Right only for whoever holds
-    /// the folder's lock.
-    pub async fn take_over_jobs(&mut self, home: &Home) -> anyhow::Result<()> {
+    /// Tidies up after a process that died on the data folder and works under the folder's name from now on.
+    /// The jobs that the other one had claimed go on at once instead of after their lease. Right only for whoever
+    /// holds the folder's lock.
+    pub async fn take_over(&mut self, home: &Home) -> anyhow::Result<()> {
+        home.clear_uploads()?;
         let worker = home.worker_name(&self.ambient)?;
         let mut tx = self.db.write().await?;
         let freed = storage::jobs::expire_leases(&mut tx, &worker, self.ambient.now()).await?;

@@ -53,6 +53,17 @@ impl Home {
         self.folder.join("blobs")
     }
 
+    /// Removes uploads that a process left half received. Right only for whoever holds the folder's lock.
+    pub fn clear_uploads(&self) -> anyhow::Result<()> {
+        let folder = self.folder.join("uploads");
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot empty {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the in-process index is.
     pub fn index(&self) -> PathBuf {
         self.folder.join("index")

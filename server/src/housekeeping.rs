@@ -11,7 +11,7 @@ use crate::app::App;
 /// How often.
 const INTERVAL: Duration = Duration::from_mins(10);
 /// How long finished jobs can be looked at.
-const KEEP_JOBS: Duration = Duration::from_hours(7 * 24);
+const KEEP_JOBS: Duration = Duration::from_hours(24);
 /// How long events can be read again.
 const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
 /// Rows removed in one transaction, so that other writers get their turn.

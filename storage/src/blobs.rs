@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
-use domain::{BlobId, WorkspaceId};
+use domain::{BlobId, Timestamp, WorkspaceId};
 use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::buffered::BufWriter;
@@ -20,6 +21,8 @@ use crate::{Result, StorageError};
 #[derive(Debug, Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// The folder, where it is one.
+    folder: Option<Arc<Path>>,
 }
 
 /// Bytes sent at once while a file is stored.
@@ -32,7 +35,7 @@ impl Blobs {
     pub fn local(folder: &Path) -> Result<Self> {
         make_private_folder(folder).map_err(|error| blob_error("local folder", error))?;
         let store = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true);
-        Ok(Self { store: Arc::new(store) })
+        Ok(Self { store: Arc::new(store), folder: Some(folder.into()) })
     }
 
     /// Files behind an `s3://bucket/prefix` address; credentials from the usual `AWS_…` variables.
@@ -45,7 +48,7 @@ impl Blobs {
             }
             _ => Arc::new(store),
         };
-        Ok(Self { store })
+        Ok(Self { store, folder: None })
     }
 
     /// Stores a file from disk, streamed. It is there whole or not at all.
@@ -86,6 +89,35 @@ impl Blobs {
         }
     }
 
+    /// The files of a workspace that were stored before an instant, in no order.
+    pub async fn older_than(
+        &self,
+        workspace: WorkspaceId,
+        before: Timestamp,
+    ) -> Result<Vec<BlobId>> {
+        let prefix = Key::from(workspace.to_string());
+        let mut files = self.store.list(Some(&prefix));
+        let mut old = Vec::new();
+        while let Some(file) = files.try_next().await? {
+            let id = file.location.filename().and_then(|name| name.parse::<BlobId>().ok());
+            if let Some(id) = id
+                && file.last_modified.timestamp_micros() < before.micros()
+            {
+                old.push(id);
+            }
+        }
+        Ok(old)
+    }
+
+    /// Removes what writes that broke off before an instant left in the folder; how many there were. A bucket
+    /// tidies up by itself, by a rule for incomplete uploads.
+    pub async fn delete_partial(&self, before: Timestamp) -> Result<usize> {
+        let Some(folder) = self.folder.clone() else { return Ok(0) };
+        let removing = tokio::task::spawn_blocking(move || remove_partial(&folder, before));
+        let removed = removing.await.map_err(|error| blob_error("local folder", error))?;
+        removed.map_err(|error| blob_error("local folder", error))
+    }
+
     /// Removes every file of a workspace.
     pub async fn delete_workspace(&self, workspace: WorkspaceId) -> Result<()> {
         let prefix = Key::from(workspace.to_string());
@@ -110,6 +142,28 @@ impl From<object_store::path::Error> for StorageError {
     fn from(error: object_store::path::Error) -> Self {
         Self::Blob(error.into())
     }
+}
+
+/// Files are written as `<id>#<number>` and renamed when they are whole.
+fn remove_partial(folder: &Path, before: Timestamp) -> std::io::Result<usize> {
+    let mut removed = 0;
+    for workspace in std::fs::read_dir(folder)? {
+        let workspace = workspace?.path();
+        if !workspace.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(workspace)? {
+            let file = file?;
+            let is_partial = file.file_name().to_string_lossy().contains('#');
+            let age = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+            if is_partial && micros < before.micros() {
+                std::fs::remove_file(file.path())?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
 }
 
 fn key(workspace: WorkspaceId, id: BlobId) -> Key {

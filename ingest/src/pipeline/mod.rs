@@ -7,7 +7,7 @@
 //! | `ingest.cleanup` | removes the points of a version that nobody answers from any more |
 //! | `ingest.purge` | removes points and files of what was deleted |
 //! | `ingest.maintain` | lets the index tidy up after it grew |
-//! | `ingest.sweep` | once a day: sources without a job, old jobs and events |
+//! | `ingest.sweep` | once a day: sources without a job, files without a source, the index against the rows |
 
 mod content;
 mod embed;

@@ -1,4 +1,5 @@
-//! `ingest.sweep`: once a day and at every start, what fell through the cracks.
+//! `ingest.sweep`: what fell through the cracks. At every start, sources without a job; once a day also files
+//! that no source names, and the index against the rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,21 +8,38 @@ use async_trait::async_trait;
 use domain::job::{Job, NewJob};
 use domain::{Timestamp, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
+use serde::{Deserialize, Serialize};
 
 use super::halt::{Halt, job_message};
-use super::{Core, LATER, VersionJob, ingest_kind, kinds};
+use super::{Core, LATER, VersionJob, ingest_kind, json, kinds, payload};
 
 const EVERY: Duration = Duration::from_hours(24);
 /// A source without progress for this long is looked at: whether it has a job.
 const STUCK_AFTER: Duration = Duration::from_mins(10);
-/// Ended jobs are kept this long.
-const KEEP_JOBS: Duration = Duration::from_hours(24);
-/// Events are kept this long: readers that were away longer start anew.
-const KEEP_EVENTS: Duration = Duration::from_hours(24 * 30);
+/// A file that no source names after this long was left by an upload that broke off, or by a removal that
+/// never came through. Long, so that an older backup can be tried out beside the files.
+const ORPHANED_AFTER: Duration = Duration::from_hours(24);
+/// Files looked up at once.
+const FILES: usize = 500;
 /// Rows in one transaction, so that nobody waits long for it.
 const ROWS: i64 = 1_000;
 
 pub struct Sweep(pub Arc<Core>);
+
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Extent {
+    /// Sources alone, which costs next to nothing.
+    Start,
+    /// Everything.
+    Day,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SweepJob {
+    extent: Extent,
+}
 
 /// Wants a sweep now, and with it one every day: each wants the next. Called at start.
 pub async fn schedule(core: &Core) -> storage::Result<()> {
@@ -29,19 +47,20 @@ pub async fn schedule(core: &Core) -> storage::Result<()> {
     // Jobs belong to a workspace; the sweep of all of them to the oldest one.
     let Some(oldest) = storage::workspaces::first(&mut conn).await? else { return Ok(()) };
     drop(conn);
-    want(core, oldest.id, "start", core.ambient.now()).await
+    want(core, oldest.id, "start", Extent::Start, core.ambient.now()).await
 }
 
 async fn want(
     core: &Core,
     workspace: WorkspaceId,
     key: &str,
+    extent: Extent,
     run_at: Timestamp,
 ) -> storage::Result<()> {
     let job = NewJob {
         dedupe_key: Some(key.to_owned()),
         priority: LATER,
-        ..NewJob::now(kinds::SWEEP, serde_json::Value::Null, run_at)
+        ..NewJob::now(kinds::SWEEP, json(&SweepJob { extent }), run_at)
     };
     let mut tx = core.db.write().await?;
     storage::jobs::enqueue(&mut tx, &core.ambient, workspace, &job).await?;
@@ -73,12 +92,15 @@ impl Sweep {
         let next = core.ambient.now().plus(EVERY);
         // The day names the sweep, so that several processes and restarts want it once.
         let day = next.micros().div_euclid(i64::try_from(EVERY.as_micros()).unwrap_or(i64::MAX));
+        // One that an older version wanted says nothing.
+        let extent = payload::<SweepJob>(job).map_or(Extent::Day, |wanted| wanted.extent);
         let result = async {
-            want(core, job.workspace_id, &format!("day-{day}"), next).await?;
+            want(core, job.workspace_id, &format!("day-{day}"), Extent::Day, next).await?;
             self.find_stuck_sources(context, job).await?;
-            self.delete_old_rows(context, job).await?;
-            core.retrieval.sweep().await?;
-            core.retrieval.maintain().await?;
+            if extent == Extent::Day {
+                self.delete_orphaned_files(context, job).await?;
+                core.retrieval.sweep().await?;
+            }
             Ok(())
         };
         match result.await {
@@ -127,20 +149,32 @@ impl Sweep {
         Ok(())
     }
 
-    async fn delete_old_rows(&self, context: &JobContext, job: &Job) -> Result<(), Halt> {
+    /// Removes stored files that no source names. Those of workspaces that are not in this database are left
+    /// alone: a bucket may be shared.
+    async fn delete_orphaned_files(&self, context: &JobContext, job: &Job) -> Result<(), Halt> {
         let core = &self.0;
-        loop {
-            stop_when_told(context, job)?;
-            let now = core.ambient.now();
-            let mut tx = core.db.write().await?;
-            let jobs = storage::jobs::delete_older(&mut tx, now.minus(KEEP_JOBS), ROWS).await?;
-            let events =
-                storage::events::delete_older(&mut tx, now.minus(KEEP_EVENTS), ROWS).await?;
-            tx.commit().await?;
-            if jobs < ROWS && events < ROWS {
-                return Ok(());
+        let before = core.ambient.now().minus(ORPHANED_AFTER);
+        let mut conn = core.db.read().await?;
+        let workspaces = storage::workspaces::list(&mut conn).await?;
+        drop(conn);
+        let mut removed = core.blobs.delete_partial(before).await?;
+        for workspace in workspaces {
+            let old = core.blobs.older_than(workspace.id, before).await?;
+            for some in old.chunks(FILES) {
+                stop_when_told(context, job)?;
+                let mut conn = core.db.read().await?;
+                let used = storage::sources::blobs_in_use(&mut conn, workspace.id, some).await?;
+                drop(conn);
+                for blob in some.iter().filter(|blob| !used.contains(blob)) {
+                    core.blobs.delete(workspace.id, *blob).await?;
+                    removed += 1;
+                }
             }
         }
+        if removed > 0 {
+            tracing::warn!(files = removed, "files that no source names were removed");
+        }
+        Ok(())
     }
 }
 

@@ -9,4 +9,5 @@ mod fetch_guard;
 mod pipeline;
 mod pipeline_support;
 mod support;
+mod upkeep;
 mod worker;

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use domain::ErrorKind;
 use domain::datastore::{IngestStage, SourceOrigin, SourceStatus};
 use domain::job::JobState;
@@ -441,17 +439,10 @@ async fn a_job_broken_at_any_stage_resumes_to_the_same_end() {
 
 /// The last error of the job that waits for its next attempt.
 async fn wait_for_failure(bench: &Bench) -> String {
-    let look = async {
-        loop {
-            let mut conn = bench.db.read().await.unwrap();
-            let waiting = storage::jobs::list(&mut conn, bench.workspace, JobState::Waiting, 10)
-                .await
-                .unwrap();
-            if let Some(error) = waiting.into_iter().find_map(|job| job.last_error) {
-                return error;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let failed = async || {
+        let mut conn = bench.db.read().await.unwrap();
+        let waiting = storage::jobs::list(&mut conn, bench.workspace, JobState::Waiting, 10).await;
+        waiting.unwrap().into_iter().find_map(|job| job.last_error)
     };
-    tokio::time::timeout(Duration::from_mins(1), look).await.expect("the failpoint is hit")
+    bench.look("the failpoint is hit", failed).await
 }

@@ -10,19 +10,20 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use domain::datastore::{Datastore, Source, SourceStatus};
+use domain::job::{Job, JobState};
 use domain::settings::{FetchSettings, IndexSettings, IngestSettings};
-use domain::{Ambient, Clock, DatastoreId, SourceId, Timestamp, WorkspaceId};
+use domain::{Ambient, Clock, DatastoreId, JobId, SourceId, Timestamp, WorkspaceId};
 use ingest::fetch::Fetcher;
 use ingest::{Ingest, IngestOptions, NewFile};
-use jobs::{Runner, RunnerOptions};
+use jobs::{Handler, JobContext, JobError, Outcome, Runner, RunnerOptions};
 use models::{EmbedPurpose, Embedder, EmbeddingSpace, ModelError};
 use parking_lot::Mutex;
 use retrieval::{Retrieval, RetrievalOptions};
 use serde_json::Map;
-use storage::{Blobs, Db};
+use storage::{Blobs, Db, Tx};
 use tempfile::TempDir;
 use testkit::db::TestDb;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +44,7 @@ pub struct Bench {
     folder: TempDir,
     stop: CancellationToken,
     tasks: TaskTracker,
+    ends: Ends,
     _database: testkit::db::Guard,
 }
 
@@ -109,22 +111,34 @@ impl Bench {
             folder,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            ends: Ends::default(),
             _database: guard,
         }
     }
 
     pub fn run_jobs(&self) {
+        self.run_jobs_with(RunnerOptions { workers: 4, ..RunnerOptions::default() });
+    }
+
+    pub fn run_jobs_with(&self, options: RunnerOptions) {
         // Looks often, because tests move the clock.
-        let idle_poll = Duration::from_millis(20);
-        let options = RunnerOptions { workers: 4, idle_poll, ..RunnerOptions::default() };
-        let handlers = self.ingest.handlers();
+        let options = RunnerOptions { idle_poll: Duration::from_millis(20), ..options };
+        let watched =
+            |inner| Arc::new(Watched { inner, ends: self.ends.clone() }) as Arc<dyn Handler>;
+        let handlers = self.ingest.handlers().into_iter().map(watched).collect();
         let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
         self.tasks.spawn(runner.run(self.stop.clone()));
     }
 
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap();
+        self.clock.0.fetch_add(micros, Ordering::SeqCst);
+    }
+
     /// Lets the first wait of a failed job pass.
     pub fn hurry(&self) {
-        self.clock.0.fetch_add(6_000_000, Ordering::SeqCst);
+        self.advance(Duration::from_secs(6));
     }
 
     pub async fn stop(self) {
@@ -163,54 +177,85 @@ impl Bench {
         storage::sources::get_any(&mut conn, self.workspace, id).await.unwrap()
     }
 
+    /// Jobs of the workspace in a state, newest first.
+    pub async fn jobs(&self, state: JobState) -> Vec<Job> {
+        let mut conn = self.db.read().await.unwrap();
+        storage::jobs::list(&mut conn, self.workspace, state, 10_000).await.unwrap()
+    }
+
+    /// Waits until so many sweeps have ended.
+    pub async fn swept(&self, sweeps: usize) {
+        let have_ended = async || {
+            let ended = self.ends.0.borrow().clone();
+            let mut jobs = self.jobs(JobState::Done).await;
+            jobs.extend(self.jobs(JobState::Running).await);
+            let of_sweeps = jobs
+                .iter()
+                .filter(|job| job.kind == "ingest.sweep" && ended.contains(&(job.id, job.attempt)));
+            (of_sweeps.count() >= sweeps).then_some(())
+        };
+        self.look("the sweep ends", have_ended).await;
+    }
+
+    /// Where a stored file of a workspace is.
+    pub fn blob_path(&self, workspace: WorkspaceId, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("files").join(workspace.to_string()).join(name)
+    }
+
     pub async fn datastore(&self) -> Datastore {
         let mut conn = self.db.read().await.unwrap();
         let found = storage::datastores::get(&mut conn, self.workspace, self.datastore).await;
         found.unwrap().unwrap()
     }
 
-    /// Waits until `wanted` holds of the source: looks at short intervals.
-    pub async fn wait(&self, id: SourceId, wanted: impl Fn(&Source) -> bool) -> Source {
-        let look = async {
+    /// Looks after each commit that wakes somebody up, each job that ends and each request to the embedder, until
+    /// there is something to see.
+    pub async fn look<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut wakeups = self.db.wakeups();
+        let mut ends = self.ends.0.subscribe();
+        let mut asked = self.embedder.asked.subscribe();
+        let waiting = async {
             loop {
-                let source = self.source(id).await.expect("the source is there");
-                if wanted(&source) {
-                    return source;
+                if let Some(found) = look().await {
+                    return found;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::select! {
+                    // One that lagged behind has something to look at as well.
+                    _ = wakeups.recv() => {}
+                    changed = ends.changed() => changed.unwrap(),
+                    changed = asked.changed() => changed.unwrap(),
+                }
             }
         };
-        match tokio::time::timeout(PATIENCE, look).await {
-            Ok(source) => source,
-            Err(late) => panic!("{}: {late}: {:?}", self.name, self.source(id).await),
-        }
+        let found = tokio::time::timeout(PATIENCE, waiting).await;
+        found.unwrap_or_else(|late| panic!("{}: {what}: {late}", self.name))
+    }
+
+    /// Waits until `wanted` holds of the source.
+    pub async fn wait(&self, id: SourceId, wanted: impl Fn(&Source) -> bool) -> Source {
+        let look = async || self.source(id).await.filter(&wanted);
+        self.look("the source", look).await
     }
 
     pub async fn wait_status(&self, id: SourceId, status: SourceStatus) -> Source {
         self.wait(id, |source| source.status == status).await
     }
 
-    /// Waits until no job of ingestion waits or runs but the ones that are wanted for later.
+    /// Waits until no job of ingestion waits or is at work but the ones that are wanted for later.
     pub async fn settle(&self) {
-        let look = async {
-            loop {
-                let mut conn = self.db.read().await.unwrap();
-                let counts = storage::jobs::counts(&mut conn).await.unwrap();
-                drop(conn);
-                let open = counts.iter().any(|(kind, state, count)| {
-                    let ended = !matches!(
-                        state,
-                        domain::job::JobState::Waiting | domain::job::JobState::Running
-                    );
-                    *count > 0 && !ended && kind != "ingest.maintain" && kind != "ingest.sweep"
-                });
-                if !open {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        let has_settled = async || {
+            let mut open = Vec::new();
+            for state in [JobState::Waiting, JobState::Running] {
+                open.extend(self.jobs(state).await);
             }
+            let ends = self.ends.0.borrow();
+            let is_over = |job: &Job| {
+                matches!(job.kind.as_str(), "ingest.maintain" | "ingest.sweep")
+                    || ends.contains(&(job.id, job.attempt))
+            };
+            open.iter().all(is_over).then_some(())
         };
-        tokio::time::timeout(PATIENCE, look).await.expect("the jobs end in time");
+        self.look("the jobs end", has_settled).await;
     }
 
     /// Rows of chunks by version.
@@ -245,6 +290,52 @@ impl Bench {
     }
 }
 
+/// The attempts of jobs that ended well. Their rows say so a moment later, which wakes nobody up.
+#[derive(Clone)]
+struct Ends(watch::Sender<HashSet<(JobId, i64)>>);
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self(watch::Sender::new(HashSet::new()))
+    }
+}
+
+/// A handler whose ends are told.
+struct Watched {
+    inner: Arc<dyn Handler>,
+    ends: Ends,
+}
+
+#[async_trait]
+impl Handler for Watched {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn batch(&self) -> usize {
+        self.inner.batch()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.inner.concurrency()
+    }
+
+    async fn run(&self, context: &JobContext, jobs: &[Job]) -> Vec<Outcome> {
+        let outcomes = self.inner.run(context, jobs).await;
+        self.ends.0.send_modify(|ends| {
+            let ended = jobs.iter().zip(&outcomes).filter(|(_, outcome)| {
+                !matches!(outcome, Err(JobError::Retry { .. } | JobError::Released))
+            });
+            ends.extend(ended.map(|(job, _)| (job.id, job.attempt)));
+        });
+        outcomes
+    }
+
+    async fn on_dead(&self, tx: &mut Tx, job: &Job, error: &str) -> storage::Result<()> {
+        self.inner.on_dead(tx, job, error).await
+    }
+}
+
 /// The system's clock, moved forward by some microseconds.
 #[derive(Debug)]
 struct MovableClock(AtomicI64);
@@ -261,6 +352,8 @@ impl Clock for MovableClock {
 pub struct CountingEmbedder {
     space: EmbeddingSpace,
     pub texts: AtomicUsize,
+    /// Requests so far.
+    asked: watch::Sender<usize>,
     /// Closed: waits for a permit before each answer.
     pub gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -268,7 +361,8 @@ pub struct CountingEmbedder {
 impl CountingEmbedder {
     fn new() -> Self {
         let space = EmbeddingSpace { model: "counting".into(), dimension: 4 };
-        Self { space, texts: AtomicUsize::new(0), gate: Mutex::new(None) }
+        let asked = watch::Sender::new(0);
+        Self { space, texts: AtomicUsize::new(0), asked, gate: Mutex::new(None) }
     }
 
     pub fn count(&self) -> usize {
@@ -294,6 +388,7 @@ impl Embedder for CountingEmbedder {
         texts: &[String],
         _purpose: EmbedPurpose,
     ) -> Result<Vec<Vec<f32>>, ModelError> {
+        self.asked.send_modify(|asked| *asked += 1);
         let gate = self.gate.lock().clone();
         if let Some(gate) = gate {
             let permit = gate.acquire().await.map_err(|_| ModelError::Broken("closed".into()))?;

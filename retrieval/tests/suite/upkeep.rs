@@ -60,3 +60,19 @@ async fn a_sweep_removes_orphans_and_puts_back_what_is_missing() {
         assert_eq!(world.found("retiro").await.len(), 2, "{arm:?}");
     }
 }
+
+#[tokio::test]
+async fn an_index_is_filled_once_and_never_when_there_is_nothing_to_fill_it_with() {
+    for arm in arms("filled once") {
+        let world = World::new(&arm).await;
+        assert!(world.retrieval.is_unfilled().await.unwrap(), "it is new");
+        world.retrieval.maintain().await.unwrap();
+        assert!(!world.retrieval.is_unfilled().await.unwrap(), "there was nothing to put in");
+
+        // Were it filled again, the passage would be back.
+        world.add("Envíos", "El envío a regiones cuesta 5.490 pesos.").await;
+        world.retrieval.remove(world.workspace, IndexTarget::Workspace).await.unwrap();
+        world.retrieval.maintain().await.unwrap();
+        assert!(world.found("envío a regiones").await.is_empty(), "{arm:?}");
+    }
+}

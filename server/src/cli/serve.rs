@@ -37,7 +37,7 @@ pub async fn run(run: Run) -> anyhow::Result<ExitCode> {
     let mut app = App::open(settings.clone(), &home).await?;
     let setup = setup::ensure(&app.db, &app.ambient, &home).await?;
     if lock.is_some() {
-        app.take_over_jobs(&home).await?;
+        app.take_over(&home).await?;
     }
     let server = Server::start(app, settings.server.listen).await?;
     if let Some(listen) = settings.server.metrics_listen

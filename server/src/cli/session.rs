@@ -59,7 +59,7 @@ impl Session {
         settings.server.roles = vec![ProcessRole::Api, ProcessRole::Worker];
         let mut app = App::open(Arc::new(settings), home).await?;
         let setup = setup::ensure(&app.db, &app.ambient, home).await?;
-        app.take_over_jobs(home).await?;
+        app.take_over(home).await?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = Server::start(app, listen).await?;
         let client = Client::new(&server.local_url()?, &setup.api_key)?;

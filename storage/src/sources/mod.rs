@@ -14,7 +14,7 @@ pub use self::texts::{
     Validators, content, document, prune_texts, put_content, put_document, set_validators,
     validators,
 };
-pub use self::upkeep::{keep_live, unfinished};
+pub use self::upkeep::{blobs_in_use, keep_live, unfinished};
 use crate::sql::{Id, Json, Micros, Name, with_list};
 use crate::{Conn, Result, StorageError, Tx};
 

@@ -1,9 +1,11 @@
 //! What ingestion needs when nothing new came, or when it was broken off.
 
-use domain::{SourceId, Timestamp, WorkspaceId};
+use std::collections::HashSet;
+
+use domain::{BlobId, SourceId, Timestamp, WorkspaceId};
 
 use super::{Source, SourceRow, select_sources};
-use crate::sql::{Id, Micros};
+use crate::sql::{Id, Micros, with_list};
 use crate::{Conn, Result, Tx};
 
 /// Ends a version whose content is that of the live one: the source is ready again and the live version goes
@@ -64,4 +66,26 @@ pub async fn unfinished(
         .all()
         .await?;
     rows.into_iter().map(SourceRow::into_source).collect()
+}
+
+/// Which of the files a source of the workspace names.
+pub async fn blobs_in_use(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    blobs: &[BlobId],
+) -> Result<HashSet<BlobId>> {
+    let rows: Vec<(Id<BlobId>,)> = conn
+        .statement(with_list!(
+            "SELECT blob_id
+            FROM sources
+            WHERE workspace_id = $1
+                AND ",
+            "blob_id" in "$2";
+            ""
+        ))
+        .bind(Id(workspace))
+        .list(blobs)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(Id(id),)| id).collect())
 }

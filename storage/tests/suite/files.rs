@@ -1,6 +1,7 @@
 //! Stored files.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ids::PrefixedId;
@@ -68,6 +69,33 @@ async fn the_files_of_a_workspace_go_together() {
     assert_eq!(blobs.get(ws, id).await.unwrap(), None);
     assert_eq!(blobs.get(ws, second).await.unwrap(), None);
     assert!(blobs.get(stranger, id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn old_files_are_listed_and_broken_off_writes_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::local(folder.path()).unwrap();
+    let (ws, stranger, id) = new_ids();
+    blobs.put(ws, id, Bytes::from_static(b"x")).await.unwrap();
+    blobs
+        .put(stranger, BlobId::from_uuid(Ambient::system().new_uuid()), Bytes::new())
+        .await
+        .unwrap();
+    let home = folder.path().join(ws.to_string());
+    std::fs::write(home.join(format!("{id}#1")), b"half").unwrap();
+    std::fs::write(home.join("notes.txt"), b"not ours").unwrap();
+    let now = Ambient::system().now();
+    let (past, future) = (now.minus(Duration::from_hours(1)), now.plus(Duration::from_hours(1)));
+
+    assert_eq!(blobs.older_than(ws, past).await.unwrap(), []);
+    assert_eq!(blobs.older_than(ws, future).await.unwrap(), [id]);
+    let (nobody, ..) = new_ids();
+    assert_eq!(blobs.older_than(nobody, future).await.unwrap(), []);
+    assert_eq!(blobs.delete_partial(past).await.unwrap(), 0);
+    assert_eq!(blobs.delete_partial(future).await.unwrap(), 1);
+    assert_eq!(blobs.delete_partial(future).await.unwrap(), 0);
+    assert!(blobs.get(ws, id).await.unwrap().is_some());
+    assert!(home.join("notes.txt").exists());
 }
 
 #[test]
