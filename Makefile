@@ -25,8 +25,8 @@ dev: check-build-tools ## Start a quick, unoptimised build
 	$(CARGO) run --locked --package server -- serve
 
 .PHONY: test
-test: check-test-tools ## Run every test, on SQLite and PostgreSQL
-	./scripts/test-postgres.sh $(CARGO) test --locked --workspace
+test: check-test-tools ## Run every test, on SQLite and PostgreSQL, in a folder and in a bucket
+	./scripts/test-postgres.sh ./scripts/test-s3.sh $(CARGO) test --locked --workspace
 	VOCERO_BIN=$(TARGET)/debug/vocero ./scripts/schemathesis.sh
 
 .PHONY: lint

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use domain::{BlobId, Timestamp, WorkspaceId};
@@ -12,7 +12,7 @@ use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::io::AsyncWriteExt;
 
 use crate::{Result, StorageError};
@@ -25,6 +25,9 @@ pub struct Blobs {
     folder: Option<Arc<Path>>,
 }
 
+/// How often a request to the bucket is tried again, and for how long: somebody waits for the upload.
+const TRIES_AGAIN: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Bytes sent at once while a file is stored.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes read from disk at once.
@@ -40,7 +43,12 @@ impl Blobs {
 
     /// Files behind an `s3://bucket/prefix` address; credentials from the usual `AWS_…` variables.
     pub fn s3(url: &str) -> Result<Self> {
-        let store = AmazonS3Builder::from_env().with_url(url).build()?;
+        let retry = RetryConfig {
+            max_retries: TRIES_AGAIN,
+            retry_timeout: PATIENCE,
+            ..RetryConfig::default()
+        };
+        let store = AmazonS3Builder::from_env().with_url(url).with_retry(retry).build()?;
         let prefix = url.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
         let store: Arc<dyn ObjectStore> = match prefix {
             Some((_, prefix)) if !prefix.trim_matches('/').is_empty() => {

@@ -105,7 +105,12 @@ impl From<StorageError> for DomainError {
             StorageError::Conflict(_) => {
                 Self::conflict("CONFLICT", "another change got there first")
             }
-            StorageError::Database(_) | StorageError::Decode { .. } | StorageError::Blob(_) => {
+            StorageError::Blob(_) => Self::unavailable(
+                "STORAGE_UNAVAILABLE",
+                "the store of uploaded files does not answer or is full; try again shortly",
+                Duration::from_secs(30),
+            ),
+            StorageError::Database(_) | StorageError::Decode { .. } => {
                 Self::new(ErrorKind::Internal, "INTERNAL", "something went wrong on our side")
             }
         }

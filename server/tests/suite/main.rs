@@ -1,6 +1,7 @@
 //! Behaviour of the `vocero` binary: real processes, sockets and files.
 
 mod backup;
+mod bucket;
 mod commands;
 mod crash;
 mod first_start;

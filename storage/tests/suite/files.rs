@@ -13,6 +13,62 @@ fn new_ids() -> (WorkspaceId, WorkspaceId, BlobId) {
     (ambient.new_id(), ambient.new_id(), ambient.new_id())
 }
 
+/// The bucket of the tests; `None`, which is said, where there is none.
+fn bucket(test: &str) -> Option<Blobs> {
+    let url = testkit::s3_url(test)?;
+    let place = Ambient::system().new_uuid();
+    Some(Blobs::s3(&format!("{url}/{place}")).unwrap())
+}
+
+#[tokio::test]
+async fn a_bucket_does_what_a_folder_does() {
+    let Some(blobs) = bucket("a bucket does what a folder does") else { return };
+    let (ws, stranger, id) = new_ids();
+    assert_eq!(blobs.get(ws, id).await.unwrap(), None);
+    blobs.delete(ws, id).await.unwrap();
+    blobs.put(ws, id, Bytes::from_static(b"uno")).await.unwrap();
+    assert_eq!(blobs.get(ws, id).await.unwrap().as_deref(), Some(b"uno".as_slice()));
+    assert_eq!(blobs.get(stranger, id).await.unwrap(), None);
+
+    // More than one part of eight megabytes: sent as a multipart upload.
+    let folder = tempfile::tempdir().unwrap();
+    let upload = folder.path().join("upload");
+    let bytes: Vec<u8> = (0..9_000_001_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    std::fs::write(&upload, &bytes).unwrap();
+    blobs.put_file(ws, id, &upload).await.unwrap();
+    assert!(blobs.get(ws, id).await.unwrap().unwrap() == bytes, "it came back changed");
+    let second = BlobId::from_uuid(Ambient::system().new_uuid());
+    blobs.put(ws, second, Bytes::from_static(b"dos")).await.unwrap();
+    blobs.put(stranger, id, Bytes::from_static(b"tres")).await.unwrap();
+
+    let hour = Duration::from_hours(1);
+    let now = Ambient::system().now();
+    assert_eq!(blobs.older_than(ws, now.minus(hour)).await.unwrap(), []);
+    let mut old = blobs.older_than(ws, now.plus(hour)).await.unwrap();
+    old.sort_unstable();
+    assert_eq!(old, [id, second]);
+    assert_eq!(blobs.delete_partial(now).await.unwrap(), 0);
+
+    blobs.delete(ws, id).await.unwrap();
+    blobs.delete(ws, id).await.unwrap();
+    assert_eq!(blobs.get(ws, id).await.unwrap(), None);
+    blobs.delete_workspace(ws).await.unwrap();
+    assert_eq!(blobs.get(ws, second).await.unwrap(), None);
+    assert!(blobs.get(stranger, id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_an_error_that_names_no_secret() {
+    let Some(url) = testkit::s3_url("a bucket that is not there") else { return };
+    let absent = url.replacen("s3://", "s3://absent-", 1);
+    let blobs = Blobs::s3(&absent).unwrap();
+    let (ws, _, id) = new_ids();
+    let error = blobs.put(ws, id, Bytes::from_static(b"x")).await.unwrap_err();
+    let secret = std::env::var("AWS_SECRET_ACCESS_KEY").unwrap();
+    let told = format!("{error} {error:?} {blobs:?}");
+    assert!(!told.contains(&secret), "{told}");
+}
+
 #[tokio::test]
 async fn a_file_is_kept_by_workspace_and_id() {
     let folder = tempfile::tempdir().unwrap();
