@@ -1,5 +1,7 @@
 //! Datastores.
 
+use std::collections::HashMap;
+
 use domain::datastore::Datastore;
 use domain::{DatastoreId, Lang, WorkspaceId};
 use sqlx::FromRow;
@@ -160,6 +162,31 @@ pub async fn list(
         .all()
         .await?;
     Ok(rows.into_iter().map(Datastore::from).collect())
+}
+
+/// How many sources each of the datastores has, whatever their status; those without any are left out.
+pub async fn count_sources(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    ids: &[DatastoreId],
+) -> Result<HashMap<DatastoreId, i64>> {
+    let rows: Vec<(Id<DatastoreId>, i64)> = conn
+        .statement(with_list!(
+            "SELECT
+                datastore_id,
+                CAST(COUNT(*) AS BIGINT)
+            FROM sources
+            WHERE workspace_id = $1
+                AND ",
+            "datastore_id" in "$2";
+            "
+            GROUP BY datastore_id"
+        ))
+        .bind(Id(workspace))
+        .list(ids)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(Id(id), count)| (id, count)).collect())
 }
 
 /// Removes a datastore with its sources, chunks, statistics, and the jobs whose dedupe key is the id of one

@@ -5,7 +5,7 @@ use domain::datastore::Datastore;
 use domain::{Action, DatastoreId, DomainError, text};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use storage::datastores;
+use storage::{Conn, datastores};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -41,6 +41,9 @@ struct DatastoreView {
     language: Option<Language>,
     /// Whether it is the one that `"datastore"` alone means.
     is_default: bool,
+    /// Sources in it, whatever their status.
+    #[schema(minimum = 0, example = 3)]
+    sources_count: i64,
     /// RFC 3339.
     #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
     created_at: String,
@@ -114,8 +117,19 @@ async fn list(
 ) -> ApiResult<Json<Page<DatastoreView>>> {
     let paging = query.paging()?;
     let mut conn = state.db.read().await?;
-    let found = datastores::list(&mut conn, caller.workspace(), paging.after, paging.one_more());
-    Ok(Json(paging.page(found.await?, |datastore| datastore.id, DatastoreView::from)))
+    let workspace = caller.workspace();
+    let found = datastores::list(&mut conn, workspace, paging.after, paging.one_more()).await?;
+    let ids: Vec<DatastoreId> = found.iter().map(|datastore| datastore.id).collect();
+    let counts = datastores::count_sources(&mut conn, workspace, &ids).await?;
+    let count = |datastore: &Datastore| counts.get(&datastore.id).copied().unwrap_or(0);
+    Ok(Json(paging.page(
+        found,
+        |datastore| datastore.id,
+        |datastore| {
+            let sources = count(&datastore);
+            view(datastore, sources)
+        },
+    )))
 }
 
 /// Create a datastore
@@ -148,7 +162,7 @@ async fn create(
     let mut tx = state.db.write().await?;
     datastores::insert(&mut tx, &datastore).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(datastore.into())))
+    Ok((StatusCode::CREATED, Json(view(datastore, 0))))
 }
 
 /// Get a datastore
@@ -166,7 +180,9 @@ async fn get(
     caller: Caller,
     Id(id): Id<DatastoreId>,
 ) -> ApiResult<Json<DatastoreView>> {
-    Ok(Json(find(&state, &caller, id).await?.into()))
+    let datastore = find(&state, &caller, id).await?;
+    let mut conn = state.db.read().await?;
+    Ok(Json(counted(&mut conn, datastore).await?))
 }
 
 /// Change a datastore
@@ -198,12 +214,12 @@ async fn update(
     changes.language.apply(&mut datastore.language, |language| Ok(language.into()))?;
     datastore.updated_at = state.ambient.now();
     let mut tx = state.db.write().await?;
-    let there = datastores::update(&mut tx, &datastore).await?;
-    tx.commit().await?;
-    if !there {
+    if !datastores::update(&mut tx, &datastore).await? {
         return Err(DomainError::not_found("datastore").into());
     }
-    Ok(Json(datastore.into()))
+    let view = counted(&mut tx, datastore).await?;
+    tx.commit().await?;
+    Ok(Json(view))
 }
 
 /// Delete a datastore
@@ -238,16 +254,21 @@ pub(super) async fn find(
     datastore.ok_or_else(|| DomainError::not_found("datastore").into())
 }
 
-impl From<Datastore> for DatastoreView {
-    fn from(datastore: Datastore) -> Self {
-        Self {
-            id: datastore.id.to_string(),
-            name: datastore.name,
-            description: datastore.description,
-            language: datastore.language.map(Into::into),
-            is_default: datastore.is_default,
-            created_at: datastore.created_at.to_rfc3339(),
-            updated_at: datastore.updated_at.to_rfc3339(),
-        }
+async fn counted(conn: &mut Conn, datastore: Datastore) -> ApiResult<DatastoreView> {
+    let (workspace, id) = (datastore.workspace_id, datastore.id);
+    let counts = datastores::count_sources(conn, workspace, &[id]).await?;
+    Ok(view(datastore, counts.get(&id).copied().unwrap_or(0)))
+}
+
+fn view(datastore: Datastore, sources_count: i64) -> DatastoreView {
+    DatastoreView {
+        id: datastore.id.to_string(),
+        name: datastore.name,
+        description: datastore.description,
+        language: datastore.language.map(Into::into),
+        is_default: datastore.is_default,
+        sources_count,
+        created_at: datastore.created_at.to_rfc3339(),
+        updated_at: datastore.updated_at.to_rfc3339(),
     }
 }

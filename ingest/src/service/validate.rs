@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 /// Most characters of a source's name.
 pub const MAX_NAME_CHARS: usize = 300;
 /// Most entries of metadata.
-const MAX_KEYS: usize = 32;
+const MAX_KEYS: usize = 50;
 /// Most characters of a metadata key.
 const MAX_KEY_CHARS: usize = 64;
 /// Most characters of a text in metadata.
 const MAX_VALUE_CHARS: usize = 1_000;
 /// Most texts in a list in metadata.
-const MAX_LIST: usize = 64;
+const MAX_LIST: usize = 50;
 
 /// A name as callers give it.
 pub fn name(name: &str) -> Result<String, DomainError> {
@@ -44,7 +44,7 @@ pub fn too_large(field: &str, bytes: u64, max_bytes: usize) -> DomainError {
     DomainError::new(ErrorKind::TooLarge, "PAYLOAD_TOO_LARGE", message).at(field)
 }
 
-/// Metadata: at most 32 entries of strings, numbers, booleans or lists of strings.
+/// Metadata: at most 50 entries of strings, numbers, booleans or lists of strings.
 pub fn metadata(metadata: &Map<String, Value>) -> Result<(), DomainError> {
     if metadata.len() > MAX_KEYS {
         let message =
@@ -108,7 +108,7 @@ mod tests {
             (json!({"a": {"b": 1}}), "metadata.a"),
             (json!({"a": ["b", 1]}), "metadata.a"),
             (json!({"a": "x".repeat(1_001)}), "metadata.a"),
-            (json!({"a": vec!["x"; 65]}), "metadata.a"),
+            (json!({"a": vec!["x"; 51]}), "metadata.a"),
             (json!({"": 1}), "metadata"),
             (json!({" a": 1}), "metadata"),
             (json!({"k".repeat(65): 1}), "metadata"),
@@ -116,7 +116,7 @@ mod tests {
             let error = check(&value).unwrap_err();
             assert_eq!(error.field.as_deref(), Some(field), "{value}");
         }
-        let many: Map<String, Value> = (0..33).map(|n| (format!("k{n}"), json!(n))).collect();
+        let many: Map<String, Value> = (0..51).map(|n| (format!("k{n}"), json!(n))).collect();
         assert_eq!(metadata(&many).unwrap_err().field.as_deref(), Some("metadata"));
     }
 

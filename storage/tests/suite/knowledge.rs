@@ -1,9 +1,10 @@
 //! Workspaces, datastores, sources, chunks, statistics.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use domain::datastore::{IngestStage, SourceFailure, SourceOrigin, SourceStatus};
-use domain::{ChunkId, Lang};
+use domain::datastore::{IngestStage, Source, SourceFailure, SourceOrigin, SourceStatus};
+use domain::{BlobId, ChunkId, Lang};
 use serde_json::json;
 use storage::chunks::ChunkCursor;
 use storage::sources::{GoLive, Validators};
@@ -77,6 +78,7 @@ async fn datastores_are_kept_listed_changed_and_removed() {
         let both = [first.id, second.id];
         assert_eq!(datastores::get_many(&mut conn, ws, &both).await.unwrap().len(), 2);
         assert!(datastores::get_many(&mut conn, ws, &[]).await.unwrap().is_empty());
+        assert!(datastores::count_sources(&mut conn, ws, &both).await.unwrap().is_empty());
         assert!(datastores::get_many(&mut conn, stranger, &both).await.unwrap().is_empty());
         let page = datastores::list(&mut conn, ws, None, 2).await.unwrap();
         assert_eq!(ids(&page, |d| d.id), [second.id, first.id]);
@@ -424,5 +426,34 @@ async fn statistics_are_a_base_and_what_came_after() {
         assert_eq!(stored.base, Some((2, b"base2".to_vec())), "an older base does not come back");
         assert_eq!(stored.deltas, [(3, b"d3".to_vec())]);
         assert_eq!(stats::load(&mut conn, ws, ds, 2).await.unwrap().base, None);
+    }
+}
+
+#[tokio::test]
+async fn sources_are_counted_by_datastore_and_the_files_that_they_name_are_known() {
+    for place in places("counts and files of sources").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let (here, empty) = (place.datastore("Aquí"), place.datastore("Vacío"));
+        let (named, unnamed) = (place.ambient.new_id::<BlobId>(), place.ambient.new_id());
+        let mut tx = place.write().await;
+        for datastore in [&here, &empty] {
+            datastores::insert(&mut tx, datastore).await.unwrap();
+        }
+        let file =
+            Source { origin: SourceOrigin::File { blob: named }, ..place.source(here.id, "file") };
+        for source in [place.source(here.id, "text"), file] {
+            sources::insert(&mut tx, &source).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+
+        let mut conn = place.read().await;
+        let ids = [here.id, empty.id];
+        let counts = datastores::count_sources(&mut conn, ws, &ids).await.unwrap();
+        assert_eq!(counts, HashMap::from([(here.id, 2)]));
+        assert!(datastores::count_sources(&mut conn, stranger, &ids).await.unwrap().is_empty());
+        let used = sources::blobs_in_use(&mut conn, ws, &[named, unnamed]).await.unwrap();
+        assert_eq!(used, HashSet::from([named]));
+        assert!(sources::blobs_in_use(&mut conn, stranger, &[named]).await.unwrap().is_empty());
+        assert!(sources::blobs_in_use(&mut conn, ws, &[]).await.unwrap().is_empty());
     }
 }

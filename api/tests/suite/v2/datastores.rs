@@ -10,7 +10,7 @@ async fn a_datastore_is_made_changed_and_deleted() {
     for app in TestApp::on_each_database("a_datastore_is_made_changed_and_deleted").await {
         let body = json!({"name": "Ayuda", "description": "Todo", "language": "es"});
         let made = app.post("/api/v2/datastores", &body).await.expect(201);
-        assert_eq!(made["isDefault"], false);
+        assert_eq!((&made["isDefault"], &made["sourcesCount"]), (&json!(false), &json!(0)));
         let path = format!("/api/v2/datastores/{}", made["id"].as_str().unwrap());
         assert_eq!(app.get(&path).await.expect(200), made);
         let changed = app.put(&path, &json!({"name": "Centro de ayuda", "language": null})).await;
@@ -20,6 +20,17 @@ async fn a_datastore_is_made_changed_and_deleted() {
             (&json!("Centro de ayuda"), &json!("Todo"))
         );
         assert_eq!(changed["language"], Value::Null);
+        let text = json!({"name": "x", "content": "Abrimos a las nueve."});
+        let added = app.post(&format!("{path}/sources/text"), &text).await.expect(202);
+        for shown in [app.get(&path).await, app.put(&path, &json!({})).await] {
+            assert_eq!(shown.expect(200)["sourcesCount"], 1);
+        }
+        let listed = app.get("/api/v2/datastores").await.expect(200);
+        let counts: Vec<&Value> =
+            listed["data"].as_array().unwrap().iter().map(|d| &d["sourcesCount"]).collect();
+        assert_eq!(counts, [&json!(1), &json!(0)]);
+        app.delete(&format!("{path}/sources/{}", added["id"].as_str().unwrap())).await.expect(204);
+        assert_eq!(app.get(&path).await.expect(200)["sourcesCount"], 0);
         let listed = app.get("/api/v2/datastores").await.expect(200);
         let names: Vec<&Value> =
             listed["data"].as_array().unwrap().iter().map(|d| &d["id"]).collect();

@@ -167,6 +167,10 @@ async fn texts_and_addresses_that_cannot_be_are_refused_by_name() {
     ] {
         app.post(&path, &body).await.expect_field(field);
     }
+    // As much as is promised is taken.
+    let most: serde_json::Map<_, _> =
+        (0..50).map(|n| (format!("k{n}"), json!(vec!["x"; 50]))).collect();
+    app.post(&path, &json!({"name": "x", "content": "x", "metadata": most})).await.expect(202);
     let path = app.in_datastore("/sources/url");
     for url in [
         "",
