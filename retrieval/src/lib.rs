@@ -21,3 +21,8 @@ pub use search::{
     SearchResults,
 };
 pub use stats::StatsChange;
+
+/// The engine of the index in this process, as it is named in log filters.
+pub const LOG_NAME: &str = "qdrant_edge";
+/// A log directive against a warning about a check that the engine lets nobody make.
+pub const LOG_NOISE: &str = "qdrant_edge::common::mmap::ops=error";

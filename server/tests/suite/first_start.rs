@@ -70,6 +70,24 @@ fn later_starts_print_lines_that_work_and_do_not_print_the_key() {
 }
 
 #[test]
+fn a_newcomer_sees_no_warnings() {
+    for filter in [None, Some("info")] {
+        let installation = Installation::new().without("VOCERO_LOG");
+        let installation = match filter {
+            Some(filter) => installation.with("VOCERO_LOG", filter),
+            None => installation,
+        };
+        let server = installation.serve();
+        run_the_lines(&server);
+        server.send(rustix::process::Signal::TERM);
+        let (status, log) = server.wait();
+        assert!(status.success() && log.contains("stopped"), "{log}");
+        let loud = log.lines().find(|line| line.contains("WARN") || line.contains("ERROR"));
+        assert_eq!(loud, None, "{filter:?}");
+    }
+}
+
+#[test]
 fn a_second_server_on_the_same_folder_is_refused_and_told_who_is_there() {
     let installation = Installation::new();
     let server = installation.serve();
