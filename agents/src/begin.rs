@@ -373,9 +373,10 @@ fn start_task(work: Work) {
 /// A turn whose events are known already.
 fn told(conversation: ConversationId, answer: Answer, reading: Reading) -> Turn {
     let message = answer.message;
-    let (events, receiver) = mpsc::channel(answer.citations.len() + 2);
+    let (events, receiver) = mpsc::channel(answer.citations.len() + 3);
     let mut all = Vec::new();
     if reading == Reading::Stream {
+        all.extend(run::tool_of(answer.outcome).map(TurnEvent::Tool));
         let sources = answer.citations.iter().cloned();
         all.extend(sources.map(|citation| TurnEvent::Source(Box::new(TurnSource { citation }))));
         all.extend((!answer.text.is_empty()).then(|| TurnEvent::Token(answer.text.clone())));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::agent::Agent;
+use domain::agent::{Agent, ToolKind};
 use domain::conversation::Conversation;
 use domain::message::{Citation, Message, MessageState, Outcome};
 use domain::{DatastoreId, DomainError, ErrorKind, MessageId, WorkspaceId};
@@ -61,6 +61,7 @@ impl Work {
 
 /// What is still to be told once a turn is over.
 struct Telling {
+    tool: Option<ToolKind>,
     sources: Vec<Citation>,
     text: String,
     last: Option<TurnEvent>,
@@ -68,7 +69,7 @@ struct Telling {
 
 impl Telling {
     fn of(last: Option<TurnEvent>) -> Self {
-        Self { sources: Vec::new(), text: String::new(), last }
+        Self { tool: None, sources: Vec::new(), text: String::new(), last }
     }
 
     fn only(last: TurnEvent) -> Self {
@@ -81,7 +82,7 @@ impl Telling {
             None => "left",
             Some(TurnEvent::Error(error)) => error.code,
             Some(TurnEvent::Done(answer)) => answer.outcome.map_or("silent", Outcome::name),
-            Some(TurnEvent::Source(_) | TurnEvent::Token(_)) => "open",
+            Some(TurnEvent::Tool(_) | TurnEvent::Source(_) | TurnEvent::Token(_)) => "open",
         }
     }
 
@@ -117,6 +118,9 @@ async fn tell<C: Future<Output = Cut>>(
     mut over: std::pin::Pin<&mut C>,
 ) -> Result<(), Cut> {
     if reading == Reading::Stream {
+        if let Some(tool) = telling.tool {
+            send(events, TurnEvent::Tool(tool), over.as_mut()).await?;
+        }
         for citation in telling.sources {
             let source = Box::new(TurnSource { citation });
             send(events, TurnEvent::Source(source), over.as_mut()).await?;
@@ -301,6 +305,7 @@ async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: 
     let kept = Box::pin(keep(work, &reply, MessageState::Complete, usage, trace.finish())).await;
     match kept {
         Ok(Kept::Stored(conversation)) => Telling {
+            tool: tool_of(Some(reply.outcome)),
             sources: reply.citations.clone(),
             text: reply.text.clone(),
             last: Some(done(work, &conversation, reply, MessageState::Complete)),
@@ -396,9 +401,19 @@ async fn tell_again(work: &Work, reply: Message) -> Telling {
     };
     let answer = begin::answer_of(&work.conversation, reply, citations);
     Telling {
+        tool: tool_of(answer.outcome),
         sources: answer.citations.clone(),
         text: answer.text.clone(),
         last: Some(TurnEvent::Done(Box::new(answer))),
+    }
+}
+
+/// The tool that an answer of this kind comes from.
+pub(crate) fn tool_of(outcome: Option<Outcome>) -> Option<ToolKind> {
+    match outcome? {
+        Outcome::HandedOff => Some(ToolKind::RequestHuman),
+        Outcome::LeadCaptured => Some(ToolKind::LeadCapture),
+        Outcome::Answered | Outcome::Smalltalk | Outcome::Abstained => None,
     }
 }
 

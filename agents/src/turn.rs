@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::agent::Agent;
+use domain::agent::{Agent, ToolKind};
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::message::{Citation, MessageState, Outcome};
@@ -102,6 +102,8 @@ pub struct Turn {
 /// What happens in a turn.
 #[derive(Debug, Clone)]
 pub enum TurnEvent {
+    /// A tool did its work; before the first token.
+    Tool(ToolKind),
     /// A passage that the answer may cite; all before the first token.
     Source(Box<TurnSource>),
     /// A piece of the answer. Joined they are `Answer::text`.

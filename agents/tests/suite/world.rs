@@ -358,6 +358,7 @@ async fn hear_out(mut turn: Turn) -> Heard {
     while let Some(event) = turn.events.recv().await {
         assert!(end.is_none(), "nothing comes after the last event: {event:?}");
         match event {
+            TurnEvent::Tool(_) => assert!(tokens.is_empty(), "a tool works before the first token"),
             TurnEvent::Source(source) => {
                 assert!(tokens.is_empty(), "sources come before the first token");
                 sources.push(source.citation);
@@ -376,7 +377,7 @@ pub async fn next_token(turn: &mut Turn) -> String {
         let event = tokio::time::timeout(PATIENCE, turn.events.recv()).await.expect("in time");
         match event.expect("the turn goes on") {
             TurnEvent::Token(token) => return token,
-            TurnEvent::Source(_) => {}
+            TurnEvent::Tool(_) | TurnEvent::Source(_) => {}
             last => panic!("expected a token, not {last:?}"),
         }
     }

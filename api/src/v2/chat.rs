@@ -123,7 +123,7 @@ pub(super) struct CitedSource {
 /// Talk to an agent
 ///
 /// With `streaming: true`, or `Accept: text/event-stream`, the answer is a stream of events: `source`
-/// (each passage, before the first token), `token` (`{text}`), `tool`, `error` (`{code, message}`) and
+/// (each passage, before the first token), `token` (`{text}`), `tool` (`{name, status}`), `error` (`{code, message}`) and
 /// `done`, whose data is the body that a call without streaming answers. The body is taken without
 /// `Content-Type` too. `Idempotency-Key` makes a repeated message one message.
 #[utoipa::path(
@@ -328,7 +328,7 @@ async fn whole_answer(mut turn: Turn) -> ApiResult<ChatAnswer> {
         match event {
             TurnEvent::Done(answer) => return Ok((*answer).into()),
             TurnEvent::Error(error) => return Err(error.into()),
-            TurnEvent::Source(_) | TurnEvent::Token(_) => {}
+            TurnEvent::Tool(_) | TurnEvent::Source(_) | TurnEvent::Token(_) => {}
         }
     }
     tracing::error!(message = %turn.message, "a turn ended without an answer");

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::time::{Instant, Sleep};
 
 use super::chat::{ChatAnswer, CitedSource};
+use super::words::ToolName;
 use crate::error::ApiError;
 
 /// A comment line goes out after this long without an event, so that nothing in between takes the
@@ -60,6 +61,9 @@ impl Events {
 
     fn write(&mut self, event: TurnEvent) {
         match event {
+            TurnEvent::Tool(tool) => {
+                self.put("tool", &ToolDone { name: tool.into(), status: "done" });
+            }
             TurnEvent::Token(text) => self.put("token", &Token { text: &text }),
             TurnEvent::Source(source) => self.put("source", &CitedSource::from(source.citation)),
             TurnEvent::Done(answer) => {
@@ -148,6 +152,12 @@ fn itoa(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
             return &digits[start..];
         }
     }
+}
+
+#[derive(Serialize)]
+struct ToolDone {
+    name: ToolName,
+    status: &'static str,
 }
 
 #[derive(Serialize)]
