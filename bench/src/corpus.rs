@@ -1,13 +1,30 @@
-//! Texts to measure with: repeatable, with a vocabulary and word frequencies like those of real prose.
+//! Texts to measure with: repeatable, and for the index like Spanish prose. Of 842 texts of 820 bytes, a text
+//! has 69 different words without stop words and 296 different 4-grams, all have 12,500 grams together, and the
+//! grams of a question stand in 2.8 postings for each text; of as many encyclopaedia paragraphs these are 65,
+//! 234, 14,900 and 2.8. Made of forty syllables only, texts would have a quarter of the grams and more than
+//! twice the postings.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-const SYLLABLES: [&str; 40] = [
-    "ca", "so", "me", "ta", "ri", "lo", "pe", "du", "na", "ci", "ve", "ro", "mi", "la", "te", "bu",
-    "fo", "ga", "li", "no", "pa", "que", "re", "sa", "tu", "vi", "za", "ña", "che", "llo", "do",
-    "bra", "cre", "fli", "gra", "ple", "tri", "cion", "mos", "dad",
+/// Beginnings of syllables; none at all about as often as any of them.
+const ONSETS: [&str; 36] = [
+    "c", "s", "m", "t", "r", "l", "p", "d", "n", "v", "b", "f", "g", "j", "z", "h", "qu", "ch",
+    "ll", "ñ", "br", "cr", "fl", "gr", "pl", "tr", "pr", "cl", "bl", "dr", "fr", "gl", "", "", "",
+    "",
 ];
+const VOWELS: [&str; 17] =
+    ["a", "e", "o", "i", "u", "a", "e", "o", "i", "e", "a", "ie", "ue", "io", "ia", "ei", "au"];
+/// Ends of syllables; two in three have none.
+const CODAS: [&str; 21] =
+    ["n", "r", "s", "l", "d", "z", "m", "", "", "", "", "", "", "", "", "", "", "", "", "", ""];
+const ENDINGS: [&str; 32] = [
+    "o", "a", "os", "as", "e", "es", "o", "a", "os", "as", "e", "es", "ón", "al", "ales", "ar",
+    "er", "ado", "ada", "ción", "mente", "dad", "ir", "ista", "ero", "era", "oso", "ante", "ivo",
+    "or", "ía", "eza",
+];
+const STEMS: usize = 9_000;
+const WORDS: usize = 20_000;
 
 /// Function words, so that stop words and language detection have their usual work.
 const COMMON: [&str; 24] = [
@@ -23,11 +40,14 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The same seed gives the same texts.
+    /// The same seed gives the same texts; the vocabulary is the same for every seed.
     pub fn new(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let words = (0..20_000).map(|_| word(&mut rng)).collect();
-        Self { words, rng }
+        let mut rng = StdRng::seed_from_u64(0);
+        let stems: Vec<String> = (0..STEMS).map(|_| stem(&mut rng)).collect();
+        let words = (0..WORDS)
+            .map(|_| format!("{}{}", pick(&stems, &mut rng), pick(&ENDINGS, &mut rng)))
+            .collect();
+        Self { words, rng: StdRng::seed_from_u64(seed) }
     }
 
     /// A text of about `bytes` bytes in sentences. It begins with a code that no other text has.
@@ -67,10 +87,12 @@ impl Corpus {
         sentence
     }
 
-    /// Two in five words are function words; the rest follow Zipf's law over the vocabulary.
+    /// Nine in twenty words are function words; the rest follow the law of Zipf and Mandelbrot, p ∝ 1 ÷
+    /// (rank + 60), over the vocabulary.
     fn word(&mut self) -> String {
-        if self.rng.random_bool(0.4) {
-            return COMMON[self.rng.random_range(0..COMMON.len())].to_owned();
+        const OFFSET: f64 = 60.0;
+        if self.rng.random_bool(0.45) {
+            return pick(&COMMON, &mut self.rng).to_string();
         }
         let uniform: f64 = self.rng.random();
         let size = self.words.len() as f64;
@@ -79,8 +101,8 @@ impl Corpus {
             clippy::cast_sign_loss,
             reason = "an index into the list"
         )]
-        let rank = size.powf(uniform) as usize;
-        self.words[rank.min(self.words.len()) - 1].clone()
+        let rank = (OFFSET * ((size + OFFSET) / OFFSET).powf(uniform) - OFFSET) as usize;
+        self.words[rank.min(self.words.len() - 1)].clone()
     }
 }
 
@@ -89,7 +111,13 @@ pub fn code(number: usize) -> String {
     format!("QX{number:06}ZK")
 }
 
-fn word(rng: &mut StdRng) -> String {
-    let syllables = rng.random_range(2..5);
-    (0..syllables).map(|_| SYLLABLES[rng.random_range(0..SYLLABLES.len())]).collect()
+fn stem(rng: &mut StdRng) -> String {
+    let syllables = if rng.random_bool(0.4) { 1 } else { 2 };
+    let parts =
+        (0..syllables).flat_map(|_| [*pick(&ONSETS, rng), *pick(&VOWELS, rng), *pick(&CODAS, rng)]);
+    parts.collect()
+}
+
+fn pick<'a, T>(list: &'a [T], rng: &mut StdRng) -> &'a T {
+    &list[rng.random_range(0..list.len())]
 }

@@ -63,6 +63,14 @@ impl Api {
         Ok(response.error_for_status()?.json().await?)
     }
 
+    /// The status of a source.
+    pub async fn status(&self, datastore: &str, source: &str) -> anyhow::Result<String> {
+        let url = format!("{}/api/v2/datastores/{datastore}/sources/{source}", self.base);
+        let response = self.client.get(url).bearer_auth(&self.key).send().await?;
+        let source: Value = response.error_for_status()?.json().await?;
+        Ok(source["status"].as_str().context("no status")?.to_owned())
+    }
+
     /// Asks an agent for a stream.
     pub async fn chat(&self, agent: &str, query: &str) -> anyhow::Result<Stream> {
         let url = format!("{}/api/v2/agents/{agent}/chat", self.base);

@@ -170,6 +170,7 @@ fn command(binary: &Path, folder: &Path, settings: &[(String, String)]) -> Comma
     command
         .current_dir(folder)
         .env_clear()
+        .envs(std::env::vars().filter(|(n, _)| n.starts_with("X_") || n == "LD_PRELOAD"))
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("VOCERO_DATA_DIR", folder.join("data"))
         .envs(settings.iter().map(|(name, value)| (name, value)))

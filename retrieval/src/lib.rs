@@ -20,7 +20,7 @@ pub use search::{
     ComponentScores, Hit, Question, Retrieval, RetrievalOptions, SearchMode, SearchQuery,
     SearchResults,
 };
-pub use stats::StatsChange;
+pub use stats::{PassageTerms, StatsChange, StatsCounter};
 
 /// The engine of the index in this process, as it is named in log filters.
 pub const LOG_NAME: &str = "qdrant_edge";

@@ -1,4 +1,4 @@
-//! Work on what is derived: sealing segments, folding statistics, filling an index that was lost, and
+//! Work on what is derived: folding statistics, filling an index that was lost, and
 //! comparing index and rows.
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,7 +38,7 @@ const ROWS: i64 = 200;
 const LOOK_UPS: usize = 200;
 
 impl Retrieval {
-    /// Fills the index when it was lost, seals segments and folds statistics where it is due. Off the
+    /// Fills the index when it was lost and folds statistics where it is due. Off the
     /// request path: call it at start-up, from a schedule, or after ingesting. Cheap when nothing is due;
     /// returns at once when another call is at it.
     pub async fn maintain(&self) -> Result<(), RetrievalError> {
@@ -46,7 +46,6 @@ impl Retrieval {
         if self.0.index.is_unfilled().await? {
             self.fill(&|_, _| {}).await?;
         }
-        self.0.index.optimize().await?;
         let due: Vec<(WorkspaceId, DatastoreId)> = {
             let mut noted = self.0.upkeep.noted.lock();
             let due = noted.iter().filter(|(_, changes)| **changes >= FOLD_AT);
@@ -119,6 +118,7 @@ impl Retrieval {
     ) -> Result<(), RetrievalError> {
         let _turn = self.0.upkeep.turn.lock().await;
         self.fill(progress).await?;
+        self.seal().await?;
         self.recount().await?;
         self.sweep().await
     }

@@ -1,5 +1,9 @@
 //! Texts are stored compressed with zstd.
 
+use std::cell::RefCell;
+
+use zstd::bulk::{Compressor, Decompressor};
+
 use crate::{Result, StorageError};
 
 /// The level that zstd itself recommends for general use.
@@ -7,9 +11,19 @@ const LEVEL: i32 = 3;
 /// Nothing that is stored is larger: texts extracted from a file are cut well below (20 MiB), uploads too.
 const MOST_BYTES: u64 = 256 * 1024 * 1024;
 
+thread_local! {
+    /// Kept for each thread, since making one takes longer than compressing a short text.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 /// The bytes, compressed; their size is kept in the frame.
 pub(crate) fn compress(column: &str, bytes: &[u8]) -> Result<Vec<u8>> {
-    zstd::bulk::compress(bytes, LEVEL).map_err(|error| StorageError::decode(column, &error))
+    let compressed = COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(bytes),
+        None => kept.insert(Compressor::new(LEVEL)?).compress(bytes),
+    });
+    compressed.map_err(|error| StorageError::decode(column, &error))
 }
 
 /// What was compressed.
@@ -20,7 +34,11 @@ pub(crate) fn decompress(column: &str, bytes: &[u8]) -> Result<Vec<u8>> {
         .filter(|&size| size <= MOST_BYTES)
         .and_then(|size| usize::try_from(size).ok())
         .ok_or_else(|| StorageError::decode(column, "not a compressed text"))?;
-    zstd::bulk::decompress(bytes, size).map_err(|error| StorageError::decode(column, &error))
+    let text = DECOMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(decompressor) => decompressor.decompress(bytes, size),
+        None => kept.insert(Decompressor::new()?).decompress(bytes, size),
+    });
+    text.map_err(|error| StorageError::decode(column, &error))
 }
 
 #[cfg(test)]

@@ -187,8 +187,20 @@ pub async fn enqueue(
     workspace: WorkspaceId,
     job: &NewJob,
 ) -> Result<Option<JobId>> {
-    let row: Option<(Id<JobId>,)> = tx
-        .statement(
+    let added = enqueue_many(tx, ambient, workspace, &[job]).await?;
+    Ok(added.into_iter().next())
+}
+
+/// Adds jobs as [`enqueue`] does; the ids of those added, in no order.
+pub async fn enqueue_many(
+    tx: &mut Tx,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    jobs: &[&NewJob],
+) -> Result<Vec<JobId>> {
+    let rows: Vec<Value> = jobs.iter().map(|job| new_job_row(ambient, job)).collect();
+    let added: Vec<(Id<JobId>,)> = tx
+        .statement(with_rows!(
             "INSERT INTO jobs (
                 id,
                 workspace_id,
@@ -203,29 +215,50 @@ pub async fn enqueue(
                 dedupe_key,
                 created_at
             )
-            VALUES ($1, $2, $3, $4, 'waiting', $5, $6, 0, $7, FALSE, $8, $9)
+            SELECT
+                value->>0,
+                $1,
+                value->>1,
+                value->>2,
+                'waiting',
+                CAST(value->>3 AS BIGINT),
+                CAST(value->>4 AS BIGINT),
+                0,
+                CAST(value->>5 AS BIGINT),
+                FALSE,
+                value->>6,
+                $2
+            FROM ",
+            "$3",
+            " WHERE TRUE
             ON CONFLICT (workspace_id, kind, dedupe_key)
                 WHERE state IN ('waiting', 'running')
                     AND NOT cancel_requested
                     AND dedupe_key IS NOT NULL
             DO NOTHING
-            RETURNING id",
-        )
-        .bind(Id(ambient.new_id::<JobId>()))
+            RETURNING id"
+        ))
         .bind(Id(workspace))
-        .bind(job.kind)
-        .json(&job.payload)
-        .bind(job.priority)
-        .bind(Micros(job.run_at))
-        .bind(job.max_attempts.max(1))
-        .bind(&job.dedupe_key)
         .bind(Micros(ambient.now()))
-        .optional()
+        .json(&rows)
+        .all()
         .await?;
-    if row.is_some() {
+    if !added.is_empty() {
         tx.wake_jobs();
     }
-    Ok(row.map(|(Id(id),)| id))
+    Ok(added.into_iter().map(|(Id(id),)| id).collect())
+}
+
+fn new_job_row(ambient: &Ambient, job: &NewJob) -> Value {
+    json!([
+        ambient.new_id::<JobId>(),
+        job.kind,
+        job.payload.to_string(),
+        job.priority,
+        job.run_at.micros(),
+        job.max_attempts.max(1),
+        job.dedupe_key,
+    ])
 }
 
 /// Claims due jobs (waiting, or running with an expired lease), lowest priority number first, oldest first. A job that lost its last worker becomes dead instead and is given in the second list; one whose owner wanted it stopped becomes cancelled and is given in neither.

@@ -175,7 +175,7 @@ impl World {
             metadata: Map::new(),
         };
         let mut tx = self.test_db.db.write().await.unwrap();
-        sources::insert(&mut tx, &source).await.unwrap();
+        sources::insert(&mut tx, source.workspace_id, std::slice::from_ref(&source)).await.unwrap();
         chunks::insert_many(&mut tx, std::slice::from_ref(&chunk)).await.unwrap();
         tx.commit().await.unwrap();
         self.retrieval.upsert(vec![point]).await.unwrap();
@@ -183,13 +183,14 @@ impl World {
         let added = [(heading.as_str(), &chunk)];
         self.retrieval.note_change(&mut tx, workspace, datastore, &added, &[]).await.unwrap();
         let live = GoLive {
+            source: source.id,
             version: 1,
             content_hash: "00",
             chunks: 1,
             language: Some(Lang::Es),
             warning: None,
         };
-        assert!(sources::go_live(&mut tx, workspace, source.id, &live, now).await.unwrap());
+        assert_eq!(sources::go_live(&mut tx, workspace, &[live], now).await.unwrap(), [source.id]);
         tx.commit().await.unwrap();
         chunk
     }

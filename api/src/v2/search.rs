@@ -1,14 +1,13 @@
 //! Searching a datastore.
 
 use axum::extract::State;
-use domain::{Action, DatastoreId, text};
+use domain::{Action, DatastoreId, DomainError, text};
 use retrieval::{Filter, Hit, SearchQuery, SearchResults};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::datastores;
 use super::words::Mode;
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
@@ -110,8 +109,10 @@ async fn query(
     Json(query): Json<DatastoreQuery>,
 ) -> ApiResult<Json<QueryResults>> {
     let query = query.check(id)?;
-    datastores::find(&state, &caller, id).await?;
     let found = state.retrieval.search(caller.workspace(), &query).await?;
+    if found.searched.is_empty() {
+        return Err(DomainError::not_found("datastore").into());
+    }
     Ok(Json(found.into()))
 }
 

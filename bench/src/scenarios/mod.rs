@@ -91,6 +91,11 @@ pub async fn fill(
     Ok(questions)
 }
 
+/// Gives the index time to seal and merge what was added: it begins after two quiet seconds.
+pub async fn settle() {
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+}
+
 /// Waits until every source of a datastore is ready; an error when one failed.
 pub async fn wait_until_searchable(api: &Api, datastore: &str) -> anyhow::Result<()> {
     let mut cursor: Option<String> = None;
@@ -100,9 +105,13 @@ pub async fn wait_until_searchable(api: &Api, datastore: &str) -> anyhow::Result
         if let Some(failed) = sources.iter().find(|source| source["status"] == "failed") {
             bail!("a source failed: {failed}");
         }
-        if sources.iter().any(|source| source["status"] != "ready") {
-            // The same page again: those on earlier pages are ready and stay so.
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if let Some(pending) = sources.iter().find(|source| source["status"] != "ready") {
+            // One source at a time, so that looking costs next to nothing; then the same page again: those
+            // on earlier pages are ready and stay so.
+            let id = pending["id"].as_str().context("no id")?;
+            while matches!(api.status(datastore, id).await?.as_str(), "pending" | "running") {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
             continue;
         }
         match page["nextCursor"].as_str() {

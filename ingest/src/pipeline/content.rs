@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::datastore::{IngestStage, SourceOrigin};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use storage::sources::Validators;
+use storage::sources::{Validators, VersionText};
 use url::Url;
 
 use super::halt::Halt;
@@ -119,7 +119,8 @@ async fn from_web(work: &mut Work<'_>, address: &str) -> Result<Content, Halt> {
     let (workspace, source) = (work.workspace(), work.source.id);
     let mut tx = work.core.db.write().await?;
     work.advance(&mut tx, IngestStage::Extract, 10).await?;
-    storage::sources::put_content(&mut tx, workspace, source, work.version, &fetched.body).await?;
+    let content = VersionText { source, version: work.version, text: &fetched.body };
+    storage::sources::put_contents(&mut tx, workspace, &[content]).await?;
     let bytes = to_i64(fetched.body.len());
     storage::sources::describe(&mut tx, workspace, source, &mime, bytes, None).await?;
     tx.commit().await?;
@@ -136,8 +137,9 @@ async fn from_web(work: &mut Work<'_>, address: &str) -> Result<Content, Halt> {
 async fn stored_content(work: &Work<'_>) -> Result<Option<Bytes>, Halt> {
     let mut conn = work.core.db.read().await?;
     let (workspace, source) = (work.workspace(), work.source.id);
-    let content = storage::sources::content(&mut conn, workspace, source, work.version).await?;
-    Ok(content.map(Bytes::from))
+    let versions = [(source, work.version)];
+    let content = storage::sources::contents(&mut conn, workspace, &versions).await?.pop();
+    Ok(content.map(|(_, text)| Bytes::from(text)))
 }
 
 /// Only a version that answers can be found unchanged.
@@ -184,7 +186,8 @@ pub async fn extract(work: &mut Work<'_>, content: &Content) -> Result<Extracted
     let json = extracted.to_json();
     let mut tx = work.core.db.write().await?;
     work.advance(&mut tx, IngestStage::Chunk, 30).await?;
-    storage::sources::put_document(&mut tx, workspace, source, work.version, &json).await?;
+    let document = VersionText { source, version: work.version, text: &json };
+    storage::sources::put_documents(&mut tx, workspace, &[document]).await?;
     let (mime, bytes) = (content.format.mime(), to_i64(content.bytes.len()));
     storage::sources::describe(&mut tx, workspace, source, mime, bytes, title.as_deref()).await?;
     tx.commit().await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::datastore::{Chunk, Source};
 use domain::{DatastoreId, SourceId, WorkspaceId};
-use retrieval::{Retrieval, StatsChange, passage_heading};
+use retrieval::{PassageTerms, StatsChange, StatsCounter, passage_heading};
 use storage::Tx;
 use storage::sources::{GoLive, Validators};
 
@@ -28,8 +28,23 @@ pub struct Ready {
     pub warning: Option<String>,
     /// What a later conditional request needs, when it is known.
     pub validators: Option<Validators>,
-    /// The extracted document, when document and chunks are not stored yet.
-    pub unstored: Option<Vec<u8>>,
+    /// Whether the chunks are not stored yet.
+    pub unstored: bool,
+    /// The terms of the chunks, when they were put into the index just now.
+    pub terms: Option<Vec<PassageTerms>>,
+}
+
+impl Ready {
+    fn as_live(&self) -> GoLive<'_> {
+        GoLive {
+            source: self.source.id,
+            version: self.version,
+            content_hash: &self.content_hash,
+            chunks: to_i64(self.chunks.len()),
+            language: main_language(&self.chunks),
+            warning: self.warning.as_deref(),
+        }
+    }
 }
 
 /// Makes versions of one datastore's sources live. Gives those that are not wanted any more, of which
@@ -47,7 +62,7 @@ pub async fn go_live(
     let removed = Arc::new(removed);
     let mut overtaken = HashSet::new();
     while overtaken.len() < ready.len() {
-        let change = count(&core.retrieval, ready, &removed, &overtaken).await?;
+        let change = count(ready, &removed, &overtaken).await?;
         let stale = flip(core, workspace, datastore, ready, &change, &overtaken).await?;
         if stale.is_empty() {
             break;
@@ -90,28 +105,29 @@ pub async fn live_chunks(
 
 /// Counts off the async threads: it takes a while for many chunks.
 async fn count(
-    retrieval: &Retrieval,
     ready: &Arc<Vec<Ready>>,
     removed: &Arc<Vec<(SourceId, String, Chunk)>>,
     left_out: &HashSet<SourceId>,
 ) -> Result<StatsChange, Halt> {
-    let (retrieval, ready, removed) = (retrieval.clone(), ready.clone(), removed.clone());
-    let left_out = left_out.clone();
+    let (ready, removed, left_out) = (ready.clone(), removed.clone(), left_out.clone());
     let counting = tokio::task::spawn_blocking(move || {
-        let headed: Vec<(String, &Chunk)> = ready
-            .iter()
-            .filter(|item| !left_out.contains(&item.source.id))
-            .flat_map(|item| item.chunks.iter().map(move |chunk| (item, chunk)))
-            .map(|(item, chunk)| (passage_heading(&item.source.name, &chunk.heading), chunk))
-            .collect();
-        let added: Vec<(&str, &Chunk)> =
-            headed.iter().map(|(heading, chunk)| (heading.as_str(), *chunk)).collect();
-        let removed: Vec<(&str, &Chunk)> = removed
-            .iter()
-            .filter(|(source, ..)| !left_out.contains(source))
-            .map(|(_, heading, chunk)| (heading.as_str(), chunk))
-            .collect();
-        retrieval.count_change(&added, &removed)
+        let mut counter = StatsCounter::default();
+        for item in ready.iter().filter(|item| !left_out.contains(&item.source.id)) {
+            match &item.terms {
+                Some(passages) => passages.iter().for_each(|terms| counter.add_terms(terms)),
+                None => {
+                    for chunk in &item.chunks {
+                        counter.add(&passage_heading(&item.source.name, &chunk.heading), chunk);
+                    }
+                }
+            }
+        }
+        for (source, heading, chunk) in removed.iter() {
+            if !left_out.contains(source) {
+                counter.remove(heading, chunk);
+            }
+        }
+        counter.finish()
     });
     counting.await.map_err(|_| {
         Halt::retry("INGEST_FAILED", "counting the words of the source was broken off")
@@ -149,53 +165,37 @@ async fn flip(
     if !stale.is_empty() {
         return Ok(stale);
     }
-    store_unstored(&mut tx, workspace, &wanted).await?;
+    store_unstored(&mut tx, &wanted).await?;
+    let versions: Vec<GoLive<'_>> = wanted.iter().map(|item| item.as_live()).collect();
+    let now = core.ambient.now();
+    let live = storage::sources::go_live(&mut tx, workspace, &versions, now).await?;
+    if live.len() < ids.len() {
+        stale.extend(ids.into_iter().filter(|id| !live.contains(id)));
+        return Ok(stale);
+    }
     for item in &wanted {
-        if !flip_one(core, &mut tx, workspace, item).await? {
-            stale.insert(item.source.id);
-            return Ok(stale);
-        }
+        clear_away(core, &mut tx, workspace, item).await?;
     }
     want_maintenance(&mut tx, &core.ambient, workspace).await?;
     tx.commit().await?;
     Ok(stale)
 }
 
-async fn store_unstored(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    wanted: &[&Ready],
-) -> Result<(), Halt> {
-    let mut rows: Vec<Chunk> = Vec::new();
-    for item in wanted {
-        if let Some(document) = &item.unstored {
-            let (source, version) = (item.source.id, item.version);
-            storage::sources::put_document(tx, workspace, source, version, document).await?;
-            rows.extend(item.chunks.iter().cloned());
-        }
-    }
+async fn store_unstored(tx: &mut Tx, wanted: &[&Ready]) -> Result<(), Halt> {
+    let unstored = wanted.iter().filter(|item| item.unstored);
+    let rows: Vec<Chunk> = unstored.flat_map(|item| item.chunks.iter().cloned()).collect();
     storage::chunks::insert_many(tx, &rows).await?;
     Ok(())
 }
 
-async fn flip_one(
+/// What goes with a version that is live now: the versions before it, and their points by a job.
+async fn clear_away(
     core: &Core,
     tx: &mut Tx,
     workspace: WorkspaceId,
     item: &Ready,
-) -> Result<bool, Halt> {
+) -> Result<(), Halt> {
     let source = item.source.id;
-    let live = GoLive {
-        version: item.version,
-        content_hash: &item.content_hash,
-        chunks: to_i64(item.chunks.len()),
-        language: main_language(&item.chunks),
-        warning: item.warning.as_deref(),
-    };
-    let now = core.ambient.now();
-    if !storage::sources::go_live(tx, workspace, source, &live, now).await? {
-        return Ok(false);
-    }
     if let Some(validators) = &item.validators {
         storage::sources::set_validators(tx, workspace, source, validators).await?;
     }
@@ -205,7 +205,8 @@ async fn flip_one(
     }
     if item.source.live_version > 0 {
         let old = VersionJob { source, version: item.source.live_version };
-        storage::jobs::enqueue(tx, &core.ambient, workspace, &old.cleanup(now)).await?;
+        let cleanup = old.cleanup(core.ambient.now());
+        storage::jobs::enqueue(tx, &core.ambient, workspace, &cleanup).await?;
     }
-    Ok(true)
+    Ok(())
 }

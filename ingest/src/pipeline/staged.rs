@@ -151,7 +151,8 @@ async fn flip(
         chunks,
         warning: extracted.document.warning,
         validators,
-        unstored: None,
+        unstored: false,
+        terms: None,
     }]);
     let datastore = work.datastore.id;
     let overtaken = live::go_live(work.core, work.workspace(), datastore, &ready).await?;

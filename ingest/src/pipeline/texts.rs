@@ -30,9 +30,9 @@ impl Handler for Texts {
         64
     }
 
-    /// Two: one waits for the disk while the other computes.
+    /// Several: while some wait for the disk, others compute.
     fn concurrency(&self) -> usize {
-        2
+        4
     }
 
     async fn run(&self, context: &JobContext, jobs: &[Job]) -> Vec<Outcome> {
@@ -147,6 +147,11 @@ async fn read(
     let homes: HashMap<DatastoreId, Arc<Datastore>> =
         homes.into_iter().map(|datastore| (datastore.id, Arc::new(datastore))).collect();
 
+    let wanted: Vec<(SourceId, i64)> = versions.iter().map(|v| (v.source, v.version)).collect();
+    let contents = storage::sources::contents(&mut conn, workspace, &wanted).await?;
+    drop(conn);
+    let mut contents: HashMap<SourceId, Vec<u8>> = contents.into_iter().collect();
+
     let mut given = Vec::with_capacity(versions.len());
     for wanted in versions {
         let found = sources.remove(&wanted.source).filter(|s| is_wanted(s, wanted.version));
@@ -159,9 +164,7 @@ async fn read(
             halts.insert(wanted.source, How::Staged);
             continue;
         }
-        let content =
-            storage::sources::content(&mut conn, workspace, source.id, wanted.version).await?;
-        let Some(content) = content else {
+        let Some(content) = contents.remove(&source.id) else {
             let halt = Halt::failed(
                 "TEXT_MISSING",
                 "the stored text is gone; delete the source and add it again",
@@ -207,7 +210,6 @@ fn prepare_one(text: Given, settings: &domain::settings::IngestSettings) -> Resu
     let extracted = Extracted { content_hash: hash(&content), document };
     failpoint::hit("ingest::chunk", &source.name)?;
     let chunks = points::cut(&source, version, &datastore, &extracted.document, settings)?;
-    let unstored = Some(extracted.to_json());
     Ok(Ready {
         source,
         version,
@@ -215,7 +217,8 @@ fn prepare_one(text: Given, settings: &domain::settings::IngestSettings) -> Resu
         chunks,
         warning: extracted.document.warning,
         validators: None,
-        unstored,
+        unstored: true,
+        terms: None,
     })
 }
 
@@ -224,7 +227,7 @@ async fn index_and_flip(
     core: &Core,
     workspace: WorkspaceId,
     datastore: DatastoreId,
-    ready: Vec<Ready>,
+    mut ready: Vec<Ready>,
 ) -> Result<HashSet<SourceId>, Halt> {
     let mut texts = Vec::new();
     if core.retrieval.embedder().is_some() {
@@ -235,7 +238,10 @@ async fn index_and_flip(
     let vectors = embed::vectors(core, workspace, &texts).await?;
     hit_each("ingest::index", &ready)?;
     let batch = chunks_of(&ready).map(|(item, chunk)| points::point(&item.source, chunk, &vectors));
-    core.retrieval.upsert(batch.collect()).await?;
+    let mut terms = core.retrieval.upsert(batch.collect()).await?.into_iter();
+    for item in &mut ready {
+        item.terms = Some(terms.by_ref().take(item.chunks.len()).collect());
+    }
     hit_each("ingest::live", &ready)?;
     let ready = Arc::new(ready);
     let overtaken = live::go_live(core, workspace, datastore, &ready).await?;

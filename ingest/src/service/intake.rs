@@ -1,13 +1,15 @@
 //! Group commit: texts that arrive at the same time are stored in one transaction. Each caller is answered
 //! after the commit that holds its text.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::datastore::Source;
 use domain::job::NewJob;
-use domain::{Ambient, DomainError};
+use domain::{Ambient, DomainError, WorkspaceId};
 use parking_lot::Mutex;
-use storage::{Db, StorageError, Tx};
+use storage::sources::VersionText;
+use storage::{Db, StorageError};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,13 @@ pub struct NewText {
     pub source: Source,
     pub content: Vec<u8>,
     pub job: NewJob,
+}
+
+impl NewText {
+    fn as_content(&self) -> VersionText<'_> {
+        let Source { id, version, .. } = self.source;
+        VersionText { source: id, version, text: &self.content }
+    }
 }
 
 /// Stores texts. Cheap to clone.
@@ -129,20 +138,20 @@ async fn store<'a>(
     shared: &Shared,
     texts: impl Iterator<Item = &'a NewText> + Send,
 ) -> storage::Result<()> {
-    let mut tx = shared.db.write().await?;
+    let mut by_workspace: HashMap<WorkspaceId, Vec<&NewText>> = HashMap::new();
     for text in texts {
-        store_one(&mut tx, &shared.ambient, text).await?;
+        by_workspace.entry(text.source.workspace_id).or_default().push(text);
+    }
+    let mut tx = shared.db.write().await?;
+    for (workspace, texts) in by_workspace {
+        let sources: Vec<Source> = texts.iter().map(|text| text.source.clone()).collect();
+        let contents: Vec<VersionText<'_>> = texts.iter().map(|text| text.as_content()).collect();
+        let jobs: Vec<&NewJob> = texts.iter().map(|text| &text.job).collect();
+        storage::sources::insert(&mut tx, workspace, &sources).await?;
+        storage::sources::put_contents(&mut tx, workspace, &contents).await?;
+        storage::jobs::enqueue_many(&mut tx, &shared.ambient, workspace, &jobs).await?;
     }
     tx.commit().await
-}
-
-async fn store_one(tx: &mut Tx, ambient: &Ambient, text: &NewText) -> storage::Result<()> {
-    let source = &text.source;
-    let workspace = source.workspace_id;
-    storage::sources::insert(tx, source).await?;
-    storage::sources::put_content(tx, workspace, source.id, source.version, &text.content).await?;
-    storage::jobs::enqueue(tx, ambient, workspace, &text.job).await?;
-    Ok(())
 }
 
 /// The only row that a new source can clash with is a datastore that is not there.

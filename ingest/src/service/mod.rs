@@ -13,6 +13,7 @@ use domain::{Ambient, BlobId, DatastoreId, DomainError, ErrorKind, SourceId, Wor
 use jobs::Handler;
 use retrieval::Retrieval;
 use serde_json::{Map, Value};
+use storage::sources::VersionText;
 use storage::{Blobs, Db, Tx};
 
 use self::intake::{Intake, NewText, explained};
@@ -263,15 +264,17 @@ impl Ingest {
         let now = self.core.ambient.now();
         let content = match found.origin {
             SourceOrigin::Text => {
-                storage::sources::content(&mut tx, workspace, source, found.version).await?
+                let versions = [(source, found.version)];
+                storage::sources::contents(&mut tx, workspace, &versions).await?.pop()
             }
             SourceOrigin::File { .. } | SourceOrigin::Url { .. } => None,
         };
         let version = storage::sources::begin_version(&mut tx, workspace, source, now)
             .await?
             .ok_or_else(|| DomainError::not_found("source"))?;
-        if let Some(content) = content {
-            storage::sources::put_content(&mut tx, workspace, source, version, &content).await?;
+        if let Some((_, text)) = content {
+            let content = [VersionText { source, version, text: &text }];
+            storage::sources::put_contents(&mut tx, workspace, &content).await?;
         }
         let kind = ingest_kind(&found.origin, found.bytes);
         let job = VersionJob { source, version }.ingest(kind, now);
@@ -343,7 +346,8 @@ impl Ingest {
 
     async fn store(&self, source: &Source) -> Result<(), DomainError> {
         let mut tx = self.core.db.write().await?;
-        storage::sources::insert(&mut tx, source).await.map_err(explained)?;
+        let sources = std::slice::from_ref(source);
+        storage::sources::insert(&mut tx, source.workspace_id, sources).await.map_err(explained)?;
         let job = self.job_for(source);
         storage::jobs::enqueue(&mut tx, &self.core.ambient, source.workspace_id, &job).await?;
         tx.commit().await?;

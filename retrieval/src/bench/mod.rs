@@ -126,6 +126,7 @@ impl Bench {
         }
         bench.ingested_per_second = dataset.corpus.len() as f64 / started.elapsed().as_secs_f64();
         bench.retrieval.maintain().await?;
+        bench.retrieval.seal().await?;
         Ok(bench)
     }
 
@@ -161,22 +162,20 @@ impl Bench {
             rows.iter().map(|(source, chunk)| (source.name.as_str(), chunk)).collect();
         let change = self.retrieval.count_change(&added, &[]);
         let mut tx = self.db.write().await?;
-        for (source, _) in &rows {
-            storage::sources::insert(&mut tx, source).await?;
-        }
+        let sources: Vec<Source> = rows.iter().map(|(source, _)| source.clone()).collect();
+        storage::sources::insert(&mut tx, self.workspace, &sources).await?;
         let chunks: Vec<Chunk> = rows.iter().map(|(_, chunk)| chunk.clone()).collect();
         storage::chunks::insert_many(&mut tx, &chunks).await?;
-        for (source, chunk) in &rows {
-            let live = storage::sources::GoLive {
-                version: chunk.version,
-                content_hash: "",
-                chunks: 1,
-                language: Some(chunk.lang),
-                warning: None,
-            };
-            let now = ambient.now();
-            storage::sources::go_live(&mut tx, self.workspace, source.id, &live, now).await?;
-        }
+        let live = rows.iter().map(|(source, chunk)| storage::sources::GoLive {
+            source: source.id,
+            version: chunk.version,
+            content_hash: "",
+            chunks: 1,
+            language: Some(chunk.lang),
+            warning: None,
+        });
+        let live: Vec<_> = live.collect();
+        storage::sources::go_live(&mut tx, self.workspace, &live, ambient.now()).await?;
         let noted = self.retrieval.note_counted(&mut tx, self.workspace, self.datastore, &change);
         noted.await?;
         tx.commit().await?;

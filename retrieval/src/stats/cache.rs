@@ -36,30 +36,31 @@ impl StatsCache {
         Self(cache.build())
     }
 
-    /// Statistics of the datastores, at least as new as their rows say.
+    /// What is held of a datastore.
+    pub(crate) fn held(&self, datastore: DatastoreId) -> Option<Arc<Current>> {
+        self.0.get(&datastore).map(|held| held.current)
+    }
+
+    /// Statistics of a datastore, at least as new as its row says.
     pub(crate) async fn current(
         &self,
         conn: &mut Conn,
         workspace: WorkspaceId,
-        datastores: &[Datastore],
-    ) -> Result<Vec<Arc<Current>>, RetrievalError> {
-        let mut all = Vec::with_capacity(datastores.len());
-        for datastore in datastores {
-            let held = self.0.get(&datastore.id);
-            let current = held.as_ref().map(|held| Arc::clone(&held.current)).unwrap_or_default();
-            let seen = current.revision();
-            if seen < datastore.revision {
-                let stored = storage::stats::load(conn, workspace, datastore.id, seen).await?;
-                current.catch_up(&stored)?;
-            }
-            let bytes = u32::try_from(current.0.read().1.bytes()).unwrap_or(u32::MAX);
-            // Statistics grow in place; the cache learns of it when they have grown by a quarter.
-            if held.is_none_or(|held| bytes > held.bytes + held.bytes / 4) {
-                self.0.insert(datastore.id, Held { current: Arc::clone(&current), bytes });
-            }
-            all.push(current);
+        datastore: &Datastore,
+    ) -> Result<Arc<Current>, RetrievalError> {
+        let held = self.0.get(&datastore.id);
+        let current = held.as_ref().map(|held| Arc::clone(&held.current)).unwrap_or_default();
+        let seen = current.revision();
+        if seen < datastore.revision {
+            let stored = storage::stats::load(conn, workspace, datastore.id, seen).await?;
+            current.catch_up(&stored)?;
         }
-        Ok(all)
+        let bytes = u32::try_from(current.0.read().1.bytes()).unwrap_or(u32::MAX);
+        // Statistics grow in place; the cache learns of it when they have grown by a quarter.
+        if held.is_none_or(|held| bytes > held.bytes + held.bytes / 4) {
+            self.0.insert(datastore.id, Held { current: Arc::clone(&current), bytes });
+        }
+        Ok(current)
     }
 
     /// Forgets a datastore's statistics.

@@ -15,6 +15,8 @@ use domain::Lang;
 use domain::datastore::{Chunk, LiveChunk};
 use models::lexical::Terms;
 
+use crate::index::Point;
+
 pub(crate) use cache::{Current, StatsCache};
 
 /// A map keyed by hashes: they need no second hashing.
@@ -58,15 +60,20 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// Adds (`by` = 1) or takes off (-1) a passage.
-    pub(crate) fn count(&mut self, terms: &Terms, lang: Lang, by: i64) {
+    pub(crate) fn count_terms(&mut self, terms: &Terms, lang: Lang, by: i64) {
+        let of = |terms: &[(u32, u32)]| terms.iter().map(|&(term, _)| term).collect::<Vec<_>>();
+        self.count(&of(&terms.words), &of(&terms.grams), lang, by);
+    }
+
+    fn count(&mut self, words: &[u32], grams: &[u32], lang: Lang, by: i64) {
         self.passages += by;
         for (count, known) in self.langs.iter_mut().zip(LANGS) {
             *count += if known == lang { by } else { 0 };
         }
-        for &(term, _) in &terms.words {
+        for &term in words {
             *self.words.entry(term).or_default() += by;
         }
-        for &(term, _) in &terms.grams {
+        for &term in grams {
             *self.grams.entry(term).or_default() += by;
         }
     }
@@ -106,21 +113,59 @@ pub struct StatsChange {
 }
 
 impl StatsChange {
-    pub(crate) fn count(added: &[(&str, &Chunk)], removed: &[(&str, &Chunk)]) -> Self {
-        let mut stats = Stats::default();
-        for (chunks, by) in [(added, 1), (removed, -1)] {
-            for (heading, chunk) in chunks {
-                let terms = crate::index::passage_terms(heading, &chunk.text, chunk.lang);
-                stats.count(&terms, chunk.lang, by);
-            }
-        }
-        stats.words.retain(|_, count| *count != 0);
-        stats.grams.retain(|_, count| *count != 0);
-        Self { bytes: codec::encode(&stats) }
-    }
-
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// Counts a change. Takes processor time and touches nothing.
+#[derive(Debug, Default)]
+pub struct StatsCounter(Stats);
+
+impl StatsCounter {
+    /// A chunk comes; `heading` as given to `upsert` ([`crate::passage_heading`]).
+    pub fn add(&mut self, heading: &str, chunk: &Chunk) {
+        self.count(heading, chunk, 1);
+    }
+
+    /// A chunk comes whose terms are known.
+    pub fn add_terms(&mut self, passage: &PassageTerms) {
+        self.0.count(&passage.words, &passage.grams, passage.lang, 1);
+    }
+
+    /// A chunk goes; `heading` as when it came.
+    pub fn remove(&mut self, heading: &str, chunk: &Chunk) {
+        self.count(heading, chunk, -1);
+    }
+
+    fn count(&mut self, heading: &str, chunk: &Chunk, by: i64) {
+        let terms = crate::index::passage_terms(heading, &chunk.text, chunk.lang);
+        self.0.count_terms(&terms, chunk.lang, by);
+    }
+
+    /// The change, ready to be written.
+    pub fn finish(mut self) -> StatsChange {
+        self.0.words.retain(|_, count| *count != 0);
+        self.0.grams.retain(|_, count| *count != 0);
+        StatsChange { bytes: codec::encode(&self.0) }
+    }
+}
+
+/// The different terms of a passage, which analysing it for the index has found.
+#[derive(Debug, Clone)]
+pub struct PassageTerms {
+    lang: Lang,
+    words: Vec<u32>,
+    grams: Vec<u32>,
+}
+
+impl PassageTerms {
+    pub(crate) fn of(point: &Point) -> Self {
+        Self {
+            lang: point.passage.lang,
+            words: point.words.indices.clone(),
+            grams: point.grams.indices.clone(),
+        }
     }
 }
 
@@ -147,7 +192,7 @@ pub(crate) fn passage_stats(chunks: &[LiveChunk]) -> Stats {
     for LiveChunk { chunk, source_name, .. } in chunks {
         let heading = crate::passage_heading(source_name, &chunk.heading);
         let terms = crate::index::passage_terms(&heading, &chunk.text, chunk.lang);
-        stats.count(&terms, chunk.lang, 1);
+        stats.count_terms(&terms, chunk.lang, 1);
     }
     stats
 }

@@ -17,6 +17,7 @@ async fn a_closed_index_opens_again_with_everything() {
         }
         let before = world.search("cuanto cuesta el envío").await;
         world.retrieval.maintain().await.unwrap();
+        world.retrieval.seal().await.unwrap();
         world.reopen().await;
         let after = world.search("cuanto cuesta el envío").await;
         assert_eq!(after.hits.len(), before.hits.len());
@@ -25,6 +26,50 @@ async fn a_closed_index_opens_again_with_everything() {
         world.add("Nuevo", "El reciclaje de pilas está en el segundo piso.").await;
         world.reopen().await;
         assert_eq!(world.found("reciclaje de pilas").await[0], "Nuevo");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn points_that_come_and_go_while_segments_are_sealed_are_all_accounted_for() {
+    const SOURCES: i64 = 6;
+    const POINTS: i64 = 600;
+    let mut world = World::new(&Arm::Edge).await;
+    let name = |number| format!("Ficha {number}");
+    let sources: Vec<_> = (0..SOURCES)
+        .map(|number| {
+            source(&world.datastore, &name(number), serde_json::Map::new(), &world.ambient)
+        })
+        .collect();
+    let mut writers = tokio::task::JoinSet::new();
+    for row in sources.clone() {
+        let retrieval = world.retrieval.clone();
+        writers.spawn(async move {
+            for start in (0..POINTS).step_by(50) {
+                let points = (start..start + 50).map(|ordinal| {
+                    let text = format!("La pieza {ordinal} cuesta {} pesos.", 7 * ordinal);
+                    point(&row, &crate::world::chunk(&row, 1, ordinal, &text))
+                });
+                retrieval.upsert(points.collect()).await.unwrap();
+            }
+            if row.name == "Ficha 0" {
+                let target = retrieval::IndexTarget::Source(row.id);
+                retrieval.remove(row.workspace_id, target).await.unwrap();
+            }
+        });
+    }
+    while let Some(written) = writers.join_next().await {
+        written.unwrap();
+    }
+    world.retrieval.seal().await.unwrap();
+    for opened_again in [false, true] {
+        if opened_again {
+            world.reopen().await;
+        }
+        for row in &sources {
+            let counts = world.retrieval.count_points(row.workspace_id, row.id).await.unwrap();
+            let expected = if row.name == "Ficha 0" { None } else { Some(&POINTS) };
+            assert_eq!(counts.get(&1), expected, "{} {opened_again}", row.name);
+        }
     }
 }
 
@@ -132,16 +177,19 @@ async fn child_that_is_killed_after_its_upserts() {
         let added: Vec<_> = chunks.iter().map(|chunk| (row.name.as_str(), chunk)).collect();
         let change = retrieval.count_change(&added, &[]);
         let mut tx = db.write().await.unwrap();
-        storage::sources::insert(&mut tx, &row).await.unwrap();
+        storage::sources::insert(&mut tx, row.workspace_id, std::slice::from_ref(&row))
+            .await
+            .unwrap();
         storage::chunks::insert_many(&mut tx, &chunks).await.unwrap();
         let live = storage::sources::GoLive {
+            source: row.id,
             version: 1,
             content_hash: "h",
             chunks: 5,
             language: None,
             warning: None,
         };
-        storage::sources::go_live(&mut tx, workspace, row.id, &live, ambient.now()).await.unwrap();
+        storage::sources::go_live(&mut tx, workspace, &[live], ambient.now()).await.unwrap();
         retrieval.note_counted(&mut tx, workspace, datastore.id, &change).await.unwrap();
         tx.commit().await.unwrap();
         retrieval.upsert(chunks.iter().map(|chunk| point(&row, chunk)).collect()).await.unwrap();

@@ -90,7 +90,9 @@ async fn another_workspace_or_datastore_is_never_found() {
         let other = new_datastore(&world, "otro").await;
         let source = crate::world::source(&theirs, "Ajeno", serde_json::Map::new(), &world.ambient);
         let mut tx = world.db.write().await.unwrap();
-        storage::sources::insert(&mut tx, &source).await.unwrap();
+        storage::sources::insert(&mut tx, source.workspace_id, std::slice::from_ref(&source))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         world.publish(&source, 1, &["El envío a regiones es secreto."], &[]).await;
         assert!(!world.found("envío a regiones").await.contains(&"Ajeno".to_owned()));

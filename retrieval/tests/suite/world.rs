@@ -93,7 +93,9 @@ impl World {
     ) -> SourceId {
         let source = source(datastore, name, metadata, &self.ambient);
         let mut tx = self.db.write().await.unwrap();
-        storage::sources::insert(&mut tx, &source).await.unwrap();
+        storage::sources::insert(&mut tx, source.workspace_id, std::slice::from_ref(&source))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         self.publish(&source, 1, texts, &[]).await;
         source.id
@@ -103,7 +105,9 @@ impl World {
     pub async fn add_headed(&self, name: &str, passages: &[(&str, &str)]) -> SourceId {
         let source = source(&self.datastore, name, Map::new(), &self.ambient);
         let mut tx = self.db.write().await.unwrap();
-        storage::sources::insert(&mut tx, &source).await.unwrap();
+        storage::sources::insert(&mut tx, source.workspace_id, std::slice::from_ref(&source))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         let headed = |(ordinal, (heading, text)): (i64, &(&str, &str))| Chunk {
             heading: (*heading).to_owned(),
@@ -131,6 +135,7 @@ impl World {
         let change = self.retrieval.count_change(&added, &removed);
         let mut tx = self.db.write().await.unwrap();
         let live = storage::sources::GoLive {
+            source: source.id,
             version,
             content_hash: "hash",
             chunks: i64::try_from(chunks.len()).unwrap(),
@@ -139,9 +144,8 @@ impl World {
         };
         let now = self.ambient.now();
         let (workspace, datastore) = (source.workspace_id, source.datastore_id);
-        assert!(
-            storage::sources::go_live(&mut tx, workspace, source.id, &live, now).await.unwrap()
-        );
+        let live = storage::sources::go_live(&mut tx, workspace, &[live], now).await.unwrap();
+        assert_eq!(live, [source.id]);
         self.retrieval.note_counted(&mut tx, workspace, datastore, &change).await.unwrap();
         tx.commit().await.unwrap();
     }

@@ -6,16 +6,16 @@ mod upkeep;
 
 use domain::datastore::{IngestStage, Source, SourceFailure, SourceOrigin, SourceStatus};
 use domain::{BlobId, DatastoreId, Lang, SourceId, Timestamp, WorkspaceId};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::FromRow;
 
 pub use self::state::{GoLive, begin_version, cancel, describe, fail, go_live, progress};
 pub use self::texts::{
-    Validators, content, document, prune_texts, put_content, put_document, set_validators,
-    validators,
+    Validators, VersionText, contents, document, prune_texts, put_contents, put_documents,
+    set_validators, validators,
 };
 pub use self::upkeep::{blobs_in_use, keep_live, unfinished};
-use crate::sql::{Id, Json, Micros, Name, with_list};
+use crate::sql::{Id, Json, Micros, Name, with_list, with_rows};
 use crate::{Conn, Result, StorageError, Tx};
 
 #[derive(FromRow)]
@@ -80,15 +80,12 @@ macro_rules! select_sources {
 
 use select_sources;
 
-/// Stores a new source (status pending, version 1). `Conflict` when the workspace has no such datastore.
-pub async fn insert(tx: &mut Tx, source: &Source) -> Result<()> {
-    let (blob, url) = match &source.origin {
-        SourceOrigin::File { blob } => (Some(Id(*blob)), None),
-        SourceOrigin::Url { url } => (None, Some(url.as_str())),
-        SourceOrigin::Text => (None, None),
-    };
+/// Stores new sources of a workspace (status pending, version 1). `Conflict` when one has no such datastore
+/// there; the transaction is of no use then.
+pub async fn insert(tx: &mut Tx, workspace: WorkspaceId, sources: &[Source]) -> Result<()> {
+    let rows: Vec<Value> = sources.iter().map(source_row).collect();
     let stored = tx
-        .statement(
+        .statement(with_rows!(
             "INSERT INTO sources (
                 id,
                 workspace_id,
@@ -110,45 +107,64 @@ pub async fn insert(tx: &mut Tx, source: &Source) -> Result<()> {
                 updated_at
             )
             SELECT
-                $3,
-                workspace_id,
-                id,
-                $4,
-                $5,
-                $6,
-                $7,
+                value->>2,
+                datastores.workspace_id,
+                datastores.id,
+                value->>3,
+                value->>4,
+                value->>5,
+                value->>6,
                 'pending',
-                $8,
-                $9,
-                $10,
-                $11,
+                value->>7,
+                CAST(value->>8 AS BIGINT),
+                value->>9,
+                value->>10,
                 0,
                 1,
                 0,
-                $12,
-                $13,
-                $14
-            FROM datastores
-            WHERE workspace_id = $1
-                AND id = $2",
-        )
-        .bind(Id(source.workspace_id))
-        .bind(Id(source.datastore_id))
-        .bind(Id(source.id))
-        .bind(&source.name)
-        .bind(source.origin.kind())
-        .bind(blob)
-        .bind(url)
-        .bind(&source.mime)
-        .bind(source.bytes)
-        .bind(source.language.map(Name))
-        .bind(&source.content_hash)
-        .json(&source.metadata)
-        .bind(Micros(source.created_at))
-        .bind(Micros(source.updated_at))
-        .changed()
+                value->>11,
+                CAST(value->>12 AS BIGINT),
+                CAST(value->>13 AS BIGINT)
+            FROM ",
+            "$2",
+            " JOIN datastores
+                ON datastores.workspace_id = $1
+                AND datastores.workspace_id = value->>0
+                AND datastores.id = value->>1"
+        ))
+        .bind(Id(workspace))
+        .json(&rows)
+        .execute()
         .await?;
-    if stored { Ok(()) } else { Err(StorageError::without_parent()) }
+    if usize::try_from(stored) == Ok(rows.len()) {
+        Ok(())
+    } else {
+        Err(StorageError::without_parent())
+    }
+}
+
+fn source_row(source: &Source) -> Value {
+    let (blob, url) = match &source.origin {
+        SourceOrigin::File { blob } => (Some(blob), None),
+        SourceOrigin::Url { url } => (None, Some(url)),
+        SourceOrigin::Text => (None, None),
+    };
+    json!([
+        source.workspace_id,
+        source.datastore_id,
+        source.id,
+        source.name,
+        source.origin.kind(),
+        blob,
+        url,
+        source.mime,
+        source.bytes,
+        source.language.map(Lang::code),
+        source.content_hash,
+        Value::from(source.metadata.clone()).to_string(),
+        source.created_at.micros(),
+        source.updated_at.micros(),
+    ])
 }
 
 /// The source.

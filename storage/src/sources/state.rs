@@ -3,14 +3,16 @@
 
 use domain::datastore::{IngestStage, SourceFailure, SourceStatus};
 use domain::{Lang, SourceId, Timestamp, WorkspaceId};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::sql::{Id, Micros, Name};
+use crate::sql::{Id, Micros, Name, with_rows};
 use crate::{Result, Tx, events};
 
 /// What is written when a version goes live.
 #[derive(Debug, Clone)]
 pub struct GoLive<'a> {
+    /// The source.
+    pub source: SourceId,
     /// The version.
     pub version: i64,
     /// SHA-256 (hexadecimal) of its content.
@@ -116,17 +118,18 @@ pub async fn begin_version(
     Ok(row.map(|(version,)| version))
 }
 
-/// Makes a version live (status ready), with its `source.ready` event; `false` when the source is gone,
-/// cancelled or at another version. Doing it again changes nothing and is `true`.
+/// Makes versions live (status ready), each with its `source.ready` event. Those that are live afterwards,
+/// in no order: without those whose source is gone, cancelled or at another version. Doing it again changes
+/// nothing and gives the same.
 pub async fn go_live(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    id: SourceId,
-    live: &GoLive<'_>,
+    versions: &[GoLive<'_>],
     now: Timestamp,
-) -> Result<bool> {
-    let changed = tx
-        .statement(
+) -> Result<Vec<SourceId>> {
+    let rows: Vec<Value> = versions.iter().map(live_row).collect();
+    let changed: Vec<(Id<SourceId>, i64, i64)> = tx
+        .statement(with_rows!(
             "UPDATE sources
             SET
                 status = 'ready',
@@ -134,37 +137,66 @@ pub async fn go_live(
                 percent = NULL,
                 failure_code = NULL,
                 failure_message = NULL,
-                warning = $4,
-                language = $5,
-                content_hash = $6,
-                live_version = $3,
-                chunks = $7,
-                updated_at = $8
-            WHERE workspace_id = $1
-                AND id = $2
-                AND version = $3
-                AND status IN ('pending', 'running', 'failed')",
-        )
+                warning = live.warning,
+                language = live.language,
+                content_hash = live.content_hash,
+                live_version = live.version,
+                chunks = live.chunks,
+                updated_at = $2
+            FROM (
+                SELECT
+                    value->>0 AS id,
+                    CAST(value->>1 AS BIGINT) AS version,
+                    value->>2 AS warning,
+                    value->>3 AS language,
+                    value->>4 AS content_hash,
+                    CAST(value->>5 AS BIGINT) AS chunks
+                FROM ",
+            "$3",
+            "
+            ) AS live
+            WHERE sources.workspace_id = $1
+                AND sources.id = live.id
+                AND sources.version = live.version
+                AND sources.status IN ('pending', 'running', 'failed')
+            RETURNING
+                sources.id,
+                sources.version,
+                sources.chunks"
+        ))
         .bind(Id(workspace))
-        .bind(Id(id))
-        .bind(live.version)
-        .bind(live.warning)
-        .bind(live.language.map(Name))
-        .bind(live.content_hash)
-        .bind(live.chunks)
         .bind(Micros(now))
-        .changed()
+        .json(&rows)
+        .all()
         .await?;
-    if !changed {
-        return is_live(tx, workspace, id, live.version).await;
+    let mut live: Vec<SourceId> = Vec::with_capacity(versions.len());
+    for (Id(source), version, chunks) in changed {
+        let payload = json!({ "version": version, "chunks": chunks });
+        events::insert(tx, workspace, "source.ready", &source.to_string(), &payload, now).await?;
+        live.push(source);
     }
-    let payload = json!({ "version": live.version, "chunks": live.chunks });
-    events::insert(tx, workspace, "source.ready", &id.to_string(), &payload, now).await?;
-    Ok(true)
+    for version in versions {
+        let unchanged = !live.contains(&version.source);
+        if unchanged && is_live(tx, workspace, version.source, version.version).await? {
+            live.push(version.source);
+        }
+    }
+    Ok(live)
+}
+
+fn live_row(live: &GoLive<'_>) -> Value {
+    json!([
+        live.source,
+        live.version,
+        live.warning,
+        live.language.map(Lang::code),
+        live.content_hash,
+        live.chunks,
+    ])
 }
 
 /// Marks the version as failed, with its `source.failed` event; an older live version goes on answering.
-/// `false` as in `go_live`, and when the version is live already.
+/// `false` when the source is gone, cancelled or at another version, and when the version is live already.
 pub async fn fail(
     tx: &mut Tx,
     workspace: WorkspaceId,

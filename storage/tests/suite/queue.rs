@@ -111,6 +111,23 @@ async fn jobs_are_claimed_by_priority_then_age_when_they_are_due() {
 }
 
 #[tokio::test]
+async fn of_jobs_added_at_once_those_with_a_key_in_use_are_left_out() {
+    for place in places("enqueue many").await {
+        let (free, keyed) = (job(&place, None), job(&place, Some("k")));
+        let mut tx = place.write().await;
+        let all = [&free, &keyed, &keyed, &free];
+        let added = jobs::enqueue_many(&mut tx, &place.ambient, place.ws(), &all).await.unwrap();
+        assert_eq!(added.len(), 3);
+        let again = jobs::enqueue_many(&mut tx, &place.ambient, place.ws(), &[&keyed]).await;
+        assert!(again.unwrap().is_empty());
+        let none = jobs::enqueue_many(&mut tx, &place.ambient, place.ws(), &[]).await.unwrap();
+        assert!(none.is_empty());
+        tx.commit().await.unwrap();
+        assert_eq!(claim(&place, "w", 9).await.0.len(), 3);
+    }
+}
+
+#[tokio::test]
 async fn a_dedupe_key_admits_one_waiting_or_running_job() {
     for place in places("dedupe").await {
         let (ws, stranger) = (place.ws(), place.stranger());
@@ -353,7 +370,9 @@ async fn the_jobs_of_a_removed_datastore_stop() {
         let mut tx = place.write().await;
         datastores::insert(&mut tx, &datastore).await.unwrap();
         for source in [&one, &two] {
-            sources::insert(&mut tx, source).await.unwrap();
+            sources::insert(&mut tx, source.workspace_id, std::slice::from_ref(source))
+                .await
+                .unwrap();
         }
         tx.commit().await.unwrap();
         let running = enqueue(&place, ws, &job(&place, Some(&one.id.to_string()))).await.unwrap();
@@ -376,9 +395,9 @@ async fn workers_at_once_never_claim_the_same_job() {
     const JOBS: usize = 60;
     for place in places("claims at once").await {
         let mut tx = place.write().await;
-        for _ in 0..JOBS {
-            jobs::enqueue(&mut tx, &place.ambient, place.ws(), &job(&place, None)).await.unwrap();
-        }
+        let work = job(&place, None);
+        let many = jobs::enqueue_many(&mut tx, &place.ambient, place.ws(), &[&work; JOBS]).await;
+        assert_eq!(many.unwrap().len(), JOBS);
         tx.commit().await.unwrap();
         let (tasks, now) = (TaskTracker::new(), place.now());
         let workers: Vec<_> = (0..6)

@@ -1,8 +1,8 @@
 //! The index in this process (qdrant-edge), in a folder.
 //!
 //! One thread writes: it takes what concurrent callers bring as one batch, applies it, makes it durable and
-//! only then answers them all. Sealing segments happens on that thread too, so it never delays a query and
-//! never runs beside a flush. Queries run on a small pool of their own threads. The folder is derived data:
+//! only then answers them all. Sealing segments happens on a thread of its own, beside appending but never
+//! beside a flush. Queries run on a small pool of their own threads. The folder is derived data:
 //! one that is missing or cannot be read is begun anew and filled again from the rows.
 
 mod shard;
@@ -59,7 +59,7 @@ impl Edge {
             .build()
             .map_err(|error| RetrievalError::Index(error.to_string()))?;
         let (commands, inbox) = mpsc::channel();
-        let writer = writer::start(Arc::clone(&shard), inbox)?;
+        let writer = writer::start(Arc::clone(&shard), commands.clone(), inbox)?;
         Ok(Self(Arc::new(Inner {
             shard: RwLock::new(Some(shard)),
             commands,

@@ -30,8 +30,8 @@ const SEAL_FROM_KB: usize = 200;
 /// Kilobytes of vectors above which segments are not merged any more (some 30,000 passages): merging
 /// rewrites them, and the writer waits for it.
 const MERGE_TO_KB: usize = 100_000;
-/// Segments that are left unmerged.
-const SEGMENTS: usize = 3;
+/// Segments that are left unmerged, as a rule.
+pub(super) const SEGMENTS: usize = 3;
 /// Passages of a datastore up to which they are scored one by one rather than by whole posting lists.
 const SCAN_UP_TO: usize = 300;
 
@@ -93,12 +93,7 @@ fn config(dimension: Option<usize>) -> EdgeConfig {
         .sparse_vector(vector::WORDS, sparse())
         .sparse_vector(vector::GRAMS, sparse())
         .on_disk_payload(true)
-        .optimizers(EdgeOptimizersConfig {
-            default_segment_number: Some(SEGMENTS),
-            max_segment_size: Some(MERGE_TO_KB),
-            indexing_threshold: Some(SEAL_FROM_KB),
-            ..EdgeOptimizersConfig::default()
-        })
+        .optimizers(optimizers(SEGMENTS))
         .wal_options(WalOptions {
             segment_capacity: LOG_SEGMENT,
             segment_queue_len: 0,
@@ -109,6 +104,25 @@ fn config(dimension: Option<usize>) -> EdgeConfig {
         builder = builder.vector(vector::DENSE, dense);
     }
     builder.build()
+}
+
+fn optimizers(segments: usize) -> EdgeOptimizersConfig {
+    EdgeOptimizersConfig {
+        default_segment_number: Some(segments),
+        max_segment_size: Some(MERGE_TO_KB),
+        indexing_threshold: Some(SEAL_FROM_KB),
+        ..EdgeOptimizersConfig::default()
+    }
+}
+
+/// Has sealing leave so many segments unmerged from now on.
+pub(super) fn leave_unmerged(shard: &EdgeShard, segments: usize) -> Result<(), RetrievalError> {
+    let wanted = optimizers(segments);
+    if shard.config().optimizers == wanted {
+        return Ok(());
+    }
+    let set = shard.set_optimizers_config(wanted);
+    set.map_err(|error| RetrievalError::Index(error.to_string()))
 }
 
 /// The engine appends every operation to a log that it neither reads again nor shortens; what it says is in

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,30 +19,50 @@ use crate::index::Point;
 /// Where the outcome of a command goes.
 pub(super) type Reply = oneshot::Sender<Result<(), RetrievalError>>;
 
-/// What the writer is asked to do.
+/// What the writer is asked to do, and told.
 pub(super) enum Command {
     Upsert { points: Vec<Point>, reply: Reply },
     Remove { filter: Box<Filter>, reply: Reply },
     Optimize { reply: Reply },
+    Sealed(Result<(), String>),
     Close,
 }
 
 /// Points that may wait in an unsealed segment: appending to one costs time in the square of its size.
-const SEAL_AT: usize = 2_000;
+const SEAL_AT: usize = 1_000;
 /// Points worth sealing when nothing else is to be done.
 const SEAL_WHEN_QUIET: usize = 200;
 /// How long nothing must arrive before it counts as quiet.
 const QUIET: Duration = Duration::from_secs(2);
+/// Segments that are left unmerged while many points come: merging rewrites them.
+const SEGMENTS_WHEN_BUSY: usize = 8;
+/// The same after many points came: a query looks at each segment by itself, which costs it some 0.1 ms.
+const SEGMENTS_AFTERWARDS: usize = 1;
 /// Points of one operation; larger ones make the log's segments grow.
 const OPERATION: usize = 64;
+/// Tries to flush while segments are being sealed.
+const FLUSHES: usize = 5;
 /// Points that are made durable together at most, so that the first of them does not wait for long.
 const BATCH: usize = 512;
 
 pub(super) fn start(
     shard: Arc<EdgeShard>,
+    commands: Sender<Command>,
     inbox: Receiver<Command>,
 ) -> Result<JoinHandle<()>, RetrievalError> {
-    let writer = Writer { unsealed: shard::unsealed(&shard), shard, touched: false };
+    let unsealed = shard::unsealed(&shard);
+    let scattered = shard.info().segments_count > shard::SEGMENTS + 1;
+    let writer = Writer {
+        shard,
+        commands,
+        unsealed,
+        scattered,
+        touched: false,
+        appended: Vec::new(),
+        removals: Vec::new(),
+        sealer: None,
+        wait_for_seal: Vec::new(),
+    };
     std::thread::Builder::new()
         .name("index-writer".to_owned())
         .spawn(move || writer.run(&inbox))
@@ -51,42 +71,51 @@ pub(super) fn start(
 
 struct Writer {
     shard: Arc<EdgeShard>,
+    /// To hear from the sealer.
+    commands: Sender<Command>,
     /// Points appended since segments were sealed last.
     unsealed: usize,
-    /// Whether anything was written since the log was trimmed last.
+    /// Whether points came so fast that segments were left unmerged.
+    scattered: bool,
+    /// Whether anything was written since the last flush.
     touched: bool,
+    /// What was appended and is not durable yet.
+    appended: Vec<(Reply, Result<(), RetrievalError>)>,
+    /// What was removed and is not durable yet: from a segment that is being sealed, only once it is.
+    removals: Vec<(Reply, Result<(), RetrievalError>)>,
+    /// The thread that seals, while it does.
+    sealer: Option<JoinHandle<()>>,
+    /// Who wants to know when it has.
+    wait_for_seal: Vec<Reply>,
 }
 
 impl Writer {
     fn run(mut self, inbox: &Receiver<Command>) {
-        loop {
-            let first = match inbox.recv_timeout(QUIET) {
-                Ok(command) => command,
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.unsealed >= SEAL_WHEN_QUIET {
-                        self.tidy();
-                    }
-                    // Nothing to do until something comes: no reason to wake up again before.
-                    match inbox.recv() {
-                        Ok(command) => command,
-                        Err(_) => return,
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+        while let Some(first) = self.next(inbox) {
             if !self.take_turn(first, inbox) {
-                return;
-            }
-            if self.unsealed >= SEAL_AT {
-                self.tidy();
+                break;
             }
         }
+        if let Some(sealer) = self.sealer.take() {
+            let _ = sealer.join();
+        }
+        self.answer();
+    }
+
+    /// Waits for a command. Seals when nothing comes for a while; `None` when nobody is left to command.
+    fn next(&mut self, inbox: &Receiver<Command>) -> Option<Command> {
+        if self.sealer.is_none() && (self.scattered || self.unsealed >= SEAL_WHEN_QUIET) {
+            match inbox.recv_timeout(QUIET) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Timeout) => self.seal_in_quiet(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        inbox.recv().ok()
     }
 
     /// Applies `first` and what waits behind it, makes it durable once, and answers. `false` on close.
     fn take_turn(&mut self, first: Command, inbox: &Receiver<Command>) -> bool {
-        let mut done: Vec<(Reply, Result<(), RetrievalError>)> = Vec::new();
-        let mut open = true;
         let mut written = 0;
         let mut next = Some(first);
         while let Some(command) = next.take() {
@@ -94,34 +123,29 @@ impl Writer {
                 Command::Upsert { points, reply } => {
                     written += points.len();
                     let outcome = self.upsert(points);
-                    done.push((reply, outcome));
+                    self.appended.push((reply, outcome));
                 }
                 Command::Remove { filter, reply } => {
                     written += 1;
                     let outcome = self.apply(UpdateOperation::PointOperation(
                         PointOperations::DeletePointsByFilter(*filter),
                     ));
-                    done.push((reply, outcome));
+                    self.removals.push((reply, outcome));
                 }
-                Command::Optimize { reply } => {
-                    let due = self.unsealed >= SEAL_WHEN_QUIET;
-                    let outcome = if due { self.seal() } else { Ok(()) };
-                    done.push((reply, outcome));
-                }
-                Command::Close => {
-                    open = false;
-                    break;
-                }
+                Command::Optimize { reply } => self.optimize(reply),
+                Command::Sealed(outcome) => self.sealed(&outcome),
+                Command::Close => return false,
             }
             if written < BATCH {
                 next = inbox.try_recv().ok();
             }
         }
-        let durable = self.flush();
-        for (reply, outcome) in done {
-            let _ = reply.send(outcome.and(durable.clone().map_err(RetrievalError::Index)));
+        self.answer();
+        if self.sealer.is_none() && self.unsealed >= SEAL_AT {
+            self.scattered = true;
+            self.seal(SEGMENTS_WHEN_BUSY);
         }
-        open
+        true
     }
 
     fn upsert(&mut self, points: Vec<Point>) -> Result<(), RetrievalError> {
@@ -141,38 +165,93 @@ impl Writer {
         guarded("write", || self.shard.update(operation)).map_err(RetrievalError::Index)
     }
 
+    /// Makes durable what was applied, and answers for it.
+    fn answer(&mut self) {
+        let durable = self.flush();
+        let removals = if self.sealer.is_none() { self.removals.len() } else { 0 };
+        for (reply, outcome) in self.appended.drain(..).chain(self.removals.drain(..removals)) {
+            let _ = reply.send(outcome.and(durable.clone().map_err(RetrievalError::Index)));
+        }
+    }
+
     fn flush(&mut self) -> Result<(), String> {
         if !self.touched {
             return Ok(());
         }
-        let flushed = guarded("flush", || {
-            self.shard.flush();
-            Ok::<(), String>(())
-        });
+        // The engine breaks off a flush where it finds its list of segments locked, which the sealer does for
+        // moments: asking for the list first waits for them.
+        let mut flushed = Ok(());
+        for _ in 0..FLUSHES {
+            self.shard.info();
+            flushed = guarded("flush", || {
+                self.shard.flush();
+                Ok::<(), String>(())
+            });
+            if flushed.is_ok() || self.sealer.is_none() {
+                break;
+            }
+        }
         if flushed.is_ok() {
             self.touched = false;
         }
         flushed
     }
 
-    /// Seals what was appended. Durability first: sealing writes segments of its own.
-    fn seal(&mut self) -> Result<(), RetrievalError> {
-        let started = std::time::Instant::now();
-        self.flush().map_err(RetrievalError::Index)?;
-        let sealed = guarded("optimize", || self.shard.optimize().map(|_| ()));
-        if let Err(error) = &sealed {
-            tracing::error!(%error, "sealing the index failed; it is tried again later");
+    fn optimize(&mut self, reply: Reply) {
+        if self.sealer.is_none() && (self.scattered || self.unsealed >= SEAL_WHEN_QUIET) {
+            self.seal_in_quiet();
         }
-        // What failed now would fail on every append: it gets its next chance with the next batch.
-        self.unsealed = 0;
-        shard::trim_log(self.shard.path());
-        metrics::histogram!("vocero_index_seal_seconds").record(started.elapsed().as_secs_f64());
-        sealed.map_err(RetrievalError::Index)
+        if self.sealer.is_none() {
+            let _ = reply.send(Ok(()));
+        } else {
+            self.wait_for_seal.push(reply);
+        }
     }
 
-    /// Seals on its own account: nobody waits for the outcome, and `seal` has logged a failure.
-    fn tidy(&mut self) {
-        let _ = self.seal();
+    /// Seals with time for it: segments that were left unmerged are merged.
+    fn seal_in_quiet(&mut self) {
+        let segments = if self.scattered { SEGMENTS_AFTERWARDS } else { shard::SEGMENTS };
+        self.scattered = false;
+        self.seal(segments);
+    }
+
+    /// Begins to seal what was appended, on a thread of its own: it takes a while, most of it waiting for the
+    /// disk, and points are appended to a new segment meanwhile. Durability first.
+    fn seal(&mut self, segments: usize) {
+        self.answer();
+        if let Err(error) = shard::leave_unmerged(&self.shard, segments) {
+            tracing::error!(%error, "the index keeps its number of segments");
+        }
+        // What cannot be sealed now would fail on every append: it gets its next chance with the next ones.
+        self.unsealed = 0;
+        let (shard, commands) = (Arc::clone(&self.shard), self.commands.clone());
+        let work = move || {
+            let started = std::time::Instant::now();
+            let sealed = guarded("optimize", || shard.optimize().map(|_| ()));
+            metrics::histogram!("vocero_index_seal_seconds")
+                .record(started.elapsed().as_secs_f64());
+            drop(shard);
+            let _ = commands.send(Command::Sealed(sealed));
+        };
+        match std::thread::Builder::new().name("index-sealer".to_owned()).spawn(work) {
+            Ok(sealer) => self.sealer = Some(sealer),
+            Err(error) => {
+                tracing::error!(%error, "no thread to seal the index; it is tried again later");
+            }
+        }
+    }
+
+    fn sealed(&mut self, outcome: &Result<(), String>) {
+        if let Some(sealer) = self.sealer.take() {
+            let _ = sealer.join();
+        }
+        if let Err(error) = outcome {
+            tracing::error!(%error, "sealing the index failed; it is tried again later");
+        }
+        shard::trim_log(self.shard.path());
+        for reply in std::mem::take(&mut self.wait_for_seal) {
+            let _ = reply.send(outcome.clone().map_err(RetrievalError::Index));
+        }
     }
 }
 
