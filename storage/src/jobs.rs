@@ -492,9 +492,9 @@ pub async fn cancel(
     Ok(cancelled)
 }
 
-/// Puts a dead job back with as many attempts again as jobs have by default; `false` when there is no such
-/// dead job, or another job has its dedupe key by now. Attempts go on counting, so that no worker of an
-/// earlier attempt can be taken for the one at work.
+/// Puts a dead job back with as many attempts again as jobs have by default, also one that was to be stopped
+/// before it died; `false` when there is no such dead job, or another job has its dedupe key by now. Attempts
+/// go on counting, so that no worker of an earlier attempt can be taken for the one at work.
 pub async fn revive(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -509,6 +509,7 @@ pub async fn revive(
                 run_at = $3,
                 max_attempts = attempt + $4,
                 losses = 0,
+                cancel_requested = FALSE,
                 finished_at = NULL
             WHERE workspace_id = $1
                 AND id = $2

@@ -402,6 +402,7 @@ impl World<'_> {
             model.run_at = now;
             model.due = now;
             model.losses = 0;
+            model.stopping = false;
             model.max_attempts = model.attempt + NewJob::MAX_ATTEMPTS;
         }
         Ok(())
