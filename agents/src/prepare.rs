@@ -288,14 +288,14 @@ pub(crate) fn search_query(
 }
 
 /// The evidence below which the agent says that it does not know, and whose it is: the agent's, else the
-/// installation's, else the one that suits the datastores' size.
+/// installation's, else the one that suits the datastores.
 fn threshold(work: &Work, results: &SearchResults) -> (f64, &'static str) {
     if let Some(own) = work.agent.settings.min_evidence {
         return (own, "agent");
     }
     match work.inner.options.defaults.min_evidence {
         Some(general) => (general, "installation"),
-        None => (results.threshold, "size"),
+        None => (results.threshold, results.threshold_from.as_str()),
     }
 }
 

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod bench;
+mod calibrate;
 mod error;
 mod filter;
 mod fusion;
@@ -21,6 +22,7 @@ pub use search::{
     SearchResults,
 };
 pub use stats::{PassageTerms, StatsChange, StatsCounter};
+pub use threshold::ThresholdOrigin;
 
 /// The engine of the index in this process, as it is named in log filters.
 pub const LOG_NAME: &str = "qdrant_edge";

@@ -12,12 +12,13 @@ use models::lexical::{analyse_question, detect};
 use models::{EmbedPurpose, Embedder};
 use storage::{Db, Tx};
 
+use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
 use crate::stats::{
-    Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, StatsCounter, idf,
+    Calibration, Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, StatsCounter, idf,
 };
-use crate::threshold::by_size;
+use crate::threshold::{CALIBRATED_FROM, ThresholdOrigin, by_size};
 use crate::upkeep::Upkeep;
 use crate::{Filter, IndexPoint, IndexTarget, RetrievalError, passage_heading};
 
@@ -91,8 +92,10 @@ pub struct SearchResults {
     /// What the evidence gate looks at.
     pub evidence: f64,
     /// The evidence from which on the datastores asked can be taken to hold an answer, where nobody set
-    /// another: by the number of their live passages, .15 to .43. It judges the evidence of words and grams.
+    /// another, .15 to .65. It judges the evidence of words and grams.
     pub threshold: f64,
+    /// Where the threshold comes from.
+    pub threshold_from: ThresholdOrigin,
     /// The question as analysed, for the built-in answerer.
     pub question: Question,
 }
@@ -129,14 +132,16 @@ pub struct Question {
 }
 
 /// The statistics of one datastore, and the revision of its row.
-struct DatastoreStats {
+#[derive(Clone)]
+pub(crate) struct DatastoreStats {
     id: DatastoreId,
     revision: i64,
     current: Arc<Current>,
 }
 
 /// What terms weigh in the datastores asked, their statistics taken together.
-struct Weights(Vec<DatastoreStats>);
+#[derive(Clone)]
+pub(crate) struct Weights(Vec<DatastoreStats>);
 
 /// What the index found, and what it was asked with.
 struct LookedUp {
@@ -168,6 +173,32 @@ impl Weights {
 
     fn passages(&self) -> i64 {
         self.total(|stats| stats.passages)
+    }
+
+    /// The one datastore asked; `None` when there is none or there are more.
+    pub(crate) fn only(&self) -> Option<&Arc<Current>> {
+        let [stats] = self.0.as_slice() else { return None };
+        Some(&stats.current)
+    }
+
+    /// The mean of the datastores' thresholds by their passages; those that have none count with the one
+    /// that all passages together have by their number.
+    fn threshold(&self) -> (f64, ThresholdOrigin) {
+        let all = by_size(self.passages());
+        let (mut sum, mut passages) = (0.0, 0.0);
+        let mut origin = ThresholdOrigin::Size;
+        for stats in &self.0 {
+            let (count, calibration) =
+                stats.current.with(|stats| (stats.passages, stats.calibration));
+            let own = calibration.and_then(Calibration::threshold);
+            let own = own.filter(|_| count >= CALIBRATED_FROM);
+            if own.is_some() {
+                origin = ThresholdOrigin::Calibration;
+            }
+            sum += own.unwrap_or(all) * count as f64;
+            passages += count as f64;
+        }
+        (if passages > 0.0 { sum / passages } else { all }, origin)
     }
 
     fn weight(&self, count: impl Fn(&Stats) -> i64) -> f64 {
@@ -267,27 +298,65 @@ impl Retrieval {
         };
         let LookedUp { weights, langs, lang, found, totals } = looked_up;
         let asked = Arc::new(Asked::new(&query.text, lang, &langs, &weights));
-        let (candidates, evidence) = fuse(&found, totals, &Compared::new());
-        let hybrid = query.mode == SearchMode::Hybrid;
-        let read = if hybrid { query.top_k.max(COMPARED) } else { query.top_k };
-        let read = read.min(candidates.len());
-        let mut rows = self.live(workspace, query, &candidates[..read]).await?;
-        let (candidates, evidence) = if hybrid {
-            fuse(&found, totals, &compare(&asked, &rows))
-        } else {
-            (candidates, evidence)
-        };
-        let hits = self.hits(workspace, query, &candidates, &mut rows, read).await?;
+        let mut judged = self.judge(workspace, query, &found, totals, &asked).await?;
+        let hits = self.hits(workspace, query, &mut judged).await?;
+        let (threshold, threshold_from) = weights.threshold();
         Ok(SearchResults {
             hits,
             searched: weights.datastores(),
-            evidence,
-            threshold: by_size(weights.passages()),
+            evidence: judged.evidence,
+            threshold,
+            threshold_from,
             question: Question { lang, asked },
         })
     }
 
-    async fn weights(
+    /// The evidence for a question when some passages are left out.
+    pub(crate) async fn evidence_without(
+        &self,
+        workspace: WorkspaceId,
+        datastore: DatastoreId,
+        question: &str,
+        weights: Weights,
+        except: &[ChunkId],
+    ) -> Result<f64, RetrievalError> {
+        let query = SearchQuery {
+            datastores: vec![datastore],
+            text: question.to_owned(),
+            top_k: 1,
+            mode: SearchMode::Hybrid,
+            min_score: None,
+            filter: None,
+        };
+        let looked_up = self.look_up(&query, weights, None).await?;
+        let LookedUp { weights, langs, lang, mut found, totals } = looked_up;
+        found.forget(except);
+        let asked = Asked::new(question, lang, &langs, &weights);
+        Ok(self.judge(workspace, &query, &found, totals, &asked).await?.evidence)
+    }
+
+    /// Ranks what was found, the best by their texts.
+    async fn judge(
+        &self,
+        workspace: WorkspaceId,
+        query: &SearchQuery,
+        found: &Found,
+        totals: Totals,
+        asked: &Asked,
+    ) -> Result<Judged, RetrievalError> {
+        let (candidates, evidence) = fuse(found, totals, &Compared::new());
+        let hybrid = query.mode == SearchMode::Hybrid;
+        let read = if hybrid { query.top_k.max(COMPARED) } else { query.top_k };
+        let read = read.min(candidates.len());
+        let rows = self.live(workspace, query, &candidates[..read]).await?;
+        if !hybrid {
+            return Ok(Judged { candidates, evidence, rows, read });
+        }
+        let (candidates, evidence) = fuse(found, totals, &compare(asked, &rows));
+        Ok(Judged { candidates, evidence, rows, read })
+    }
+
+    pub(crate) async fn weights(
         &self,
         workspace: WorkspaceId,
         datastores: &[DatastoreId],
@@ -297,6 +366,9 @@ impl Retrieval {
         let mut weights = Vec::with_capacity(rows.len());
         for row in rows {
             let current = self.0.stats.current(&mut conn, workspace, &row).await?;
+            if is_due(&current) {
+                self.0.upkeep.uncalibrated(workspace, row.id);
+            }
             weights.push(DatastoreStats { id: row.id, revision: row.revision, current });
         }
         Ok(Weights(weights))
@@ -401,21 +473,18 @@ impl Retrieval {
         Ok(live.into_iter().map(|live| (live.chunk.id, live)).collect())
     }
 
-    /// The hits asked for, best first: `rows` holds those of the first `read` candidates that are live, in
-    /// whatever order; more are read when they do not suffice.
+    /// The hits asked for, best first.
     async fn hits(
         &self,
         workspace: WorkspaceId,
         query: &SearchQuery,
-        candidates: &[Candidate],
-        rows: &mut Rows,
-        read: usize,
+        judged: &mut Judged,
     ) -> Result<Vec<Hit>, RetrievalError> {
         let least = query.min_score.unwrap_or(0.0);
-        let enough = candidates.partition_point(|candidate| candidate.score >= least);
-        let (known, mut rest) = candidates[..enough].split_at(read.min(enough));
+        let enough = judged.candidates.partition_point(|candidate| candidate.score >= least);
+        let (known, mut rest) = judged.candidates[..enough].split_at(judged.read.min(enough));
         let mut hits: Vec<Hit> = Vec::with_capacity(query.top_k);
-        take(query.top_k, known, rows, &mut hits);
+        take(query.top_k, known, &mut judged.rows, &mut hits);
         while hits.len() < query.top_k && !rest.is_empty() {
             // The index may propose chunks that are not live any more: then there is another round.
             let (page, later) = rest.split_at(rest.len().min(query.top_k - hits.len()));
@@ -523,6 +592,15 @@ impl Retrieval {
 
 /// Live chunks that were read.
 type Rows = HashMap<ChunkId, LiveChunk>;
+
+/// Candidates in their final order.
+struct Judged {
+    candidates: Vec<Candidate>,
+    evidence: f64,
+    /// The live rows of the first `read` candidates, whose order among themselves they decided.
+    rows: Rows,
+    read: usize,
+}
 
 /// Moves rows to the hits in the order of the candidates, until there are `top_k`.
 fn take(top_k: usize, candidates: &[Candidate], rows: &mut Rows, hits: &mut Vec<Hit>) {

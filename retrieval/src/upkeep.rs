@@ -1,7 +1,7 @@
-//! Work on what is derived: folding statistics, filling an index that was lost, and
+//! Work on what is derived: folding statistics, calibrating, filling an index that was lost, and
 //! comparing index and rows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use domain::datastore::{Datastore, Source};
 use domain::{DatastoreId, SourceId, WorkspaceId};
@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Upkeep {
     /// Changes of statistics noted since they were folded last.
     noted: Mutex<HashMap<(WorkspaceId, DatastoreId), usize>>,
+    /// Datastores whose threshold may have to be calibrated: they changed, or were searched without one.
+    uncalibrated: Mutex<HashSet<(WorkspaceId, DatastoreId)>>,
     /// Held by who is at it, so that two calls do not do the same work.
     turn: tokio::sync::Mutex<()>,
 }
@@ -27,6 +29,11 @@ pub(crate) struct Upkeep {
 impl Upkeep {
     pub(crate) fn noted(&self, workspace: WorkspaceId, datastore: DatastoreId) {
         *self.noted.lock().entry((workspace, datastore)).or_default() += 1;
+        self.uncalibrated(workspace, datastore);
+    }
+
+    pub(crate) fn uncalibrated(&self, workspace: WorkspaceId, datastore: DatastoreId) {
+        self.uncalibrated.lock().insert((workspace, datastore));
     }
 }
 
@@ -38,13 +45,17 @@ const ROWS: i64 = 200;
 const LOOK_UPS: usize = 200;
 
 impl Retrieval {
-    /// Fills the index when it was lost and folds statistics where it is due. Off the
+    /// Fills the index when it was lost, calibrates evidence thresholds and folds statistics where it is due. Off the
     /// request path: call it at start-up, from a schedule, or after ingesting. Cheap when nothing is due;
     /// returns at once when another call is at it.
     pub async fn maintain(&self) -> Result<(), RetrievalError> {
         let Ok(_turn) = self.0.upkeep.turn.try_lock() else { return Ok(()) };
         if self.0.index.is_unfilled().await? {
             self.fill(&|_, _| {}).await?;
+        }
+        let due = std::mem::take(&mut *self.0.upkeep.uncalibrated.lock());
+        for (workspace, datastore) in due {
+            self.calibrate(workspace, datastore).await?;
         }
         let due: Vec<(WorkspaceId, DatastoreId)> = {
             let mut noted = self.0.upkeep.noted.lock();
@@ -140,7 +151,7 @@ impl Retrieval {
         for datastore in &datastores {
             let mut before = None;
             loop {
-                let sources = self.sources(datastore, before).await?;
+                let sources = self.sources(datastore, before, ROWS).await?;
                 let Some(last) = sources.last() else { break };
                 before = Some(last.id);
                 for source in &sources {
@@ -348,14 +359,16 @@ impl Retrieval {
         Ok(all)
     }
 
-    async fn sources(
+    /// A page of a datastore's sources, newest first.
+    pub(crate) async fn sources(
         &self,
         datastore: &Datastore,
         before: Option<SourceId>,
+        rows: i64,
     ) -> Result<Vec<Source>, RetrievalError> {
         let mut conn = self.0.db.read().await?;
         let page =
-            storage::sources::list(&mut conn, datastore.workspace_id, datastore.id, before, ROWS);
+            storage::sources::list(&mut conn, datastore.workspace_id, datastore.id, before, rows);
         Ok(page.await?)
     }
 }

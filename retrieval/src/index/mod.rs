@@ -119,6 +119,15 @@ pub(crate) struct Found {
     pub(crate) dense: Vec<(ChunkId, f32)>,
 }
 
+impl Found {
+    /// Leaves points out.
+    pub(crate) fn forget(&mut self, ids: &[ChunkId]) {
+        for hits in [&mut self.words, &mut self.grams, &mut self.dense] {
+            hits.retain(|(id, _)| !ids.contains(id));
+        }
+    }
+}
+
 /// Where a point belongs, as its payload says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Belonging {

@@ -1,12 +1,14 @@
-//! Statistics as bytes: a version, the counts, then the terms by rising hash as gaps with their counts, all
+//! Statistics as bytes: a version, the counts, the calibration (since version 2), then the terms by rising hash as gaps with their counts, all
 //! as variable-length integers. A term takes about five bytes in a change and three in a large base.
 //! Compression does not pay: hashes are noise.
 
 use std::hash::BuildHasherDefault;
 
-use super::{ByTerm, Stats};
+use super::{ByTerm, Calibration, Stats};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// As it was without a calibration.
+const UNCALIBRATED: u8 = 1;
 
 pub(super) fn encode(stats: &Stats) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16 + 5 * (stats.words.len() + stats.grams.len()));
@@ -15,16 +17,28 @@ pub(super) fn encode(stats: &Stats) -> Vec<u8> {
     for count in stats.langs {
         put_signed(&mut bytes, count);
     }
+    put(&mut bytes, u64::from(stats.calibration.is_some()));
+    if let Some(Calibration { passages, threshold }) = stats.calibration {
+        put_signed(&mut bytes, passages);
+        put_signed(&mut bytes, threshold);
+    }
     put_terms(&mut bytes, &stats.words);
     put_terms(&mut bytes, &stats.grams);
     bytes
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Stats> {
-    let mut rest = bytes.strip_prefix(&[VERSION])?;
+    let (&version, mut rest) = bytes.split_first()?;
+    if !matches!(version, UNCALIBRATED | VERSION) {
+        return None;
+    }
     let mut stats = Stats { passages: take_signed(&mut rest)?, ..Stats::default() };
     for count in &mut stats.langs {
         *count = take_signed(&mut rest)?;
+    }
+    if version == VERSION && take(&mut rest)? > 0 {
+        let (passages, threshold) = (take_signed(&mut rest)?, take_signed(&mut rest)?);
+        stats.calibration = Some(Calibration { passages, threshold });
     }
     stats.words = take_terms(&mut rest)?;
     stats.grams = take_terms(&mut rest)?;
@@ -108,8 +122,11 @@ mod tests {
             langs in any::<[i64; 4]>(),
             words in terms(),
             grams in terms(),
+            calibration in any::<Option<(i64, i64)>>(),
         ) {
-            let stats = Stats { passages, langs, words, grams };
+            let calibration =
+                calibration.map(|(passages, threshold)| Calibration { passages, threshold });
+            let stats = Stats { passages, langs, words, grams, calibration };
             prop_assert_eq!(decode(&encode(&stats)), Some(stats));
         }
 
@@ -117,6 +134,17 @@ mod tests {
         fn noise_is_refused_or_read_but_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes);
         }
+    }
+
+    #[test]
+    fn statistics_from_before_calibrations_are_read() {
+        let mut stats = Stats { passages: 3, ..Stats::default() };
+        stats.words.insert(7, 2);
+        let mut bytes = encode(&stats);
+        bytes[0] = UNCALIBRATED;
+        // One byte says that there is no calibration: after the version and five counts of a byte.
+        bytes.remove(6);
+        assert_eq!(decode(&bytes), Some(stats));
     }
 
     #[test]

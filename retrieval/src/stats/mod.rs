@@ -56,6 +56,31 @@ pub(crate) struct Stats {
     pub(crate) words: ByTerm,
     /// In how many passages each gram stands.
     pub(crate) grams: ByTerm,
+    /// What was found out about evidence in it; in a change, what takes the place of that.
+    pub(crate) calibration: Option<Calibration>,
+}
+
+/// A calibration of a datastore's evidence threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Calibration {
+    /// How many passages there were.
+    pub(crate) passages: i64,
+    /// In ten thousandths; 0 when nothing could be found out.
+    threshold: i64,
+}
+
+impl Calibration {
+    /// `None` when nothing could be found out.
+    pub(crate) fn new(passages: i64, threshold: Option<f64>) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "0 to 10,000")]
+        let parts = |threshold: f64| (threshold.clamp(0.0, 1.0) * 1e4).round() as i64;
+        Self { passages, threshold: threshold.map_or(0, parts) }
+    }
+
+    /// The threshold, 0 to 1.
+    pub(crate) fn threshold(self) -> Option<f64> {
+        (self.threshold > 0).then(|| self.threshold as f64 / 1e4)
+    }
 }
 
 impl Stats {
@@ -86,6 +111,7 @@ impl Stats {
         }
         add_terms(&mut self.words, &change.words);
         add_terms(&mut self.grams, &change.grams);
+        self.calibration = change.calibration.or(self.calibration);
     }
 
     /// Bytes that it takes in memory, roughly.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod bench;
+mod calibration;
 mod durability;
 mod faq;
 mod languages;
