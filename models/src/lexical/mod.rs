@@ -84,9 +84,20 @@ pub fn term_of(word: &str, lang: Lang) -> u32 {
     stem::with_stemmer(lang, |stemmer| stemmer.stem(word))
 }
 
-/// Calls `each` with each folded word of a passage in `lang` and its term (`None` for a stop word), in order.
-pub fn each_term(text: &str, lang: Lang, mut each: impl FnMut(&str, Option<u32>)) {
-    stem::with_stemmer(lang, |stemmer| each_word(text, |word| each(word, stemmer.term(word))));
+/// Calls `each` with each folded word of a passage in `lang` and its term, in order: `None` for a stop word and
+/// for a word that is not `wanted`, since stemming is most of the work.
+pub fn each_term(
+    text: &str,
+    lang: Lang,
+    wanted: impl Fn(&str) -> bool,
+    mut each: impl FnMut(&str, Option<u32>),
+) {
+    stem::with_stemmer(lang, |stemmer| {
+        each_word(text, |word| {
+            let term = if wanted(word) { stemmer.term(word) } else { None };
+            each(word, term);
+        });
+    });
 }
 
 /// Cuts words into grams one at a time, for who wants no bag of them.
