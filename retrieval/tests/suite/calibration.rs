@@ -79,16 +79,16 @@ async fn passages_that_are_alike_ask_for_more_evidence() {
 }
 
 #[tokio::test]
-async fn a_datastore_calibrates_again_when_it_has_grown_by_half() {
+async fn a_datastore_calibrates_again_when_it_has_doubled() {
     let world = world_of("calibration again", 60, alike).await;
     world.retrieval.maintain().await.unwrap();
     assert_eq!(revision(&world).await, 61);
-    add(&world, 60..80, alike).await;
+    add(&world, 60..100, alike).await;
     world.retrieval.maintain().await.unwrap();
-    assert_eq!(revision(&world).await, 81);
-    add(&world, 80..95, alike).await;
+    assert_eq!(revision(&world).await, 101);
+    add(&world, 100..120, alike).await;
     world.retrieval.maintain().await.unwrap();
-    assert_eq!(revision(&world).await, 97);
+    assert_eq!(revision(&world).await, 122);
 }
 
 #[tokio::test]
