@@ -187,12 +187,14 @@ impl Bench {
     pub async fn swept(&self, sweeps: usize) {
         let have_ended = async || {
             let ended = self.ends.0.borrow().clone();
-            let mut jobs = self.jobs(JobState::Done).await;
-            jobs.extend(self.jobs(JobState::Running).await);
+            // In this order: one that goes from running to done meanwhile is seen at least once.
+            let mut jobs = self.jobs(JobState::Running).await;
+            jobs.extend(self.jobs(JobState::Done).await);
             let of_sweeps = jobs
                 .iter()
                 .filter(|job| job.kind == "ingest.sweep" && ended.contains(&(job.id, job.attempt)));
-            (of_sweeps.count() >= sweeps).then_some(())
+            let of_sweeps: HashSet<JobId> = of_sweeps.map(|job| job.id).collect();
+            (of_sweeps.len() >= sweeps).then_some(())
         };
         self.look("the sweep ends", have_ended).await;
     }
