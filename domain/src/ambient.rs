@@ -53,12 +53,15 @@ impl Ambient {
         T::from_uuid(self.new_uuid())
     }
 
-    /// A new UUID version 7.
+    /// A new UUID version 7. What is made within a millisecond is in order too: the twelve bits after it say
+    /// how far into it (RFC 9562, section 6.2, method 3).
     pub fn new_uuid(&self) -> Uuid {
         let mut random = [0; 10];
         self.entropy.fill(&mut random);
-        let millis = u64::try_from(self.now().millis()).unwrap_or(0);
-        Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+        let micros = u64::try_from(self.now().micros()).unwrap_or(0);
+        let [.., high, low] = ((micros % 1_000) * 4_096 / 1_000).to_be_bytes();
+        (random[0], random[1]) = (high, low);
+        Builder::from_unix_timestamp_millis(micros / 1_000, &random).into_uuid()
     }
 
     /// Random bytes fit for secrets.
