@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod analysed;
 pub mod bench;
 mod calibrate;
 mod error;

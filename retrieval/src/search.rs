@@ -12,6 +12,7 @@ use models::lexical::{analyse_question, detect};
 use models::{EmbedPurpose, Embedder};
 use storage::{Db, Tx};
 
+use crate::analysed::AnalysedPassages;
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
@@ -20,7 +21,7 @@ use crate::stats::{
 };
 use crate::threshold::{CALIBRATED_FROM, ThresholdOrigin, by_size};
 use crate::upkeep::Upkeep;
-use crate::{Filter, IndexPoint, IndexTarget, RetrievalError, passage_heading};
+use crate::{Filter, IndexPoint, IndexTarget, RetrievalError};
 
 /// How to open the index.
 #[derive(Debug, Clone)]
@@ -43,6 +44,7 @@ pub(crate) struct Parts {
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) index: Index,
     pub(crate) stats: StatsCache,
+    analysed: AnalysedPassages,
     pub(crate) upkeep: Upkeep,
     dense_weight: f64,
     /// Threads that analyse passages, apart from those that answer requests and from the index's own.
@@ -269,6 +271,7 @@ impl Retrieval {
             embedder,
             index,
             stats: StatsCache::new(),
+            analysed: AnalysedPassages::new(),
             upkeep: Upkeep::default(),
             dense_weight: options.dense_weight,
             analysers,
@@ -352,7 +355,7 @@ impl Retrieval {
         if !hybrid {
             return Ok(Judged { candidates, evidence, rows, read });
         }
-        let (candidates, evidence) = fuse(found, totals, &compare(asked, &rows));
+        let (candidates, evidence) = fuse(found, totals, &self.0.analysed.compare(asked, &rows));
         Ok(Judged { candidates, evidence, rows, read })
     }
 
@@ -591,7 +594,7 @@ impl Retrieval {
 }
 
 /// Live chunks that were read.
-type Rows = HashMap<ChunkId, LiveChunk>;
+pub(crate) type Rows = HashMap<ChunkId, LiveChunk>;
 
 /// Candidates in their final order.
 struct Judged {
@@ -612,15 +615,6 @@ fn take(top_k: usize, candidates: &[Candidate], rows: &mut Rows, hits: &mut Vec<
             hits.push(Hit { live, score: candidate.score, scores: candidate.scores });
         }
     }
-}
-
-/// How close each passage is to the question: some 20 µs for 1 kB.
-fn compare(asked: &Asked, rows: &Rows) -> Compared {
-    let closeness = |(&id, live): (&ChunkId, &LiveChunk)| {
-        let heading = passage_heading(&live.source_name, &live.chunk.heading);
-        (id, asked.closeness(&heading, &live.chunk.text, live.chunk.lang))
-    };
-    rows.iter().map(closeness).collect()
 }
 
 /// A query vector: each term's weight times how often it is asked for; and the sum of all.

@@ -5,8 +5,8 @@ use domain::Lang;
 
 use super::TermWeights;
 use super::answer_type::{AnswerType, expected, holds};
-use super::sentences::sentences;
-use crate::lexical::{Grams, Misspelt, analyse_question, content_words, each_term, term_of};
+use super::passage::AnalysedPassage;
+use crate::lexical::{Misspelt, Word, analyse_question, content_words, term_of};
 
 /// What a sentence loses when the question asks for a kind of answer (a date, a price) that it lacks.
 pub(super) const WRONG_KIND: f64 = 0.12;
@@ -33,16 +33,16 @@ pub struct Asked {
 struct View {
     lang: Lang,
     /// In the order of the question, repeated as there.
-    words: Vec<Word>,
+    words: Vec<AskedWord>,
     total: f64,
     /// Whether there is a word that no passage holds and that may be misspelt.
     misspelt: bool,
-    /// What the words begin with, a bit each.
-    beginnings: u64,
+    /// A set bit for the last bits of each word's term.
+    sieve: u64,
 }
 
 #[derive(Debug)]
-struct Word {
+struct AskedWord {
     term: u32,
     weight: f64,
     misspelt: Option<Misspelt>,
@@ -92,17 +92,18 @@ impl Asked {
         words.iter().map(|word| (word.term, word.weight))
     }
 
-    /// How well a passage under `heading` answers to the question.
-    pub fn closeness(&self, heading: &str, text: &str, lang: Lang) -> Closeness {
+    /// How well a passage answers to the question; `text` is the one that was analysed.
+    pub fn closeness(&self, passage: &AnalysedPassage, text: &str) -> Closeness {
+        let lang = passage.lang();
         let mut reading = self.read(lang);
-        reading.heading(heading);
+        reading.heading(passage.heading());
         let mut best = 0.0_f64;
-        for sentence in sentences(text) {
-            let (own, together) = reading.sentence(sentence.text);
+        for sentence in passage.sentences() {
+            let (own, together) = reading.sentence(passage.words(sentence));
             let covered = f64::midpoint(self.share(own, lang), self.share(together, lang));
             // The kind of answer is asked for only where it can matter: telling costs more than covering.
             if covered > best {
-                let lacks = self.kind.is_some_and(|kind| !holds(sentence.text, kind));
+                let lacks = self.kind.is_some_and(|kind| !holds(sentence.text(text), kind));
                 best = best.max(covered - if lacks { WRONG_KIND } else { 0.0 });
             }
         }
@@ -117,13 +118,11 @@ impl Asked {
         Reading {
             asked: self,
             view,
-            lang,
             turn: 0,
             words: vec![Seen::default(); words],
             grams: vec![Seen::default(); self.grams.len()],
             places: vec![Vec::new(); words],
             place: 0,
-            cut: Grams::default(),
         }
     }
 
@@ -144,27 +143,26 @@ impl View {
         let word = |word: &String| {
             let term = term_of(word, lang);
             let misspelt = if weights.has_word(term) { None } else { Misspelt::new(word) };
-            Word { term, weight: weights.word(term), misspelt }
+            AskedWord { term, weight: weights.word(term), misspelt }
         };
-        let words: Vec<Word> = asked.iter().map(word).collect();
+        let words: Vec<AskedWord> = asked.iter().map(word).collect();
         Self {
             lang,
-            beginnings: asked.iter().fold(0, |bits, word| bits | beginning(word)),
+            sieve: words.iter().fold(0, |bits, word| bits | term_bit(word.term)),
             total: words.iter().map(|word| word.weight).sum(),
             misspelt: words.iter().any(|word| word.misspelt.is_some()),
             words,
         }
     }
 
-    /// Whether a passage's word may be one of the question's: stemming leaves beginnings as they are.
-    fn may_have(&self, word: &str) -> bool {
-        self.misspelt || self.beginnings & beginning(word) != 0
+    /// Whether a passage's word may be one of the question's.
+    const fn may_have(&self, term: u32) -> bool {
+        self.misspelt || self.sieve & term_bit(term) != 0
     }
 }
 
-/// A bit for the first byte of a folded word.
-fn beginning(word: &str) -> u64 {
-    1 << (word.bytes().next().unwrap_or_default() % 64)
+const fn term_bit(term: u32) -> u64 {
+    1 << (term % 64)
 }
 
 /// Bits of the sieve. A question of a hundred grams fills one in twenty.
@@ -188,20 +186,18 @@ struct Seen {
 pub(super) struct Reading<'a> {
     asked: &'a Asked,
     view: Option<&'a View>,
-    lang: Lang,
     turn: u32,
     words: Vec<Seen>,
     grams: Vec<Seen>,
     /// Where each word of the question stands, counted in words.
     places: Vec<Vec<u32>>,
     place: u32,
-    cut: Grams,
 }
 
 impl Reading<'_> {
     /// What the heading covers. To be read first.
-    pub(super) fn heading(&mut self, text: &str) -> Covered {
-        let (covered, _) = self.sentence(text);
+    pub(super) fn heading<'w>(&mut self, words: impl Iterator<Item = Word<'w>>) -> Covered {
+        let (covered, _) = self.sentence(words);
         for seen in self.words.iter_mut().chain(&mut self.grams) {
             seen.heading = seen.turn == self.turn;
         }
@@ -209,27 +205,30 @@ impl Reading<'_> {
     }
 
     /// What a sentence covers, alone and together with the heading.
-    pub(super) fn sentence(&mut self, text: &str) -> (Covered, Covered) {
+    pub(super) fn sentence<'w>(
+        &mut self,
+        words: impl Iterator<Item = Word<'w>>,
+    ) -> (Covered, Covered) {
         self.turn += 1;
-        let view = self.view;
-        let wanted = |word: &str| view.is_some_and(|view| view.may_have(word));
-        each_term(text, self.lang, wanted, |word, term| {
+        for word in words {
             self.place += 1;
-            if let Some(term) = term {
-                self.see_word(word, term);
-            }
-            self.see_grams(word);
-        });
+            self.see_word(word);
+            word.grams(|gram| self.see_gram(gram));
+        }
         self.place += BETWEEN_SENTENCES;
         (self.sum(false), self.sum(true))
     }
 
-    fn see_word(&mut self, word: &str, term: u32) {
-        let Some(view) = self.view else { return };
+    fn see_word(&mut self, word: Word<'_>) {
+        let (Some(view), Some(term)) = (self.view, word.term) else { return };
+        if !view.may_have(term) {
+            return;
+        }
+        let letters = word.letters();
         for (at, asked) in view.words.iter().enumerate() {
             let same = asked.term == term
                 || (view.misspelt
-                    && asked.misspelt.as_ref().is_some_and(|asked| asked.may_mean(word)));
+                    && asked.misspelt.as_ref().is_some_and(|asked| asked.may_mean(letters)));
             if same {
                 self.words[at].turn = self.turn;
                 self.places[at].push(self.place);
@@ -237,15 +236,13 @@ impl Reading<'_> {
         }
     }
 
-    fn see_grams(&mut self, word: &str) {
-        for &gram in self.cut.of(word) {
-            let (at, bit) = sieve_bit(gram);
-            if self.asked.sieve[at] & bit == 0 {
-                continue;
-            }
-            if let Ok(at) = self.asked.grams.binary_search_by_key(&gram, |&(gram, _)| gram) {
-                self.grams[at].turn = self.turn;
-            }
+    fn see_gram(&mut self, gram: u32) {
+        let (at, bit) = sieve_bit(gram);
+        if self.asked.sieve[at] & bit == 0 {
+            return;
+        }
+        if let Ok(at) = self.asked.grams.binary_search_by_key(&gram, |&(gram, _)| gram) {
+            self.grams[at].turn = self.turn;
         }
     }
 
@@ -322,6 +319,10 @@ mod tests {
         }
     }
 
+    fn closeness(asked: &Asked, heading: &str, text: &str) -> Closeness {
+        asked.closeness(&AnalysedPassage::new(heading, text, Lang::Es), text)
+    }
+
     fn asked(question: &str) -> Asked {
         Asked::new(question, Lang::Es, &[Lang::Es], &Known(&["garantia", "mochilas", "envio"]))
     }
@@ -329,8 +330,8 @@ mod tests {
     #[test]
     fn a_sentence_that_holds_everything_is_closer_than_two_that_share_it() {
         let question = asked("garantía mochilas");
-        let one = question.closeness("", "La garantía de mochilas dura. Llame hoy.", Lang::Es);
-        let two = question.closeness("", "La garantía dura. Hay mochilas.", Lang::Es);
+        let one = closeness(&question, "", "La garantía de mochilas dura. Llame hoy.");
+        let two = closeness(&question, "", "La garantía dura. Hay mochilas.");
         assert!((one.sentence - 1.0).abs() < 1e-9, "{one:?}");
         assert!(two.sentence < 0.7, "{two:?}");
         assert!((one.neighbours - 1.0).abs() < 1e-9, "{one:?}");
@@ -340,34 +341,34 @@ mod tests {
     #[test]
     fn the_heading_counts_for_half() {
         let question = asked("garantía mochilas");
-        let under = question.closeness("Garantía", "Las mochilas, seis meses.", Lang::Es);
-        let alone = question.closeness("", "Las mochilas, seis meses.", Lang::Es);
+        let under = closeness(&question, "Garantía", "Las mochilas, seis meses.");
+        let alone = closeness(&question, "", "Las mochilas, seis meses.");
         assert!(under.sentence > alone.sentence + 0.2, "{under:?} {alone:?}");
         assert!(under.sentence < 0.8, "{under:?}");
     }
 
     #[test]
     fn a_word_that_nobody_wrote_is_read_as_the_one_that_was_meant() {
-        let typed = asked("garntia mochilas").closeness("", "La garantía de mochilas.", Lang::Es);
+        let typed = closeness(&asked("garntia mochilas"), "", "La garantía de mochilas.");
         assert!((typed.misspelt - 0.5).abs() < 1e-9, "{typed:?}");
         assert!((typed.neighbours - 1.0).abs() < 1e-9, "{typed:?}");
-        let known = asked("garantia mochila").closeness("", "La garantia de mochilas.", Lang::Es);
+        let known = closeness(&asked("garantia mochila"), "", "La garantia de mochilas.");
         assert!(known.misspelt.abs() < 1e-9, "{known:?}");
     }
 
     #[test]
     fn the_kind_of_answer_asked_for_matters() {
         let question = asked("¿Cuánto cuesta el envío?");
-        let price = question.closeness("", "El envío cuesta 5.490 pesos.", Lang::Es);
-        let none = question.closeness("", "El envío cuesta poco.", Lang::Es);
+        let price = closeness(&question, "", "El envío cuesta 5.490 pesos.");
+        let none = closeness(&question, "", "El envío cuesta poco.");
         assert!((price.sentence - none.sentence - WRONG_KIND).abs() < 1e-9, "{price:?} {none:?}");
     }
 
     #[test]
     fn nothing_asked_is_close_to_nothing() {
-        assert_eq!(asked("").closeness("Envíos", "Dos días.", Lang::Es), Closeness::default());
+        assert_eq!(closeness(&asked(""), "Envíos", "Dos días."), Closeness::default());
         let nowhere = Asked::new("garantía", Lang::Es, &[], &Known(&[]));
-        assert!(nowhere.closeness("", "La garantía.", Lang::Es).sentence <= 0.5);
+        assert!(closeness(&nowhere, "", "La garantía.").sentence <= 0.5);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use super::answer_type::holds;
 use super::asked::WRONG_KIND;
-use super::sentences::{Sentence, SentenceKind, sentences};
-use super::{Asked, Extract, Passage};
+use super::sentences::SentenceKind;
+use super::{AnalysedPassage, Asked, Extract, Passage};
 
 /// Passages that are looked at, best first.
 const PASSAGES: usize = 3;
@@ -58,13 +58,15 @@ fn score_passage(
     let mut previous = 0.0;
     let mut reading = asked.read(passage.lang);
     // A section's sentences seldom repeat what its heading says they are about.
-    let heading = reading.heading(passage.heading);
+    let analysed = AnalysedPassage::new(passage.heading, passage.text, passage.lang);
+    let heading = reading.heading(analysed.heading());
     let heading = asked.share(heading, passage.lang);
     let mut above = heading;
-    for Sentence { text, kind } in sentences(passage.text) {
-        let (own, _) = reading.sentence(text);
+    for sentence in analysed.sentences() {
+        let (own, _) = reading.sentence(analysed.words(sentence));
         let own = asked.share(own, passage.lang);
-        if kind != SentenceKind::Statement {
+        let text = sentence.text(passage.text);
+        if sentence.kind != SentenceKind::Statement {
             above = heading.max(own);
             previous = 0.0;
             continue;

@@ -5,6 +5,7 @@ mod answer_type;
 mod asked;
 mod extract;
 mod intent;
+mod passage;
 mod sentences;
 
 use domain::Lang;
@@ -12,6 +13,7 @@ use domain::Lang;
 pub use asked::{Asked, Closeness};
 pub use extract::extract;
 pub use intent::intent;
+pub use passage::{AnalysedPassage, AnalysedSentence};
 pub use sentences::{Sentence, SentenceKind, sentences};
 
 /// The name under which the built-in answerer signs its answers.

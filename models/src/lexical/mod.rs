@@ -8,6 +8,7 @@ mod fold;
 mod near;
 mod stem;
 mod tokens;
+mod words;
 
 use domain::Lang;
 
@@ -15,6 +16,7 @@ pub use detect::detect;
 pub use fold::fold;
 pub use near::Misspelt;
 pub use tokens::each_word;
+pub use words::{Word, Words};
 
 /// A text as search sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,33 +86,11 @@ pub fn term_of(word: &str, lang: Lang) -> u32 {
     stem::with_stemmer(lang, |stemmer| stemmer.stem(word))
 }
 
-/// Calls `each` with each folded word of a passage in `lang` and its term, in order: `None` for a stop word and
-/// for a word that is not `wanted`, since stemming is most of the work.
-pub fn each_term(
-    text: &str,
-    lang: Lang,
-    wanted: impl Fn(&str) -> bool,
-    mut each: impl FnMut(&str, Option<u32>),
-) {
+/// Calls `each` with each folded word of a passage in `lang` and its term, in order: `None` for a stop word.
+pub fn each_term(text: &str, lang: Lang, mut each: impl FnMut(&str, Option<u32>)) {
     stem::with_stemmer(lang, |stemmer| {
-        each_word(text, |word| {
-            let term = if wanted(word) { stemmer.term(word) } else { None };
-            each(word, term);
-        });
+        each_word(text, |word| each(word, stemmer.term(word)));
     });
-}
-
-/// Cuts words into grams one at a time, for who wants no bag of them.
-#[derive(Debug, Default)]
-pub struct Grams(Bag);
-
-impl Grams {
-    /// The 4-grams of a folded word.
-    pub fn of(&mut self, word: &str) -> &[u32] {
-        self.0.grams.clear();
-        self.0.add_grams(word);
-        &self.0.grams
-    }
 }
 
 /// Terms under way, repeated as often as they occur.
@@ -118,7 +98,7 @@ impl Grams {
 struct Bag {
     words: Vec<u32>,
     grams: Vec<u32>,
-    padded: Vec<u8>,
+    padded: String,
 }
 
 impl Bag {
@@ -127,29 +107,12 @@ impl Bag {
         self.add_grams(word);
     }
 
-    /// Adds the 4-grams of a folded word with a mark before and after it; a word of one or two letters is
-    /// its own gram.
     fn add_grams(&mut self, word: &str) {
         self.padded.clear();
-        self.padded.push(b'_');
-        self.padded.extend_from_slice(word.as_bytes());
-        self.padded.push(b'_');
-        if word.is_ascii() {
-            if self.padded.len() < GRAM {
-                self.grams.push(hash(&self.padded));
-            }
-            self.grams.extend(self.padded.windows(GRAM).map(hash));
-            return;
-        }
-        let ends =
-            word.char_indices().map(|(at, _)| at + 1).chain([word.len() + 1, word.len() + 2]);
-        let starts: Vec<usize> = std::iter::once(0).chain(ends).collect();
-        if starts.len() <= GRAM + 1 {
-            self.grams.push(hash(&self.padded));
-            return;
-        }
-        let spans = starts.windows(GRAM + 1).map(|span| hash(&self.padded[span[0]..span[GRAM]]));
-        self.grams.extend(spans);
+        self.padded.push(MARK);
+        self.padded.push_str(word);
+        self.padded.push(MARK);
+        each_gram(&self.padded, |gram| self.grams.push(gram));
     }
 
     fn count(self) -> Terms {
@@ -159,6 +122,28 @@ impl Bag {
 
 /// Characters of a gram.
 const GRAM: usize = 4;
+/// Stands before and after a word whose grams are taken.
+const MARK: char = '_';
+
+/// Calls `each` with the 4-grams of a folded word between two marks; a word of one or two letters is its own
+/// gram.
+fn each_gram(marked: &str, mut each: impl FnMut(u32)) {
+    let bytes = marked.as_bytes();
+    if marked.is_ascii() {
+        if bytes.len() < GRAM {
+            each(hash(bytes));
+        }
+        bytes.windows(GRAM).for_each(|gram| each(hash(gram)));
+        return;
+    }
+    let starts: Vec<usize> =
+        marked.char_indices().map(|(at, _)| at).chain([marked.len()]).collect();
+    if starts.len() <= GRAM + 1 {
+        each(hash(bytes));
+        return;
+    }
+    starts.windows(GRAM + 1).for_each(|span| each(hash(&bytes[span[0]..span[GRAM]])));
+}
 
 fn counted(mut terms: Vec<u32>) -> Vec<(u32, u32)> {
     terms.sort_unstable();

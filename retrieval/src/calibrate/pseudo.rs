@@ -39,16 +39,11 @@ pub(super) fn questions(samples: &[Sample<'_>], wanted: usize) -> Vec<(usize, St
 
 fn content(sample: &Sample<'_>) -> Vec<String> {
     let mut words = Vec::new();
-    each_term(
-        sample.text,
-        sample.lang,
-        |_| true,
-        |word, term| {
-            if term.is_some() {
-                words.push(word.to_owned());
-            }
-        },
-    );
+    each_term(sample.text, sample.lang, |word, term| {
+        if term.is_some() {
+            words.push(word.to_owned());
+        }
+    });
     words
 }
 
@@ -62,14 +57,9 @@ fn question(sample: &Sample<'_>, round: u64, pool: &[String]) -> Option<String> 
         .collect();
     let sentence = fit.get(dice.below(fit.len())?)?;
     let mut words: Vec<(String, bool)> = Vec::new();
-    each_term(
-        sentence,
-        sample.lang,
-        |_| true,
-        |word, term| {
-            words.push((word.to_owned(), term.is_some()));
-        },
-    );
+    each_term(sentence, sample.lang, |word, term| {
+        words.push((word.to_owned(), term.is_some()));
+    });
     let half = (words.len() / 2).max(LEAST);
     let start = dice.below(words.len() - half + 1)?;
     let mut question = String::new();
