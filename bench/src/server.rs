@@ -143,7 +143,8 @@ impl Helper {
     }
 }
 
-/// Serves scripted answers: `tokens` numbered tokens at `rate` a second, or silence.
+/// Serves scripted answers: `tokens` numbered tokens at `rate` a second, or the head of an answer and then
+/// silence.
 pub async fn serve_model(
     listen: SocketAddr,
     tokens: usize,
@@ -158,7 +159,7 @@ pub async fn serve_model(
         if request.endpoint != testkit::model_server::Endpoint::Chat {
             return None;
         }
-        Some(if silent { Reply::silence() } else { Reply::tokens(&words).pace(pace) })
+        Some(if silent { Reply::text("").then_hang() } else { Reply::tokens(&words).pace(pace) })
     });
     tokio::signal::ctrl_c().await?;
     tokio::io::stdout().flush().await?;
@@ -170,7 +171,6 @@ fn command(binary: &Path, folder: &Path, settings: &[(String, String)]) -> Comma
     command
         .current_dir(folder)
         .env_clear()
-        .envs(std::env::vars().filter(|(n, _)| n.starts_with("X_") || n == "LD_PRELOAD"))
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("VOCERO_DATA_DIR", folder.join("data"))
         .envs(settings.iter().map(|(name, value)| (name, value)))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use domain::datastore::{Chunk, LiveChunk};
+use domain::datastore::LiveChunk;
 use domain::settings::IndexSettings;
 use domain::{ChunkId, DatastoreId, DomainError, Lang, WorkspaceId};
 use models::builtin::{Asked, TermWeights};
@@ -17,7 +17,7 @@ use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
 use crate::stats::{
-    Calibration, Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, StatsCounter, idf,
+    Calibration, Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, idf,
 };
 use crate::threshold::{CALIBRATED_FROM, ThresholdOrigin, by_size};
 use crate::upkeep::Upkeep;
@@ -290,16 +290,21 @@ impl Retrieval {
         query: &SearchQuery,
     ) -> Result<SearchResults, RetrievalError> {
         check(query)?;
+        // Nothing of this needs the others: while the embedder is waited for, words and grams are looked up.
         let (current, dense, early) = tokio::try_join!(
             self.weights(workspace, &query.datastores),
-            self.embed_question(query),
+            self.look_up_dense(query),
             self.look_up_early(query),
         )?;
         let looked_up = match early {
             Some(early) if early.weights.is_still(&current) => early,
-            _ => self.look_up(query, current, dense).await?,
+            _ => self.look_up(query, current).await?,
         };
-        let LookedUp { weights, langs, lang, found, totals } = looked_up;
+        let LookedUp { weights, langs, lang, mut found, totals } = looked_up;
+        // A datastore of another workspace has no row and so no languages; nothing of it is found.
+        if !langs.is_empty() {
+            found.dense = dense;
+        }
         let asked = Arc::new(Asked::new(&query.text, lang, &langs, &weights));
         let mut judged = self.judge(workspace, query, &found, totals, &asked).await?;
         let hits = self.hits(workspace, query, &mut judged).await?;
@@ -331,7 +336,7 @@ impl Retrieval {
             min_score: None,
             filter: None,
         };
-        let looked_up = self.look_up(&query, weights, None).await?;
+        let looked_up = self.look_up(&query, weights).await?;
         let LookedUp { weights, langs, lang, mut found, totals } = looked_up;
         found.forget(except);
         let asked = Asked::new(question, lang, &langs, &weights);
@@ -378,18 +383,15 @@ impl Retrieval {
     }
 
     /// Looks up with the statistics that are held in memory, while the database is asked whether they are
-    /// the current ones: they nearly always are. `None` when there are none, or dense vectors are searched,
-    /// for which the embedder is waited for anyway.
+    /// the current ones: they nearly always are. `None` when there are none.
     async fn look_up_early(&self, query: &SearchQuery) -> Result<Option<LookedUp>, RetrievalError> {
         let held = query.datastores.iter().map(|&id| {
             let current = self.0.stats.held(id)?;
             Some(DatastoreStats { id, revision: current.revision(), current })
         });
         match held.collect() {
-            Some(held) if !self.wants_dense(query) => {
-                Ok(Some(self.look_up(query, Weights(held), None).await?))
-            }
-            _ => Ok(None),
+            Some(held) => Ok(Some(self.look_up(query, Weights(held)).await?)),
+            None => Ok(None),
         }
     }
 
@@ -424,25 +426,28 @@ impl Retrieval {
         }
     }
 
+    /// What is nearest to the question's vector, where dense vectors are searched.
+    async fn look_up_dense(
+        &self,
+        query: &SearchQuery,
+    ) -> Result<Vec<(ChunkId, f32)>, RetrievalError> {
+        let Some(vector) = self.embed_question(query).await? else { return Ok(Vec::new()) };
+        let lookup = Lookup { dense: Some(vector), ..lookup(query) };
+        Ok(self.0.index.find(lookup).await?.dense)
+    }
+
+    /// Looks up words and grams.
     async fn look_up(
         &self,
         query: &SearchQuery,
         weights: Weights,
-        dense: Option<Vec<f32>>,
     ) -> Result<LookedUp, RetrievalError> {
         let langs = weights.langs();
         let main = langs.first().copied().unwrap_or_default();
         let lang = detect(&query.text).unwrap_or(main);
         let terms = analyse_question(&query.text, lang, &langs);
         let mut totals = Totals { dense_weight: self.0.dense_weight, ..Totals::default() };
-        let mut lookup = Lookup {
-            datastores: query.datastores.clone(),
-            metadata: query.filter.as_ref().map(Filter::tokens).unwrap_or_default(),
-            words: None,
-            grams: None,
-            dense,
-            limit: CANDIDATES.max(2 * query.top_k),
-        };
+        let mut lookup = lookup(query);
         let hybrid = query.mode == SearchMode::Hybrid;
         if hybrid || query.mode == SearchMode::Words {
             let (vector, total) = weigh(&terms.words, |term| weights.word(term));
@@ -454,9 +459,8 @@ impl Retrieval {
             lookup.grams = Some(vector);
             totals.grams = Some(total);
         }
-        // A datastore of another workspace has no row here and so no languages; nothing of it is looked up.
-        let found =
-            if langs.is_empty() { Found::default() } else { self.0.index.find(lookup).await? };
+        let nothing = langs.is_empty() || (lookup.words.is_none() && lookup.grams.is_none());
+        let found = if nothing { Found::default() } else { self.0.index.find(lookup).await? };
         Ok(LookedUp { weights, langs, lang, found, totals })
     }
 
@@ -537,23 +541,6 @@ impl Retrieval {
         self.0.index.remove(workspace, target).await
     }
 
-    /// Counts how a datastore's statistics change when `added` come and `removed` go; each with the heading
-    /// given to `upsert` ([`crate::passage_heading`]). Takes processor time and touches nothing.
-    pub fn count_change(
-        &self,
-        added: &[(&str, &Chunk)],
-        removed: &[(&str, &Chunk)],
-    ) -> StatsChange {
-        let mut counter = StatsCounter::default();
-        for (heading, chunk) in added {
-            counter.add(heading, chunk);
-        }
-        for (heading, chunk) in removed {
-            counter.remove(heading, chunk);
-        }
-        counter.finish()
-    }
-
     /// Notes a counted change in the transaction that makes chunks live or removes them; the new revision,
     /// `None` when the datastore is gone.
     pub async fn note_counted(
@@ -566,20 +553,6 @@ impl Retrieval {
         let revision = storage::stats::append(tx, workspace, datastore, change.as_bytes()).await?;
         self.0.upkeep.noted(workspace, datastore);
         Ok(revision)
-    }
-
-    /// Counts and notes in one: for changes small enough to be counted inside the transaction.
-    /// `added` and `removed` are the chunks; the new revision, `None` when the datastore is gone.
-    pub async fn note_change(
-        &self,
-        tx: &mut Tx,
-        workspace: WorkspaceId,
-        datastore: DatastoreId,
-        added: &[(&str, &Chunk)],
-        removed: &[(&str, &Chunk)],
-    ) -> Result<Option<i64>, RetrievalError> {
-        let change = self.count_change(added, removed);
-        self.note_counted(tx, workspace, datastore, &change).await
     }
 
     /// Whether the index answers.
@@ -614,6 +587,18 @@ fn take(top_k: usize, candidates: &[Candidate], rows: &mut Rows, hits: &mut Vec<
         if let Some(live) = rows.remove(&candidate.id) {
             hits.push(Hit { live, score: candidate.score, scores: candidate.scores });
         }
+    }
+}
+
+/// A look-up of no vector yet.
+fn lookup(query: &SearchQuery) -> Lookup {
+    Lookup {
+        datastores: query.datastores.clone(),
+        metadata: query.filter.as_ref().map(Filter::tokens).unwrap_or_default(),
+        words: None,
+        grams: None,
+        dense: None,
+        limit: CANDIDATES.max(2 * query.top_k),
     }
 }
 

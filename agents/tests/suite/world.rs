@@ -13,7 +13,7 @@ use domain::settings::{AgentDefaults, IndexSettings};
 use domain::{Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId};
 use models::ChatModel;
 use models::openai::{OpenAi, OpenAiOptions, TimerPause};
-use retrieval::{IndexPoint, Retrieval, RetrievalOptions, passage_heading};
+use retrieval::{IndexPoint, Retrieval, RetrievalOptions, StatsChange, passage_heading};
 use serde_json::{Map, Value};
 use storage::sources::GoLive;
 use storage::workspaces::Born;
@@ -180,8 +180,8 @@ impl World {
         tx.commit().await.unwrap();
         self.retrieval.upsert(vec![point]).await.unwrap();
         let mut tx = self.test_db.db.write().await.unwrap();
-        let added = [(heading.as_str(), &chunk)];
-        self.retrieval.note_change(&mut tx, workspace, datastore, &added, &[]).await.unwrap();
+        let change = StatsChange::count(&[(heading.as_str(), &chunk)], &[]);
+        self.retrieval.note_counted(&mut tx, workspace, datastore, &change).await.unwrap();
         let live = GoLive {
             source: source.id,
             version: 1,

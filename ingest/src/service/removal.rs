@@ -1,7 +1,5 @@
 //! Removal: rows at once, vectors and files by jobs that are wanted in the same transaction.
 
-use std::sync::Arc;
-
 use domain::datastore::{Source, SourceOrigin};
 use domain::{BlobId, DatastoreId, DomainError, SourceId, WorkspaceId};
 use retrieval::StatsChange;
@@ -47,12 +45,11 @@ impl Ingest {
         workspace: WorkspaceId,
         source: &Source,
     ) -> Result<StatsChange, DomainError> {
-        let removed = Arc::new(live_chunks(&self.core, workspace, source).await?);
-        let retrieval = self.core.retrieval.clone();
+        let removed = live_chunks(&self.core, workspace, source).await?;
         let counting = tokio::task::spawn_blocking(move || {
             let removed: Vec<_> =
                 removed.iter().map(|(_, heading, chunk)| (heading.as_str(), chunk)).collect();
-            retrieval.count_change(&[], &removed)
+            StatsChange::count(&[], &removed)
         });
         counting.await.map_err(|_| {
             DomainError::new(

@@ -21,7 +21,7 @@ use self::dataset::{Dataset, Qrels, Query};
 use self::metrics::{auroc, contains_answer, ranking_scores, share_reaching, threshold_keeping};
 use crate::{
     IndexPoint, Retrieval, RetrievalError, RetrievalOptions, SearchMode, SearchQuery,
-    SearchResults, passage_heading,
+    SearchResults, StatsCounter, passage_heading,
 };
 
 pub use report::{Abstention, Report, Row};
@@ -157,10 +157,12 @@ impl Bench {
             dense: None,
             metadata: source.metadata.clone(),
         };
-        self.retrieval.upsert(rows.iter().map(point).collect()).await?;
-        let added: Vec<(&str, &Chunk)> =
-            rows.iter().map(|(source, chunk)| (source.name.as_str(), chunk)).collect();
-        let change = self.retrieval.count_change(&added, &[]);
+        let terms = self.retrieval.upsert(rows.iter().map(point).collect()).await?;
+        let mut counter = StatsCounter::default();
+        for passage in &terms {
+            counter.add_terms(passage);
+        }
+        let change = counter.finish();
         let mut tx = self.db.write().await?;
         let sources: Vec<Source> = rows.iter().map(|(source, _)| source.clone()).collect();
         storage::sources::insert(&mut tx, self.workspace, &sources).await?;

@@ -144,7 +144,22 @@ impl StatsChange {
     }
 }
 
-/// Counts a change. Takes processor time and touches nothing.
+impl StatsChange {
+    /// What changes when `added` come and `removed` go, each with the heading given to `upsert`
+    /// ([`crate::passage_heading`]). Takes processor time and touches nothing.
+    pub fn count(added: &[(&str, &Chunk)], removed: &[(&str, &Chunk)]) -> Self {
+        let mut counter = StatsCounter::default();
+        for (heading, chunk) in added {
+            counter.add(heading, chunk);
+        }
+        for (heading, chunk) in removed {
+            counter.remove(heading, chunk);
+        }
+        counter.finish()
+    }
+}
+
+/// Counts a change one passage at a time.
 #[derive(Debug, Default)]
 pub struct StatsCounter(Stats);
 

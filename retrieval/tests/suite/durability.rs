@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use domain::Ambient;
-use retrieval::Retrieval;
+use retrieval::{Retrieval, StatsChange};
 use storage::{Db, DbOptions};
 
 use crate::world::{Arm, SHOP, World, arms, new_workspace, options, point, source};
@@ -175,7 +175,7 @@ async fn child_that_is_killed_after_its_upserts() {
         let chunks: Vec<_> =
             (0..).zip(&texts).map(|(i, text)| crate::world::chunk(&row, 1, i, text)).collect();
         let added: Vec<_> = chunks.iter().map(|chunk| (row.name.as_str(), chunk)).collect();
-        let change = retrieval.count_change(&added, &[]);
+        let change = StatsChange::count(&added, &[]);
         let mut tx = db.write().await.unwrap();
         storage::sources::insert(&mut tx, row.workspace_id, std::slice::from_ref(&row))
             .await

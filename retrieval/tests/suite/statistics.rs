@@ -1,6 +1,8 @@
 use domain::Lang;
 use models::lexical::analyse_passage;
 
+use retrieval::StatsChange;
+
 use crate::world::{World, arms};
 
 /// The weight of the first word of `text`.
@@ -71,7 +73,7 @@ async fn a_change_that_is_rolled_back_is_never_seen() {
     assert!(after_second > before);
     let chunk = crate::world::chunk(&row, 2, 0, "La carpa y la carpa.");
     let mut tx = world.db.write().await.unwrap();
-    let change = world.retrieval.count_change(&[("Dos", &chunk)], &[]);
+    let change = StatsChange::count(&[("Dos", &chunk)], &[]);
     world
         .retrieval
         .note_counted(&mut tx, world.workspace, world.datastore.id, &change)

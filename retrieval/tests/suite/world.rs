@@ -7,7 +7,7 @@ use domain::settings::IndexSettings;
 use domain::{Ambient, ChunkId, DatastoreId, Lang, SourceId, WorkspaceId};
 use models::Embedder;
 use retrieval::{
-    IndexPoint, Retrieval, RetrievalOptions, SearchMode, SearchQuery, SearchResults,
+    IndexPoint, Retrieval, RetrievalOptions, SearchMode, SearchQuery, SearchResults, StatsChange,
     passage_heading,
 };
 use serde_json::{Map, Value};
@@ -132,7 +132,7 @@ impl World {
         };
         let (added, removed) = (headed(chunks), headed(old));
         let (added, removed) = (borrowed(&added), borrowed(&removed));
-        let change = self.retrieval.count_change(&added, &removed);
+        let change = StatsChange::count(&added, &removed);
         let mut tx = self.db.write().await.unwrap();
         let live = storage::sources::GoLive {
             source: source.id,
