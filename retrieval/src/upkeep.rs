@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use storage::StorageError;
 use uuid::Uuid;
 
+use crate::calibrate::Calibrated;
 use crate::index::Belonging;
 use crate::stats::{Stats, decode, encode, passage_stats};
 use crate::{
@@ -22,6 +23,8 @@ pub(crate) struct Upkeep {
     noted: Mutex<HashMap<(WorkspaceId, DatastoreId), usize>>,
     /// Datastores whose threshold may have to be calibrated: they changed, or were searched without one.
     uncalibrated: Mutex<HashSet<(WorkspaceId, DatastoreId)>>,
+    /// The revisions that those had whose calibration was put off until nothing comes any more.
+    put_off: Mutex<HashMap<DatastoreId, i64>>,
     /// Held by who is at it, so that two calls do not do the same work.
     turn: tokio::sync::Mutex<()>,
 }
@@ -35,6 +38,23 @@ impl Upkeep {
     pub(crate) fn uncalibrated(&self, workspace: WorkspaceId, datastore: DatastoreId) {
         self.uncalibrated.lock().insert((workspace, datastore));
     }
+
+    /// Whether a datastore at this revision has changed since it was put off; puts it off then.
+    pub(crate) fn puts_off(
+        &self,
+        workspace: WorkspaceId,
+        datastore: DatastoreId,
+        revision: i64,
+    ) -> bool {
+        let mut put_off = self.put_off.lock();
+        if put_off.remove(&datastore) == Some(revision) {
+            return false;
+        }
+        put_off.insert(datastore, revision);
+        drop(put_off);
+        self.uncalibrated(workspace, datastore);
+        true
+    }
 }
 
 /// Changes that readers may have to catch up with before they are folded into the base.
@@ -47,15 +67,17 @@ const LOOK_UPS: usize = 200;
 impl Retrieval {
     /// Fills the index when it was lost, calibrates evidence thresholds and folds statistics where it is due. Off the
     /// request path: call it at start-up, from a schedule, or after ingesting. Cheap when nothing is due;
-    /// returns at once when another call is at it.
-    pub async fn maintain(&self) -> Result<(), RetrievalError> {
-        let Ok(_turn) = self.0.upkeep.turn.try_lock() else { return Ok(()) };
+    /// returns at once when another call is at it. `true` when something was put off until datastores have
+    /// stopped changing: call it again in some seconds.
+    pub async fn maintain(&self) -> Result<bool, RetrievalError> {
+        let Ok(_turn) = self.0.upkeep.turn.try_lock() else { return Ok(false) };
         if self.0.index.is_unfilled().await? {
             self.fill(&|_, _| {}).await?;
         }
         let due = std::mem::take(&mut *self.0.upkeep.uncalibrated.lock());
+        let mut put_off = false;
         for (workspace, datastore) in due {
-            self.calibrate(workspace, datastore).await?;
+            put_off |= self.calibrate(workspace, datastore).await? == Calibrated::Later;
         }
         let due: Vec<(WorkspaceId, DatastoreId)> = {
             let mut noted = self.0.upkeep.noted.lock();
@@ -69,7 +91,7 @@ impl Retrieval {
         for (workspace, datastore) in due {
             self.fold(workspace, datastore).await?;
         }
-        Ok(())
+        Ok(put_off)
     }
 
     /// Whether the index was found empty or half filled and `maintain` or `rebuild` is to fill it.

@@ -137,15 +137,53 @@ pub async fn want_maintenance(
     ambient: &Ambient,
     workspace: WorkspaceId,
 ) -> storage::Result<()> {
+    maintain_soon(tx, ambient, workspace, Round::First).await
+}
+
+/// Which of two kinds of maintenance a job is. A job keeps others with its key out while it runs, so one that
+/// finds that it will be needed again wants the other kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Round {
+    /// Something changed.
+    First,
+    /// An earlier one left something for when it is quiet.
+    Again,
+}
+
+impl Round {
+    /// The one that may be wanted while this one runs.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Again,
+            Self::Again => Self::First,
+        }
+    }
+}
+
+/// Wants maintenance of one kind.
+pub async fn maintain_soon(
+    tx: &mut Tx,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    round: Round,
+) -> storage::Result<()> {
+    let key = match round {
+        Round::First => "index",
+        Round::Again => "index again",
+    };
     let job = NewJob {
-        dedupe_key: Some("index".to_owned()),
+        dedupe_key: Some(key.to_owned()),
         priority: LATER,
-        run_at: ambient.now().plus(std::time::Duration::from_secs(2)),
-        ..NewJob::now(kinds::MAINTAIN, serde_json::Value::Null, ambient.now())
+        run_at: ambient.now().plus(MAINTENANCE_DELAY),
+        ..NewJob::now(kinds::MAINTAIN, json(&round), ambient.now())
     };
     storage::jobs::enqueue(tx, ambient, workspace, &job).await?;
     Ok(())
 }
+
+/// Between a change and the maintenance for it, so that many changes share one.
+const MAINTENANCE_DELAY: std::time::Duration = std::time::Duration::from_secs(2);
 
 fn json<T: Serialize>(payload: &T) -> serde_json::Value {
     // Ids and numbers always become JSON.

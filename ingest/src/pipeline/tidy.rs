@@ -11,7 +11,7 @@ use retrieval::IndexTarget;
 use storage::Tx;
 
 use super::halt::{Halt, failure_of, job_message};
-use super::{Core, PurgeJob, VersionJob, kinds, payload};
+use super::{Core, PurgeJob, Round, VersionJob, kinds, maintain_soon, payload};
 
 /// How a version's job ends, and what is tidied up when the version did not go live.
 pub async fn settle(
@@ -199,6 +199,18 @@ impl Purge {
 /// `ingest.maintain`.
 pub struct Maintain(pub Arc<Core>);
 
+impl Maintain {
+    async fn maintain(&self, jobs: &[Job]) -> Result<(), domain::DomainError> {
+        let left = self.0.retrieval.maintain().await?;
+        let Some(job) = jobs.first().filter(|_| left) else { return Ok(()) };
+        let round = payload::<Round>(job).unwrap_or(Round::First);
+        let mut tx = self.0.db.write().await?;
+        maintain_soon(&mut tx, &self.0.ambient, job.workspace_id, round.other()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Handler for Maintain {
     fn kind(&self) -> &'static str {
@@ -215,8 +227,8 @@ impl Handler for Maintain {
     }
 
     async fn run(&self, _context: &JobContext, jobs: &[Job]) -> Vec<Outcome> {
-        let result = self.0.retrieval.maintain().await;
-        let outcome = result.map_err(|error| JobError::retry(error.to_string()));
+        let outcome = self.maintain(jobs).await;
+        let outcome = outcome.map_err(|error| JobError::retry(error.to_string()));
         jobs.iter().map(|_| outcome.clone()).collect()
     }
 }

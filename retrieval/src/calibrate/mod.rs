@@ -6,7 +6,7 @@
 //! evaluation sets it lies near the point where 88 % of the answerable questions are answered.
 //!
 //! Off the request path: it takes 500 searches, when a datastore has its first fifty passages and again
-//! when it has doubled or halved. It is stored among the changes of the statistics, so it is as durable
+//! when it has doubled or halved and nothing comes any more: searching competes with ingesting. It is stored among the changes of the statistics, so it is as durable
 //! as they are, and readers come by it the way they come by them.
 
 mod pseudo;
@@ -28,6 +28,15 @@ const ENOUGH: usize = 40;
 /// Sources looked at in a page.
 const ROWS: i64 = 200;
 
+/// What became of a calibration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calibrated {
+    /// Nothing is left to do.
+    Done,
+    /// The datastore is changing; it is looked at again.
+    Later,
+}
+
 /// Whether a datastore's threshold is to be found, or found again.
 pub(crate) fn is_due(current: &Current) -> bool {
     current.with(|stats| {
@@ -43,16 +52,20 @@ impl Retrieval {
         &self,
         workspace: WorkspaceId,
         datastore: DatastoreId,
-    ) -> Result<(), RetrievalError> {
+    ) -> Result<Calibrated, RetrievalError> {
         let weights = self.weights(workspace, &[datastore]).await?;
         let Some(current) = weights.only().filter(|current| is_due(current)) else {
-            return Ok(());
+            return Ok(Calibrated::Done);
         };
+        let first = current.with(|stats| stats.calibration.is_none());
+        if !first && self.0.upkeep.puts_off(workspace, datastore, current.revision()) {
+            return Ok(Calibrated::Later);
+        }
         let row = {
             let mut conn = self.0.db.read().await?;
             storage::datastores::get(&mut conn, workspace, datastore).await?
         };
-        let Some(row) = row else { return Ok(()) };
+        let Some(row) = row else { return Ok(Calibrated::Done) };
         let passages = current.with(|stats| stats.passages);
         let drawn = self.draw(&row).await?;
         let samples: Vec<Sample<'_>> = drawn.iter().map(sample).collect();
@@ -73,7 +86,7 @@ impl Retrieval {
         let mut tx = self.0.db.write().await?;
         storage::stats::append(&mut tx, workspace, datastore, &change).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(Calibrated::Done)
     }
 
     /// Passages spread evenly over the sources.

@@ -87,8 +87,14 @@ async fn a_datastore_calibrates_again_when_it_has_doubled() {
     world.retrieval.maintain().await.unwrap();
     assert_eq!(revision(&world).await, 101);
     add(&world, 100..120, alike).await;
-    world.retrieval.maintain().await.unwrap();
+    // While passages come it waits; once none came between two looks it is done.
+    assert!(world.retrieval.maintain().await.unwrap());
+    assert_eq!(revision(&world).await, 121);
+    add(&world, 120..121, alike).await;
+    assert!(world.retrieval.maintain().await.unwrap());
     assert_eq!(revision(&world).await, 122);
+    assert!(!world.retrieval.maintain().await.unwrap());
+    assert_eq!(revision(&world).await, 123);
 }
 
 #[tokio::test]
