@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
-mod analysed;
 pub mod bench;
 mod calibrate;
 mod error;
@@ -9,6 +8,7 @@ mod filter;
 mod fusion;
 mod index;
 mod passage;
+mod passages;
 mod search;
 mod stats;
 mod threshold;

@@ -1,6 +1,5 @@
 //! Hybrid search: words, grams and dense, fused, filtered, and read back from storage.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,10 +11,10 @@ use models::lexical::{analyse_question, detect};
 use models::{EmbedPurpose, Embedder};
 use storage::{Db, Tx};
 
-use crate::analysed::AnalysedPassages;
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
+use crate::passages::{Kept, Passages, Rows};
 use crate::stats::{
     Calibration, Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, idf,
 };
@@ -44,7 +43,7 @@ pub(crate) struct Parts {
     pub(crate) embedder: Option<Arc<dyn Embedder>>,
     pub(crate) index: Index,
     pub(crate) stats: StatsCache,
-    analysed: AnalysedPassages,
+    passages: Passages,
     pub(crate) upkeep: Upkeep,
     dense_weight: f64,
     /// Threads that analyse passages, apart from those that answer requests and from the index's own.
@@ -177,6 +176,12 @@ impl Weights {
         self.total(|stats| stats.passages)
     }
 
+    /// The revision of one of the datastores asked.
+    fn revision_of(&self, datastore: DatastoreId) -> Option<i64> {
+        let found = self.0.iter().find(|stats| stats.id == datastore);
+        found.map(|stats| stats.revision)
+    }
+
     /// The one datastore asked; `None` when there is none or there are more.
     pub(crate) fn only(&self) -> Option<&Arc<Current>> {
         let [stats] = self.0.as_slice() else { return None };
@@ -271,7 +276,7 @@ impl Retrieval {
             embedder,
             index,
             stats: StatsCache::new(),
-            analysed: AnalysedPassages::new(),
+            passages: Passages::new(),
             upkeep: Upkeep::default(),
             dense_weight: options.dense_weight,
             analysers,
@@ -306,8 +311,9 @@ impl Retrieval {
             found.dense = dense;
         }
         let asked = Arc::new(Asked::new(&query.text, lang, &langs, &weights));
-        let mut judged = self.judge(workspace, query, &found, totals, &asked).await?;
-        let hits = self.hits(workspace, query, &mut judged).await?;
+        let place = Place { workspace, weights: &weights };
+        let mut judged = self.judge(place, query, &found, totals, &asked).await?;
+        let hits = self.hits(place, query, &mut judged).await?;
         let (threshold, threshold_from) = weights.threshold();
         Ok(SearchResults {
             hits,
@@ -340,13 +346,14 @@ impl Retrieval {
         let LookedUp { weights, langs, lang, mut found, totals } = looked_up;
         found.forget(except);
         let asked = Asked::new(question, lang, &langs, &weights);
-        Ok(self.judge(workspace, &query, &found, totals, &asked).await?.evidence)
+        let place = Place { workspace, weights: &weights };
+        Ok(self.judge(place, &query, &found, totals, &asked).await?.evidence)
     }
 
     /// Ranks what was found, the best by their texts.
     async fn judge(
         &self,
-        workspace: WorkspaceId,
+        place: Place<'_>,
         query: &SearchQuery,
         found: &Found,
         totals: Totals,
@@ -356,11 +363,13 @@ impl Retrieval {
         let hybrid = query.mode == SearchMode::Hybrid;
         let read = if hybrid { query.top_k.max(COMPARED) } else { query.top_k };
         let read = read.min(candidates.len());
-        let rows = self.live(workspace, query, &candidates[..read]).await?;
+        let rows = self.live(place, query, &candidates[..read]).await?;
         if !hybrid {
             return Ok(Judged { candidates, evidence, rows, read });
         }
-        let (candidates, evidence) = fuse(found, totals, &self.0.analysed.compare(asked, &rows));
+        let closeness = |(&id, kept): (&ChunkId, &Arc<Kept>)| (id, kept.closeness(asked));
+        let compared: Compared = rows.iter().map(closeness).collect();
+        let (candidates, evidence) = fuse(found, totals, &compared);
         Ok(Judged { candidates, evidence, rows, read })
     }
 
@@ -464,26 +473,39 @@ impl Retrieval {
         Ok(LookedUp { weights, langs, lang, found, totals })
     }
 
-    /// The rows of those candidates that are live.
+    /// The rows of those candidates that are live: from memory where they are current there.
     async fn live(
         &self,
-        workspace: WorkspaceId,
+        place: Place<'_>,
         query: &SearchQuery,
         candidates: &[Candidate],
     ) -> Result<Rows, RetrievalError> {
-        if candidates.is_empty() {
-            return Ok(Rows::new());
+        let revision = |live: &LiveChunk| place.weights.revision_of(live.chunk.datastore_id);
+        let mut rows = Rows::with_capacity(candidates.len());
+        let mut unknown = Vec::new();
+        for candidate in candidates {
+            match self.0.passages.get(candidate.id, revision) {
+                Some(kept) => drop(rows.insert(candidate.id, kept)),
+                None => unknown.push(candidate.id),
+            }
         }
-        let ids: Vec<_> = candidates.iter().map(|candidate| candidate.id).collect();
+        if unknown.is_empty() {
+            return Ok(rows);
+        }
         let mut conn = self.0.db.read().await?;
-        let live = storage::chunks::live(&mut conn, workspace, &query.datastores, &ids).await?;
-        Ok(live.into_iter().map(|live| (live.chunk.id, live)).collect())
+        let (workspace, datastores) = (place.workspace, &query.datastores);
+        for live in storage::chunks::live(&mut conn, workspace, datastores, &unknown).await? {
+            if let Some(revision) = revision(&live) {
+                rows.insert(live.chunk.id, self.0.passages.keep(live, revision));
+            }
+        }
+        Ok(rows)
     }
 
     /// The hits asked for, best first.
     async fn hits(
         &self,
-        workspace: WorkspaceId,
+        place: Place<'_>,
         query: &SearchQuery,
         judged: &mut Judged,
     ) -> Result<Vec<Hit>, RetrievalError> {
@@ -496,7 +518,7 @@ impl Retrieval {
             // The index may propose chunks that are not live any more: then there is another round.
             let (page, later) = rest.split_at(rest.len().min(query.top_k - hits.len()));
             rest = later;
-            let mut rows = self.live(workspace, query, page).await?;
+            let mut rows = self.live(place, query, page).await?;
             take(query.top_k, page, &mut rows, &mut hits);
         }
         Ok(hits)
@@ -566,8 +588,13 @@ impl Retrieval {
     }
 }
 
-/// Live chunks that were read.
-pub(crate) type Rows = HashMap<ChunkId, LiveChunk>;
+/// Where is searched.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    workspace: WorkspaceId,
+    /// Of datastores of the workspace.
+    weights: &'a Weights,
+}
 
 /// Candidates in their final order.
 struct Judged {
@@ -584,7 +611,8 @@ fn take(top_k: usize, candidates: &[Candidate], rows: &mut Rows, hits: &mut Vec<
         if hits.len() == top_k {
             return;
         }
-        if let Some(live) = rows.remove(&candidate.id) {
+        if let Some(kept) = rows.remove(&candidate.id) {
+            let live = kept.live.clone();
             hits.push(Hit { live, score: candidate.score, scores: candidate.scores });
         }
     }

@@ -212,8 +212,9 @@ pub async fn lock_turn(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool> {
-    tx.statement(
-        "UPDATE conversations
+    let row: Option<(Id<ConversationId>,)> = tx
+        .statement(
+            "UPDATE conversations
         SET
             turn_owner = $3,
             turn_until = $5
@@ -223,15 +224,17 @@ pub async fn lock_turn(
                 turn_owner IS NULL
                 OR turn_owner = $3
                 OR turn_until <= $4
-            )",
-    )
-    .bind(Id(workspace))
-    .bind(Id(id))
-    .bind(owner)
-    .bind(Micros(now))
-    .bind(Micros(until))
-    .changed()
-    .await
+            )
+        RETURNING id",
+        )
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .bind(owner)
+        .bind(Micros(now))
+        .bind(Micros(until))
+        .optional()
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Gives the turn back if `owner` still holds it.
@@ -253,9 +256,8 @@ pub async fn unlock_turn(
     .bind(Id(workspace))
     .bind(Id(id))
     .bind(owner)
-    .execute()
-    .await?;
-    Ok(())
+    .later()
+    .await
 }
 
 /// Links the conversation to a contact of its workspace; another workspace's changes nothing.

@@ -133,22 +133,18 @@ pub(crate) async fn write(conn: &mut Conn, pending: &[PendingEvent]) -> Result<b
 
 async fn write_of(conn: &mut Conn, workspace: WorkspaceId, events: &[&PendingEvent]) -> Result<()> {
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    let last: Option<(i64,)> = conn
-        .statement(
-            "UPDATE workspaces
-            SET event_seq = event_seq + $2
-            WHERE id = $1
-            RETURNING event_seq",
-        )
-        .bind(Id(workspace))
-        .bind(count)
-        .optional()
-        .await?;
-    let Some((last,)) = last else { return Ok(()) };
-    let rows: Vec<Value> = events
-        .iter()
-        .zip(last - count + 1..)
-        .map(|(e, seq)| json!([seq, e.kind, e.subject, e.payload.to_string(), e.at.micros()]))
+    conn.statement(
+        "UPDATE workspaces
+        SET event_seq = event_seq + $2
+        WHERE id = $1",
+    )
+    .bind(Id(workspace))
+    .bind(count)
+    .later()
+    .await?;
+    let rows: Vec<Value> = (1 - count..)
+        .zip(events)
+        .map(|(at, e)| json!([at, e.kind, e.subject, e.payload.to_string(), e.at.micros()]))
         .collect();
     conn.statement(with_rows!(
         "INSERT INTO events (
@@ -160,21 +156,21 @@ async fn write_of(conn: &mut Conn, workspace: WorkspaceId, events: &[&PendingEve
             created_at
         )
         SELECT
-            $1,
-            CAST(value->>0 AS BIGINT),
+            workspaces.id,
+            workspaces.event_seq + CAST(value->>0 AS BIGINT),
             value->>1,
             value->>2,
             value->>3,
             CAST(value->>4 AS BIGINT)
-        FROM ",
+        FROM workspaces
+        CROSS JOIN ",
         "$2",
-        ""
+        " WHERE workspaces.id = $1"
     ))
     .bind(Id(workspace))
     .json(&rows)
-    .execute()
-    .await?;
-    Ok(())
+    .later()
+    .await
 }
 
 impl EventRow {

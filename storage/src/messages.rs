@@ -434,9 +434,8 @@ async fn insert_row(
     .bind(message.completion_tokens)
     .bind(client_id)
     .bind(Micros(message.created_at))
-    .execute()
-    .await?;
-    Ok(())
+    .later()
+    .await
 }
 
 async fn insert_citations(
@@ -486,9 +485,8 @@ async fn insert_citations(
     .bind(Id(message))
     .bind(Id(workspace))
     .json(&rows)
-    .execute()
-    .await?;
-    Ok(())
+    .later()
+    .await
 }
 
 async fn insert_trace(
@@ -509,9 +507,8 @@ async fn insert_trace(
     .bind(Id(message))
     .bind(Id(workspace))
     .bind(trace)
-    .execute()
-    .await?;
-    Ok(())
+    .later()
+    .await
 }
 
 async fn write_feedback(

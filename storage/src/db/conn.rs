@@ -9,7 +9,7 @@ use sqlx::{Postgres, SqlSafeStr, Sqlite, Transaction};
 use super::pools::Pools;
 use super::{Shared, Wakeup};
 use crate::events::{self, PendingEvent};
-use crate::sql::Executor;
+use crate::sql::{Deferred, Executor};
 use crate::{Result, StorageError};
 
 /// A connection for reading.
@@ -18,6 +18,8 @@ pub struct Conn {
     inner: Inner,
     /// Whether a statement failed: a transaction in which one did is not committed.
     failed: bool,
+    /// Statements that go with the next one.
+    deferred: Option<Deferred>,
 }
 
 #[derive(Debug)]
@@ -45,11 +47,11 @@ pub struct Tx {
 
 impl Conn {
     pub(super) fn sqlite(connection: PoolConnection<Sqlite>) -> Self {
-        Self { inner: Inner::Sqlite(connection), failed: false }
+        Self { inner: Inner::Sqlite(connection), failed: false, deferred: None }
     }
 
     pub(super) fn postgres(connection: PoolConnection<Postgres>) -> Self {
-        Self { inner: Inner::Postgres(connection), failed: false }
+        Self { inner: Inner::Postgres(connection), failed: false, deferred: None }
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -63,6 +65,24 @@ impl Conn {
             Inner::Postgres(connection) => Executor::Postgres(connection),
             Inner::PostgresTx(transaction) => Executor::Postgres(transaction),
         }
+    }
+
+    pub(crate) const fn deferred(&mut self) -> &mut Option<Deferred> {
+        &mut self.deferred
+    }
+
+    /// Whether statements can be put off: in transactions on SQLite.
+    pub(crate) const fn defers(&self) -> bool {
+        matches!(self.inner, Inner::SqliteTx(_))
+    }
+
+    /// Counts as failed until it has ended; what was the case before.
+    pub(crate) const fn begin_statement(&mut self) -> bool {
+        std::mem::replace(&mut self.failed, true)
+    }
+
+    pub(crate) const fn end_statement(&mut self, failed: bool) {
+        self.failed = failed;
     }
 
     /// Maps and notes the failure of a statement.
@@ -93,7 +113,7 @@ impl Tx {
             }
         };
         let inner = begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
-        let conn = Conn { inner, failed: false };
+        let conn = Conn { inner, failed: false, deferred: None };
         Ok(Self { conn, shared, events: Vec::new(), jobs: false })
     }
 
@@ -116,6 +136,7 @@ impl Tx {
         if events::write(&mut self.conn, &pending).await? {
             wakeups.push(Wakeup::Events);
         }
+        self.conn.catch_up().await?;
         if self.jobs {
             wakeups.push(Wakeup::Jobs);
         }

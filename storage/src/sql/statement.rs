@@ -75,30 +75,88 @@ enum Arguments {
 }
 
 /// A statement under construction. Parameters are bound in the order of their numbers.
+#[must_use = "a statement does nothing until it is run"]
 pub(crate) struct Statement<'c> {
     conn: &'c mut Conn,
+    /// Statements put off until this one, on SQLite. Their arguments come first.
+    before: String,
+    /// How many those are.
+    before_arguments: usize,
     text: Cow<'static, str>,
     arguments: Arguments,
     refused: Option<BoxDynError>,
+}
+
+/// Statements of a transaction on SQLite that wait to go with the next one: each way to the thread of the
+/// database and back costs more than most statements do.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    text: String,
+    arguments: SqliteArguments,
 }
 
 impl Conn {
     /// A statement on this connection.
     pub(crate) fn statement(&mut self, text: impl Into<Text>) -> Statement<'_> {
         let Text(texts) = text.into();
+        let mut before = String::new();
         let (text, arguments) = if self.is_postgres() {
             (texts.postgres, Arguments::Postgres(PgArguments::default()))
+        } else if let Some(deferred) = self.deferred().take() {
+            before = deferred.text;
+            (texts.sqlite, Arguments::Sqlite(deferred.arguments))
         } else {
             (texts.sqlite, Arguments::Sqlite(SqliteArguments::default()))
         };
-        Statement { conn: self, text: Cow::Borrowed(text), arguments, refused: None }
+        let before_arguments = arguments.len();
+        let text = Cow::Borrowed(text);
+        Statement { conn: self, before, before_arguments, text, arguments, refused: None }
     }
+
+    /// Runs what was put off and has not been run since.
+    pub(crate) async fn catch_up(&mut self) -> Result<()> {
+        if self.deferred().is_some() {
+            self.statement("").execute().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Arguments {
+    fn len(&self) -> usize {
+        match self {
+            Self::Sqlite(arguments) => arguments.len(),
+            Self::Postgres(arguments) => arguments.len(),
+        }
+    }
+}
+
+/// A text whose parameters are numbered on from `by`.
+fn renumbered(text: &str, by: usize) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (head, tail) = rest.split_at(at + 1);
+        out.push_str(head);
+        let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+        match tail[..digits].parse::<usize>() {
+            Ok(number) => out.push_str(&(number + by).to_string()),
+            Err(_) => out.push_str(&tail[..digits]),
+        }
+        rest = &tail[digits..];
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Calls `$query(text, arguments).$method(connection)` on whichever database; the error is mapped and noted.
 macro_rules! run {
     ($statement:expr, $query:path, $method:ident, $map:expr) => {{
-        let Statement { conn, text, arguments, refused } = $statement;
+        let statement = $statement;
+        let text = statement.whole();
+        let Statement { conn, arguments, refused, .. } = statement;
+        // Given up half-way it may have run or not: such a transaction is not to be committed.
+        let failed = conn.begin_statement();
         let result = match (refused, conn.executor(), arguments) {
             (Some(source), _, _) => Err(sqlx::Error::Encode(source)),
             (None, Executor::Sqlite(connection), Arguments::Sqlite(arguments)) => {
@@ -109,6 +167,9 @@ macro_rules! run {
             }
             (None, ..) => Err(sqlx::Error::PoolClosed),
         };
+        if result.is_ok() {
+            conn.end_statement(failed);
+        }
         result.map_err(|error| conn.failed(error))
     }};
 }
@@ -158,10 +219,7 @@ impl Statement<'_> {
     /// Adds ` AND …`-like text and a parameter after it when there is a value.
     pub(crate) fn when<'t, T: Param<'t>>(mut self, text: &'static str, value: Option<T>) -> Self {
         let Some(value) = value else { return self };
-        let number = 1 + match &self.arguments {
-            Arguments::Sqlite(arguments) => arguments.len(),
-            Arguments::Postgres(arguments) => arguments.len(),
-        };
+        let number = 1 + self.arguments.len() - self.before_arguments;
         self.text = Cow::Owned(format!("{}{text}${number}", self.text));
         self.bind(value)
     }
@@ -172,8 +230,42 @@ impl Statement<'_> {
         self
     }
 
+    /// The text with what was put off until now.
+    fn whole(&self) -> Cow<'static, str> {
+        if self.before.is_empty() {
+            return self.text.clone();
+        }
+        let own = renumbered(&self.text, self.before_arguments);
+        Cow::Owned(format!("{};\n{own}", self.before))
+    }
+
+    /// Has it run with the next statement of the transaction, or with its commit, which then fail in its stead.
+    /// At once on PostgreSQL and outside of transactions.
+    pub(crate) async fn later(self) -> Result<()> {
+        if self.refused.is_some() || !self.conn.defers() {
+            self.execute().await?;
+            return Ok(());
+        }
+        let text = self.whole().into_owned();
+        let Statement { conn, arguments, .. } = self;
+        if let Arguments::Sqlite(arguments) = arguments {
+            *conn.deferred() = Some(Deferred { text, arguments });
+        }
+        Ok(())
+    }
+
     /// Runs it; how many rows it changed.
-    pub(crate) async fn execute(self) -> Result<i64> {
+    pub(crate) async fn execute(mut self) -> Result<i64> {
+        if !self.before.is_empty() && !self.text.is_empty() {
+            // The number of rows is to be its own.
+            if let Arguments::Sqlite(arguments) = &self.arguments {
+                let text = std::mem::take(&mut self.before);
+                let arguments = arguments.clone();
+                *self.conn.deferred() = Some(Deferred { text, arguments });
+                Box::pin(self.conn.catch_up()).await?;
+                self.text = Cow::Owned(renumbered(&self.text, self.before_arguments));
+            }
+        }
         let rows = run!(self, sqlx::query_with, execute, |done| done.rows_affected())?;
         Ok(i64::try_from(rows).unwrap_or(i64::MAX))
     }
@@ -196,5 +288,17 @@ impl Statement<'_> {
     /// The row; an error when there is none.
     pub(crate) async fn one<R: Record>(self) -> Result<R> {
         run!(self, sqlx::query_as_with, fetch_one, |rows| rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::renumbered;
+
+    #[test]
+    fn parameters_are_numbered_on() {
+        assert_eq!(renumbered("a = $1 AND b IN ($12, $2)", 3), "a = $4 AND b IN ($15, $5)");
+        assert_eq!(renumbered("SELECT '$.a' || $1", 1), "SELECT '$.a' || $2");
+        assert_eq!(renumbered("", 3), "");
     }
 }
