@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qdrant_edge::{
     EdgeShard, Filter, PointInsertOperations, PointOperations, PointStructPersisted,
@@ -38,10 +38,17 @@ const QUIET: Duration = Duration::from_secs(2);
 const SEGMENTS_WHEN_BUSY: usize = 8;
 /// The same after many points came: a query looks at each segment by itself, which costs it some 0.1 ms.
 const SEGMENTS_AFTERWARDS: usize = 1;
-/// Points of one operation; larger ones make the log's segments grow.
-const OPERATION: usize = 64;
+/// Points of one operation: queries wait for it to end where they meet it in the unsealed segment, some 0.1 ms
+/// a point.
+const OPERATION: usize = 16;
 /// Tries to flush while segments are being sealed.
 const FLUSHES: usize = 5;
+/// While points keep coming, how long and for how many a flush waits for company: it costs some 15 ms whatever
+/// it writes, and a segment that is being exchanged meanwhile has queries wait for it.
+const GATHER: Duration = Duration::from_millis(60);
+const GATHERED: usize = 256;
+/// How long after a flush points count as coming on.
+const BUSY: Duration = Duration::from_millis(500);
 /// Points that are made durable together at most, so that the first of them does not wait for long.
 const BATCH: usize = 512;
 
@@ -58,6 +65,7 @@ pub(super) fn start(
         unsealed,
         scattered,
         touched: false,
+        flushed: None,
         appended: Vec::new(),
         removals: Vec::new(),
         sealer: None,
@@ -79,6 +87,8 @@ struct Writer {
     scattered: bool,
     /// Whether anything was written since the last flush.
     touched: bool,
+    /// When that was.
+    flushed: Option<Instant>,
     /// What was appended and is not durable yet.
     appended: Vec<(Reply, Result<(), RetrievalError>)>,
     /// What was removed and is not durable yet: from a segment that is being sealed, only once it is.
@@ -117,6 +127,8 @@ impl Writer {
     /// Applies `first` and what waits behind it, makes it durable once, and answers. `false` on close.
     fn take_turn(&mut self, first: Command, inbox: &Receiver<Command>) -> bool {
         let mut written = 0;
+        let gather_until =
+            self.flushed.filter(|at| at.elapsed() < BUSY).map(|_| Instant::now() + GATHER);
         let mut next = Some(first);
         while let Some(command) = next.take() {
             match command {
@@ -136,9 +148,12 @@ impl Writer {
                 Command::Sealed(outcome) => self.sealed(&outcome),
                 Command::Close => return false,
             }
-            if written < BATCH {
-                next = inbox.try_recv().ok();
-            }
+            let left = gather_until.map(|until| until.saturating_duration_since(Instant::now()));
+            next = match left {
+                Some(left) if written > 0 && written < GATHERED => inbox.recv_timeout(left).ok(),
+                _ if written < BATCH => inbox.try_recv().ok(),
+                _ => None,
+            };
         }
         self.answer();
         if self.sealer.is_none() && self.unsealed >= SEAL_AT {
@@ -193,6 +208,7 @@ impl Writer {
         }
         if flushed.is_ok() {
             self.touched = false;
+            self.flushed = Some(Instant::now());
         }
         flushed
     }
@@ -226,7 +242,7 @@ impl Writer {
         self.unsealed = 0;
         let (shard, commands) = (Arc::clone(&self.shard), self.commands.clone());
         let work = move || {
-            let started = std::time::Instant::now();
+            let started = Instant::now();
             let sealed = guarded("optimize", || shard.optimize().map(|_| ()));
             metrics::histogram!("vocero_index_seal_seconds")
                 .record(started.elapsed().as_secs_f64());
