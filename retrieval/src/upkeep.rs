@@ -61,6 +61,8 @@ impl Upkeep {
 const FOLD_AT: usize = 64;
 /// Rows read at a time.
 const ROWS: i64 = 200;
+/// Points put into the index together when it is filled.
+const TOGETHER: usize = 512;
 /// Sources looked up at a time.
 const LOOK_UPS: usize = 200;
 
@@ -169,6 +171,7 @@ impl Retrieval {
             all += u64::try_from(live).unwrap_or_default();
         }
         let mut done = 0;
+        let mut waiting = Vec::new();
         progress(done, all);
         for datastore in &datastores {
             let mut before = None;
@@ -177,11 +180,12 @@ impl Retrieval {
                 let Some(last) = sources.last() else { break };
                 before = Some(last.id);
                 for source in &sources {
-                    done += self.fill_source(source).await?;
+                    done += self.fill_source(source, &mut waiting).await?;
                     progress(done.min(all), all);
                 }
             }
         }
+        self.upsert(waiting).await?;
         self.0.index.mark_filled().await?;
         if done > 0 {
             tracing::info!(chunks = done, "the index was filled from the database");
@@ -189,8 +193,14 @@ impl Retrieval {
         Ok(())
     }
 
-    /// Puts the live version of a source into the index, and one that is on its way; chunks of the live one.
-    async fn fill_source(&self, source: &Source) -> Result<u64, RetrievalError> {
+    /// Puts the live version of a source into the index, and one that is on its way; chunks of the live one. Few
+    /// points are left `waiting` for those of the next source: making them durable costs much and the same for
+    /// one as for many.
+    async fn fill_source(
+        &self,
+        source: &Source,
+        waiting: &mut Vec<IndexPoint>,
+    ) -> Result<u64, RetrievalError> {
         let mut live = 0;
         for version in versions(source) {
             let mut after = -1;
@@ -224,9 +234,11 @@ impl Retrieval {
                     dense: None,
                     metadata: source.metadata.clone(),
                 });
-                let points =
-                    self.with_stored_vectors(source.workspace_id, points.collect()).await?;
-                self.upsert(points).await?;
+                let points = self.with_stored_vectors(source.workspace_id, points.collect());
+                waiting.extend(points.await?);
+                if waiting.len() >= TOGETHER {
+                    self.upsert(std::mem::take(waiting)).await?;
+                }
             }
         }
         Ok(live)
@@ -330,17 +342,19 @@ impl Retrieval {
                 sources.extend(rows.into_iter().map(|row| (row.id, row)));
             }
         }
+        let mut waiting = Vec::new();
         for (belonging, points) in counts {
             let Belonging { workspace, source, version } = belonging;
             match sources.get(&source) {
                 Some(row) if row.workspace_id == workspace && versions(row).contains(&version) => {
                     if version == row.live_version && points < row.chunks {
-                        self.fill_source(row).await?;
+                        self.fill_source(row, &mut waiting).await?;
                     }
                 }
                 _ => self.remove(workspace, IndexTarget::Version { source, version }).await?,
             }
         }
+        self.upsert(waiting).await?;
         Ok(())
     }
 

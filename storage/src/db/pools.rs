@@ -33,8 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'";
 /// Statements kept prepared on each connection; the product has fewer.
 const STATEMENTS_KEPT: usize = 200;
-/// Bytes of the SQLite file that each reader maps at most. Untouched pages take no memory.
-const MAPPED: &str = "1073741824";
 /// Rows that SQLite's thread may be ahead of the reader: a page of search results at once.
 const ROWS_AHEAD: usize = 128;
 
@@ -92,8 +90,7 @@ async fn connect_sqlite(url: &str, options: &DbOptions) -> Result<Pools> {
         // Kibibytes.
         .pragma("cache_size", "-8000")
         .optimize_on_close(true, 400);
-    // Readers look at pages where the operating system keeps them instead of copying each.
-    let reading = common.read_only(true).pragma("mmap_size", MAPPED);
+    let reading = common.read_only(true);
 
     // The writer comes first: it makes the file and turns the log on.
     let writer = SqlitePoolOptions::new()

@@ -269,9 +269,14 @@ pub(super) fn find(shard: &EdgeShard, lookup: &Lookup) -> Result<Found, Retrieva
         }
         _ => Ok(Vec::new()),
     };
+    // On two of the readers' threads, where one of them has nothing else to do.
+    let (words, grams) = rayon::join(
+        || sparse(vector::WORDS, lookup.words.as_ref()),
+        || sparse(vector::GRAMS, lookup.grams.as_ref()),
+    );
     Ok(Found {
-        words: sparse(vector::WORDS, lookup.words.as_ref())?,
-        grams: sparse(vector::GRAMS, lookup.grams.as_ref())?,
+        words: words?,
+        grams: grams?,
         dense: match &lookup.dense {
             Some(query) => search(vector::DENSE, VectorInternal::Dense(query.clone()))?,
             None => Vec::new(),

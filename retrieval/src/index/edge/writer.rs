@@ -47,8 +47,8 @@ const FLUSHES: usize = 5;
 /// it writes, and a segment that is being exchanged meanwhile has queries wait for it.
 const GATHER: Duration = Duration::from_millis(60);
 const GATHERED: usize = 256;
-/// How long after a flush points count as coming on.
-const BUSY: Duration = Duration::from_millis(500);
+/// How long after so many points were written together more of them are expected.
+const BUSY: (Duration, usize) = (Duration::from_millis(500), 32);
 /// Points that are made durable together at most, so that the first of them does not wait for long.
 const BATCH: usize = 512;
 
@@ -65,7 +65,7 @@ pub(super) fn start(
         unsealed,
         scattered,
         touched: false,
-        flushed: None,
+        last_turn: None,
         appended: Vec::new(),
         removals: Vec::new(),
         sealer: None,
@@ -87,8 +87,8 @@ struct Writer {
     scattered: bool,
     /// Whether anything was written since the last flush.
     touched: bool,
-    /// When that was.
-    flushed: Option<Instant>,
+    /// When points were written last, and how many together.
+    last_turn: Option<(Instant, usize)>,
     /// What was appended and is not durable yet.
     appended: Vec<(Reply, Result<(), RetrievalError>)>,
     /// What was removed and is not durable yet: from a segment that is being sealed, only once it is.
@@ -124,11 +124,14 @@ impl Writer {
         inbox.recv().ok()
     }
 
+    fn busy(&self) -> bool {
+        self.last_turn.is_some_and(|(at, points)| at.elapsed() < BUSY.0 && points >= BUSY.1)
+    }
+
     /// Applies `first` and what waits behind it, makes it durable once, and answers. `false` on close.
     fn take_turn(&mut self, first: Command, inbox: &Receiver<Command>) -> bool {
         let mut written = 0;
-        let gather_until =
-            self.flushed.filter(|at| at.elapsed() < BUSY).map(|_| Instant::now() + GATHER);
+        let gather_until = self.busy().then(|| Instant::now() + GATHER);
         let mut next = Some(first);
         while let Some(command) = next.take() {
             match command {
@@ -156,6 +159,7 @@ impl Writer {
             };
         }
         self.answer();
+        self.last_turn = Some((Instant::now(), written));
         if self.sealer.is_none() && self.unsealed >= SEAL_AT {
             self.scattered = true;
             self.seal(SEGMENTS_WHEN_BUSY);
@@ -208,7 +212,6 @@ impl Writer {
         }
         if flushed.is_ok() {
             self.touched = false;
-            self.flushed = Some(Instant::now());
         }
         flushed
     }
