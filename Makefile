@@ -36,6 +36,10 @@ lint: check-build-tools ## Formatting, clippy, documentation, licences; warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 	./scripts/deny.sh
 
+.PHONY: fuzz
+fuzz: check-build-tools ## Fuzz the parsers for a minute each; needs a nightly compiler
+	./scripts/fuzz.sh
+
 .PHONY: bench
 bench: check-build-tools ## Measure speed and memory; writes target/bench/*.json
 	./scripts/bench.sh
