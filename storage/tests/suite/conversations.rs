@@ -330,6 +330,33 @@ async fn messages_are_read_forward_and_from_the_end() {
 }
 
 #[tokio::test]
+async fn a_message_that_cannot_be_stored_fails_what_was_stored_with_it() {
+    for place in places("messages that fail").await {
+        let ws = place.ws();
+        let conversation = begin(&place).await.id;
+        let first = message(&place, conversation, Author::Customer, "hola");
+        let mut tx = place.write().await;
+        messages::insert(&mut tx, ws, &first, place.now()).await.unwrap();
+        // What the transaction has written it reads, whenever that reaches the database.
+        let read = messages::get(&mut tx, ws, first.message.id).await.unwrap();
+        assert_eq!(read.map(|message| message.content), Some("hola".to_owned()));
+        // The id is taken: told at once, or at the latest by the commit.
+        let ended = match messages::insert(&mut tx, ws, &first, place.now()).await {
+            Ok(_) => tx.commit().await,
+            Err(error) => {
+                assert!(tx.commit().await.is_err());
+                Err(error)
+            }
+        };
+        assert!(matches!(ended, Err(StorageError::Conflict(_))), "{ended:?}");
+        let mut conn = place.read().await;
+        assert!(messages::list(&mut conn, ws, conversation, 0, 9).await.unwrap().is_empty());
+        let told = events::list(&mut conn, ws, 0, 99).await.unwrap();
+        assert!(told.iter().all(|event| event.kind != "message.created"), "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_sent_many_times_is_one_message() {
     for place in places("client ids").await {
         let (ws, agent) = (place.ws(), place.home.agent.id);
