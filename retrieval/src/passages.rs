@@ -14,7 +14,8 @@ use crate::passage_heading;
 
 /// Memory that they may take: some 6,000 passages of 1 kB.
 const BYTES: u64 = 32 << 20;
-/// What a passage takes for each byte of its text, row and analysis together, and besides; measured.
+/// What a passage is taken to need: for each byte of its text (itself, its folded letters, eight bytes a word)
+/// and besides.
 const PER_BYTE: usize = 4;
 const BESIDES: usize = 1_000;
 /// How long a row counts as current while its datastore stays as it is. What such a row says of its source, its

@@ -301,19 +301,17 @@ impl Retrieval {
             self.look_up_dense(query),
             self.look_up_early(query),
         )?;
-        let looked_up = match early {
+        let mut looked_up = match early {
             Some(early) if early.weights.is_still(&current) => early,
             _ => self.look_up(query, current).await?,
         };
-        let LookedUp { weights, langs, lang, mut found, totals } = looked_up;
         // A datastore of another workspace has no row and so no languages; nothing of it is found.
-        if !langs.is_empty() {
-            found.dense = dense;
+        if !looked_up.langs.is_empty() {
+            looked_up.found.dense = dense;
         }
-        let asked = Arc::new(Asked::new(&query.text, lang, &langs, &weights));
-        let place = Place { workspace, weights: &weights };
-        let mut judged = self.judge(place, query, &found, totals, &asked).await?;
-        let hits = self.hits(place, query, &mut judged).await?;
+        let mut judged = self.judge(workspace, query, &looked_up).await?;
+        let LookedUp { weights, lang, .. } = looked_up;
+        let hits = self.hits(workspace, query, &weights, &mut judged).await?;
         let (threshold, threshold_from) = weights.threshold();
         Ok(SearchResults {
             hits,
@@ -321,7 +319,7 @@ impl Retrieval {
             evidence: judged.evidence,
             threshold,
             threshold_from,
-            question: Question { lang, asked },
+            question: Question { lang, asked: Arc::new(judged.asked) },
         })
     }
 
@@ -342,35 +340,30 @@ impl Retrieval {
             min_score: None,
             filter: None,
         };
-        let looked_up = self.look_up(&query, weights).await?;
-        let LookedUp { weights, langs, lang, mut found, totals } = looked_up;
-        found.forget(except);
-        let asked = Asked::new(question, lang, &langs, &weights);
-        let place = Place { workspace, weights: &weights };
-        Ok(self.judge(place, &query, &found, totals, &asked).await?.evidence)
+        let mut looked_up = self.look_up(&query, weights).await?;
+        looked_up.found.forget(except);
+        Ok(self.judge(workspace, &query, &looked_up).await?.evidence)
     }
 
     /// Ranks what was found, the best by their texts.
     async fn judge(
         &self,
-        place: Place<'_>,
+        workspace: WorkspaceId,
         query: &SearchQuery,
-        found: &Found,
-        totals: Totals,
-        asked: &Asked,
+        looked_up: &LookedUp,
     ) -> Result<Judged, RetrievalError> {
-        let (candidates, evidence) = fuse(found, totals, &Compared::new());
+        let LookedUp { weights, langs, lang, found, totals } = looked_up;
+        let asked = Asked::new(&query.text, *lang, langs, weights);
+        let (mut candidates, mut evidence) = fuse(found, *totals, &Compared::new());
         let hybrid = query.mode == SearchMode::Hybrid;
         let read = if hybrid { query.top_k.max(COMPARED) } else { query.top_k };
         let read = read.min(candidates.len());
-        let rows = self.live(place, query, &candidates[..read]).await?;
-        if !hybrid {
-            return Ok(Judged { candidates, evidence, rows, read });
+        let rows = self.live(workspace, query, weights, &candidates[..read]).await?;
+        if hybrid {
+            let closeness = |(&id, kept): (&ChunkId, &Arc<Kept>)| (id, kept.closeness(&asked));
+            (candidates, evidence) = fuse(found, *totals, &rows.iter().map(closeness).collect());
         }
-        let closeness = |(&id, kept): (&ChunkId, &Arc<Kept>)| (id, kept.closeness(asked));
-        let compared: Compared = rows.iter().map(closeness).collect();
-        let (candidates, evidence) = fuse(found, totals, &compared);
-        Ok(Judged { candidates, evidence, rows, read })
+        Ok(Judged { asked, candidates, evidence, rows, read })
     }
 
     pub(crate) async fn weights(
@@ -476,24 +469,26 @@ impl Retrieval {
     /// The rows of those candidates that are live: from memory where they are current there.
     async fn live(
         &self,
-        place: Place<'_>,
+        workspace: WorkspaceId,
         query: &SearchQuery,
+        weights: &Weights,
         candidates: &[Candidate],
     ) -> Result<Rows, RetrievalError> {
-        let revision = |live: &LiveChunk| place.weights.revision_of(live.chunk.datastore_id);
+        let revision = |live: &LiveChunk| weights.revision_of(live.chunk.datastore_id);
         let mut rows = Rows::with_capacity(candidates.len());
         let mut unknown = Vec::new();
         for candidate in candidates {
-            match self.0.passages.get(candidate.id, revision) {
-                Some(kept) => drop(rows.insert(candidate.id, kept)),
-                None => unknown.push(candidate.id),
+            if let Some(kept) = self.0.passages.get(candidate.id, revision) {
+                rows.insert(candidate.id, kept);
+            } else {
+                unknown.push(candidate.id);
             }
         }
         if unknown.is_empty() {
             return Ok(rows);
         }
         let mut conn = self.0.db.read().await?;
-        let (workspace, datastores) = (place.workspace, &query.datastores);
+        let datastores = &query.datastores;
         for live in storage::chunks::live(&mut conn, workspace, datastores, &unknown).await? {
             if let Some(revision) = revision(&live) {
                 rows.insert(live.chunk.id, self.0.passages.keep(live, revision));
@@ -505,8 +500,9 @@ impl Retrieval {
     /// The hits asked for, best first.
     async fn hits(
         &self,
-        place: Place<'_>,
+        workspace: WorkspaceId,
         query: &SearchQuery,
+        weights: &Weights,
         judged: &mut Judged,
     ) -> Result<Vec<Hit>, RetrievalError> {
         let least = query.min_score.unwrap_or(0.0);
@@ -518,7 +514,7 @@ impl Retrieval {
             // The index may propose chunks that are not live any more: then there is another round.
             let (page, later) = rest.split_at(rest.len().min(query.top_k - hits.len()));
             rest = later;
-            let mut rows = self.live(place, query, page).await?;
+            let mut rows = self.live(workspace, query, weights, page).await?;
             take(query.top_k, page, &mut rows, &mut hits);
         }
         Ok(hits)
@@ -588,16 +584,9 @@ impl Retrieval {
     }
 }
 
-/// Where is searched.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    workspace: WorkspaceId,
-    /// Of datastores of the workspace.
-    weights: &'a Weights,
-}
-
 /// Candidates in their final order.
 struct Judged {
+    asked: Asked,
     candidates: Vec<Candidate>,
     evidence: f64,
     /// The live rows of the first `read` candidates, whose order among themselves they decided.

@@ -176,7 +176,7 @@ impl Retrieval {
         for datastore in &datastores {
             let mut before = None;
             loop {
-                let sources = self.sources(datastore, before, ROWS).await?;
+                let sources = self.sources(datastore, before).await?;
                 let Some(last) = sources.last() else { break };
                 before = Some(last.id);
                 for source in &sources {
@@ -400,11 +400,10 @@ impl Retrieval {
         &self,
         datastore: &Datastore,
         before: Option<SourceId>,
-        rows: i64,
     ) -> Result<Vec<Source>, RetrievalError> {
         let mut conn = self.0.db.read().await?;
         let page =
-            storage::sources::list(&mut conn, datastore.workspace_id, datastore.id, before, rows);
+            storage::sources::list(&mut conn, datastore.workspace_id, datastore.id, before, ROWS);
         Ok(page.await?)
     }
 }

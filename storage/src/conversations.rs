@@ -215,17 +215,17 @@ pub async fn lock_turn(
     let row: Option<(Id<ConversationId>,)> = tx
         .statement(
             "UPDATE conversations
-        SET
-            turn_owner = $3,
-            turn_until = $5
-        WHERE workspace_id = $1
-            AND id = $2
-            AND (
-                turn_owner IS NULL
-                OR turn_owner = $3
-                OR turn_until <= $4
-            )
-        RETURNING id",
+            SET
+                turn_owner = $3,
+                turn_until = $5
+            WHERE workspace_id = $1
+                AND id = $2
+                AND (
+                    turn_owner IS NULL
+                    OR turn_owner = $3
+                    OR turn_until <= $4
+                )
+            RETURNING id",
         )
         .bind(Id(workspace))
         .bind(Id(id))

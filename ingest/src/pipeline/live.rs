@@ -114,7 +114,7 @@ async fn count(
         let mut counter = StatsCounter::default();
         for item in ready.iter().filter(|item| !left_out.contains(&item.source.id)) {
             match &item.terms {
-                Some(passages) => passages.iter().for_each(|terms| counter.add_terms(terms)),
+                Some(terms) => counter.add_terms(terms),
                 None => {
                     for chunk in &item.chunks {
                         counter.add(&passage_heading(&item.source.name, &chunk.heading), chunk);

@@ -13,7 +13,7 @@ use domain::Lang;
 pub use asked::{Asked, Closeness};
 pub use extract::extract;
 pub use intent::intent;
-pub use passage::{AnalysedPassage, AnalysedSentence};
+pub use passage::AnalysedPassage;
 pub use sentences::{Sentence, SentenceKind, sentences};
 
 /// The name under which the built-in answerer signs its answers.

@@ -7,8 +7,8 @@ use domain::Lang;
 use super::sentences::{SentenceKind, sentences};
 use crate::lexical::{Word, Words};
 
-/// A passage's heading and sentences, cut into words. Making one costs some 50 µs for 1 kB, comparing one with a
-/// question a tenth of that.
+/// A passage's heading and sentences, cut into words. Making one costs several times what comparing it with a
+/// question does.
 #[derive(Debug, Clone)]
 pub struct AnalysedPassage {
     lang: Lang,
@@ -19,11 +19,11 @@ pub struct AnalysedPassage {
 
 /// A sentence of an analysed passage.
 #[derive(Debug, Clone)]
-pub struct AnalysedSentence {
+pub(super) struct AnalysedSentence {
     words: Range<u32>,
     bytes: Range<u32>,
     /// What it is.
-    pub kind: SentenceKind,
+    pub(super) kind: SentenceKind,
 }
 
 impl AnalysedPassage {
@@ -42,15 +42,8 @@ impl AnalysedPassage {
     }
 
     /// The language its words are stemmed by.
-    pub const fn lang(&self) -> Lang {
+    pub(super) const fn lang(&self) -> Lang {
         self.lang
-    }
-
-    /// Memory held, in bytes.
-    pub const fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.words.bytes()
-            + self.sentences.len() * size_of::<AnalysedSentence>()
     }
 
     pub(super) fn heading(&self) -> impl Iterator<Item = Word<'_>> {
@@ -68,7 +61,7 @@ impl AnalysedPassage {
 
 impl AnalysedSentence {
     /// Its text, given the passage's.
-    pub fn text<'a>(&self, passage: &'a str) -> &'a str {
+    pub(super) fn text<'a>(&self, passage: &'a str) -> &'a str {
         passage.get(self.bytes.start as usize..self.bytes.end as usize).unwrap_or_default()
     }
 }

@@ -16,7 +16,7 @@ pub use detect::detect;
 pub use fold::fold;
 pub use near::Misspelt;
 pub use tokens::each_word;
-pub use words::{Word, Words};
+pub(crate) use words::{Word, Words};
 
 /// A text as search sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

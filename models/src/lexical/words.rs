@@ -9,7 +9,7 @@ use super::{MARK, each_gram, each_term};
 
 /// The folded words of a text and their terms: two to three times the bytes of the text.
 #[derive(Debug, Clone, Default)]
-pub struct Words {
+pub(crate) struct Words {
     /// Each word between two marks, one of which it shares with the next: its grams are slices.
     letters: String,
     ends: Vec<End>,
@@ -24,15 +24,15 @@ struct End {
 
 /// A word of a text.
 #[derive(Debug, Clone, Copy)]
-pub struct Word<'a> {
+pub(crate) struct Word<'a> {
     marked: &'a str,
     /// Its hash when stemmed; `None` for a stop word.
-    pub term: Option<u32>,
+    pub(crate) term: Option<u32>,
 }
 
 impl Words {
     /// Adds the words of a text in `lang`; which ones of all they are.
-    pub fn add(&mut self, text: &str, lang: Lang) -> Range<u32> {
+    pub(crate) fn add(&mut self, text: &str, lang: Lang) -> Range<u32> {
         let first = self.len();
         each_term(text, lang, |word, term| {
             if self.letters.is_empty() {
@@ -46,18 +46,12 @@ impl Words {
         first..self.len()
     }
 
-    /// How many there are.
-    pub fn len(&self) -> u32 {
+    fn len(&self) -> u32 {
         u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// Those of a range that [`Words::add`] returned, in order.
-    pub fn of(&self, range: Range<u32>) -> impl Iterator<Item = Word<'_>> {
+    pub(crate) fn of(&self, range: Range<u32>) -> impl Iterator<Item = Word<'_>> {
         let (from, to) = (range.start as usize, range.end as usize);
         let before = from.checked_sub(1).and_then(|at| self.ends.get(at));
         let mut start = before.map_or(0, |end| end.at as usize);
@@ -68,13 +62,8 @@ impl Words {
         })
     }
 
-    /// Memory held, in bytes.
-    pub const fn bytes(&self) -> usize {
-        self.letters.capacity() + self.ends.capacity() * size_of::<End>()
-    }
-
     /// Gives back what was reserved and not used.
-    pub fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         self.letters.shrink_to_fit();
         self.ends.shrink_to_fit();
     }
@@ -82,12 +71,12 @@ impl Words {
 
 impl Word<'_> {
     /// Its folded letters.
-    pub fn letters(&self) -> &str {
+    pub(crate) fn letters(&self) -> &str {
         self.marked.trim_matches(MARK)
     }
 
     /// Calls `each` with its 4-grams.
-    pub fn grams(&self, each: impl FnMut(u32)) {
+    pub(crate) fn grams(&self, each: impl FnMut(u32)) {
         each_gram(self.marked, each);
     }
 }

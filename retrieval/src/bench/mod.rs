@@ -159,9 +159,7 @@ impl Bench {
         };
         let terms = self.retrieval.upsert(rows.iter().map(point).collect()).await?;
         let mut counter = StatsCounter::default();
-        for passage in &terms {
-            counter.add_terms(passage);
-        }
+        counter.add_terms(&terms);
         let change = counter.finish();
         let mut tx = self.db.write().await?;
         let sources: Vec<Source> = rows.iter().map(|(source, _)| source.clone()).collect();

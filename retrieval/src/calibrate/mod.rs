@@ -25,8 +25,6 @@ const QUESTIONS: usize = 500;
 const SAMPLES: i64 = 500;
 /// Questions below which nothing is concluded.
 const ENOUGH: usize = 40;
-/// Sources looked at in a page.
-const ROWS: i64 = 200;
 
 /// What became of a calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +119,7 @@ impl Retrieval {
         let mut all = Vec::new();
         let mut before = None;
         loop {
-            let page = self.sources(datastore, before, ROWS).await?;
+            let page = self.sources(datastore, before).await?;
             let Some(last) = page.last() else { return Ok(all) };
             before = Some(last.id);
             all.extend(page.into_iter().filter(|source| source.live_version > 0));

@@ -169,9 +169,11 @@ impl StatsCounter {
         self.count(heading, chunk, 1);
     }
 
-    /// A chunk comes whose terms are known.
-    pub fn add_terms(&mut self, passage: &PassageTerms) {
-        self.0.count(&passage.words, &passage.grams, passage.lang, 1);
+    /// Chunks come whose terms are known.
+    pub fn add_terms(&mut self, passages: &[PassageTerms]) {
+        for passage in passages {
+            self.0.count(&passage.words, &passage.grams, passage.lang, 1);
+        }
     }
 
     /// A chunk goes; `heading` as when it came.

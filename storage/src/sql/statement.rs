@@ -152,8 +152,8 @@ fn renumbered(text: &str, by: usize) -> String {
 /// Calls `$query(text, arguments).$method(connection)` on whichever database; the error is mapped and noted.
 macro_rules! run {
     ($statement:expr, $query:path, $method:ident, $map:expr) => {{
-        let statement = $statement;
-        let text = statement.whole();
+        let mut statement = $statement;
+        let text = statement.take_text();
         let Statement { conn, arguments, refused, .. } = statement;
         // Given up half-way it may have run or not: such a transaction is not to be committed.
         let failed = conn.begin_statement();
@@ -231,22 +231,23 @@ impl Statement<'_> {
     }
 
     /// The text with what was put off until now.
-    fn whole(&self) -> Cow<'static, str> {
+    fn take_text(&mut self) -> Cow<'static, str> {
+        let text = std::mem::take(&mut self.text);
         if self.before.is_empty() {
-            return self.text.clone();
+            return text;
         }
-        let own = renumbered(&self.text, self.before_arguments);
+        let own = renumbered(&text, self.before_arguments);
         Cow::Owned(format!("{};\n{own}", self.before))
     }
 
     /// Has it run with the next statement of the transaction, or with its commit, which then fail in its stead.
     /// At once on PostgreSQL and outside of transactions.
-    pub(crate) async fn later(self) -> Result<()> {
+    pub(crate) async fn later(mut self) -> Result<()> {
         if self.refused.is_some() || !self.conn.defers() {
             self.execute().await?;
             return Ok(());
         }
-        let text = self.whole().into_owned();
+        let text = self.take_text().into_owned();
         let Statement { conn, arguments, .. } = self;
         if let Arguments::Sqlite(arguments) = arguments {
             *conn.deferred() = Some(Deferred { text, arguments });

@@ -38,13 +38,12 @@ const QUIET: Duration = Duration::from_secs(2);
 const SEGMENTS_WHEN_BUSY: usize = 8;
 /// The same after many points came: a query looks at each segment by itself, which costs it some 0.1 ms.
 const SEGMENTS_AFTERWARDS: usize = 1;
-/// Points of one operation: queries wait for it to end where they meet it in the unsealed segment, some 0.1 ms
-/// a point.
+/// Points of one operation: queries wait for it to end where they meet it in the unsealed segment.
 const OPERATION: usize = 16;
 /// Tries to flush while segments are being sealed.
 const FLUSHES: usize = 5;
-/// While points keep coming, how long and for how many a flush waits for company: it costs some 15 ms whatever
-/// it writes, and a segment that is being exchanged meanwhile has queries wait for it.
+/// While points keep coming, how long and for how many a flush waits for company: it costs about the same
+/// whatever it writes, and a segment that is being exchanged meanwhile has queries wait for it.
 const GATHER: Duration = Duration::from_millis(60);
 const GATHERED: usize = 256;
 /// How long after so many points were written together more of them are expected.
