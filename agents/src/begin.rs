@@ -5,23 +5,38 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::agent::{Agent, AgentStatus, ToolKind};
+use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
-use domain::message::{Author, Citation, Message, MessageState};
-use domain::{AgentId, ConversationId, DatastoreId, DomainError, WorkspaceId};
-use models::builtin::Intent;
+use domain::datastore::Datastore;
+use domain::message::{Author, Message, MessageState};
+use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
+use models::builtin::{self, Intent};
+use storage::budgets::Hold;
 use storage::messages::NewMessage;
-use storage::{Conn, Tx, agents, contacts, conversations, datastores, messages};
+use storage::{
+    Conn, StorageError, Tx, agents, budgets, citations, contacts, conversations, datastores,
+    messages,
+};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use crate::model::{Candidate, TurnModel};
 use crate::prepare::{self, EarlySearch, Said};
 use crate::run::{self, Work};
 use crate::running::{LEASE, TurnKey};
-use crate::turn::{Answer, Inner, Turn, TurnEvent, TurnRequest, TurnSource};
+use crate::spend::{self, Expected, Spending};
+use crate::supplied::Earlier;
+use crate::tools::{Note, fields_of, lead_settings, note_lead};
+use crate::turn::{
+    Answer, Inner, KnownDatastore, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,
+};
 
 /// Events that wait for a slow reader; then the turn waits.
 const WAITING_EVENTS: usize = 32;
+
+/// How much longer than a turn can take its part of a budget is held: for what storing takes.
+const HOLD_MARGIN: Duration = Duration::from_mins(2);
 
 /// Longest title of a conversation, in characters.
 const MAX_TITLE: usize = 80;
@@ -47,12 +62,46 @@ pub(crate) enum Admission {
 struct Known {
     agent: Agent,
     /// `None` when the agent has no datastore tool.
-    datastores: Option<Vec<DatastoreId>>,
+    datastores: Option<Vec<KnownDatastore>>,
+    /// The models that may answer, first choice first.
+    candidates: Vec<Candidate>,
+    /// Every budget of the workspace.
+    budgets: Vec<Budget>,
+}
+
+impl Known {
+    /// The model that answers, if nothing goes wrong.
+    fn model_name(&self) -> &str {
+        self.candidates.first().map_or(builtin::MODEL_NAME, |first| &first.name)
+    }
+
+    /// Who pays for a turn of `conversation`, and which parts of the budgets it needs.
+    fn spending(
+        &self,
+        inner: &Inner,
+        conversation: &Conversation,
+        api_key: Option<ApiKeyId>,
+        said: &str,
+    ) -> Spending {
+        let visitor = conversation.visitor_id.as_ref().map(ToString::to_string);
+        let contact = || conversation.contact_id.map(|contact| contact.to_string());
+        let payer = Payer { agent: self.agent.id, api_key, visitor: visitor.or_else(contact) };
+        let first = self.candidates.first().map(|first| first.name.as_str());
+        let expected = Expected::of(&inner.options.catalogue, first, &self.agent.settings, said);
+        let holds = spend::plan(&self.budgets, &payer, expected, inner.ambient.now());
+        Spending { payer, holds, meter: Arc::default() }
+    }
+
+    /// The model of a turn; `None` when the built-in answerer answers.
+    fn turn_model(&mut self, inner: &Inner, spending: &Spending) -> Option<TurnModel> {
+        let candidates = std::mem::take(&mut self.candidates);
+        TurnModel::new(candidates, inner.options.catalogue.clone(), spending.meter.clone())
+    }
 }
 
 enum Stored {
     /// The message is stored; `locked` says whether the turn is taken.
-    New { conversation: Conversation, question: Message, locked: bool },
+    New { conversation: Conversation, question: Message, locked: bool, spending: Box<Spending> },
     /// The message was stored by an earlier request; nothing was changed.
     Before(Message),
 }
@@ -66,7 +115,7 @@ pub(crate) async fn begin(
         return Err(run::shutting_down());
     }
     let began = Instant::now();
-    let known = look_up(inner, &request).await?;
+    let mut known = look_up(inner, &request).await?;
     let admission = match (request.conversation, &request.client_id) {
         (Some(conversation), _) => Some(Admission::Conversation(conversation)),
         (None, Some(id)) => Some(Admission::Request(request.workspace, request.agent, id.clone())),
@@ -77,35 +126,42 @@ pub(crate) async fn begin(
         None => None,
     };
     if let Some(question) = asked_before(inner, &request).await? {
-        return again(inner, known, question, reading, began).await;
+        let (supplied, api_key) = (request.history, request.api_key);
+        return again(inner, known, question, supplied, api_key, reading, began).await;
     }
     let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
     let said = Said::new(&request.query);
     let early = early_search(inner, &known, &request, &said);
     let place = inner.queue.enter(id).map_err(|_| busy())?;
-    let (conversation, question, locked) =
-        match store(inner, &request, id, place.is_first()).await? {
-            Stored::New { conversation, question, locked } => (conversation, question, locked),
-            Stored::Before(question) => {
-                drop(place);
-                return again(inner, known, question, reading, began).await;
-            }
-        };
-    if conversation.handler != Handler::Bot {
-        return Ok(silent(&conversation, &question, inner.model_name(&known.agent)));
-    }
     let answer = inner.ambient.new_id();
+    let stored = store(inner, &known, &request, &said, id, answer, place.is_first()).await?;
+    let (conversation, question, locked, spending) = match stored {
+        Stored::New { conversation, question, locked, spending } => {
+            (conversation, question, locked, *spending)
+        }
+        Stored::Before(question) => {
+            drop(place);
+            let (supplied, api_key) = (request.history, request.api_key);
+            return again(inner, known, question, supplied, api_key, reading, began).await;
+        }
+    };
+    if conversation.handler != Handler::Bot {
+        return Ok(silent(&conversation, &question, known.model_name()));
+    }
     let key =
         TurnKey { workspace: request.workspace, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
     let (events, receiver) = mpsc::channel(WAITING_EVENTS);
     let work = Work {
         inner: inner.clone(),
+        model: known.turn_model(inner, &spending),
+        spending,
         agent: known.agent,
         datastores: known.datastores,
         said,
         early,
         fresh: request.conversation.is_none(),
+        supplied: request.history,
         conversation,
         question,
         answer,
@@ -130,10 +186,12 @@ fn early_search(
     said: &Said,
 ) -> Option<EarlySearch> {
     let datastores = known.datastores.as_ref()?;
-    if request.conversation.is_some() || said.intent != Intent::Question {
+    let is_first = request.conversation.is_none() && request.history.is_empty();
+    if !is_first || said.intent != Intent::Question {
         return None;
     }
-    let query = prepare::search_query(&known.agent, datastores, &request.query);
+    let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
+    let query = prepare::search_query(&known.agent, &ids, &request.query);
     let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
     let search = async move { retrieval.search(workspace, &query).await };
     Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
@@ -146,11 +204,7 @@ async fn look_up(inner: &Inner, request: &TurnRequest) -> Result<Known, DomainEr
     let agent = agents::get(&mut conn, workspace, request.agent).await?;
     let agent = agent.ok_or_else(|| DomainError::not_found("agent"))?;
     if agent.status != AgentStatus::Active {
-        let status = agent.status.name();
-        return Err(DomainError::conflict(
-            "AGENT_PAUSED",
-            format!("the agent is {status} and does not answer; set its status to active"),
-        ));
+        return Err(paused(agent.status));
     }
     if let Some(id) = request.conversation {
         let conversation = conversations::get(&mut conn, workspace, id).await?;
@@ -159,14 +213,24 @@ async fn look_up(inner: &Inner, request: &TurnRequest) -> Result<Known, DomainEr
         }
     }
     let datastores = datastores_of(&mut conn, &agent).await?;
-    Ok(Known { agent, datastores })
+    let budgets = budgets::list(&mut conn, workspace).await?;
+    Ok(Known { candidates: inner.candidates(&agent), agent, datastores, budgets })
+}
+
+/// What a caller is told of an agent that does not answer.
+pub(crate) fn paused(status: AgentStatus) -> DomainError {
+    let status = status.name();
+    DomainError::conflict(
+        "AGENT_PAUSED",
+        format!("the agent is {status} and does not answer; set its status to active"),
+    )
 }
 
 /// The datastores of the agent's tools that are there; `None` when it has no datastore tool.
-async fn datastores_of(
+pub(crate) async fn datastores_of(
     conn: &mut Conn,
     agent: &Agent,
-) -> Result<Option<Vec<DatastoreId>>, DomainError> {
+) -> Result<Option<Vec<KnownDatastore>>, DomainError> {
     let tools = agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore);
     let (mut named, mut tool_count, mut wants_defaults) = (Vec::new(), 0, false);
     for tool in tools {
@@ -179,14 +243,15 @@ async fn datastores_of(
     if tool_count == 0 {
         return Ok(None);
     }
-    let mut found: Vec<DatastoreId> = Vec::new();
+    let known = |datastore: Datastore| KnownDatastore { id: datastore.id, name: datastore.name };
+    let mut found: Vec<KnownDatastore> = Vec::new();
     if !named.is_empty() {
         let rows = datastores::get_many(conn, agent.workspace_id, &named).await?;
-        found.extend(rows.into_iter().map(|datastore| datastore.id));
+        found.extend(rows.into_iter().map(known));
     }
     if wants_defaults {
         let rows = datastores::defaults(conn, agent.workspace_id).await?;
-        found.extend(rows.into_iter().map(|datastore| datastore.id));
+        found.extend(rows.into_iter().map(known));
     }
     found.sort_unstable();
     found.dedup();
@@ -209,13 +274,16 @@ async fn asked_before(
 /// process is before it.
 async fn store(
     inner: &Inner,
+    known: &Known,
     request: &TurnRequest,
+    said: &Said,
     id: ConversationId,
+    answer: MessageId,
     first: bool,
 ) -> Result<Stored, DomainError> {
     let now = inner.ambient.now();
     let mut tx = inner.db.write().await?;
-    let conversation = match request.conversation {
+    let mut conversation = match request.conversation {
         Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
         None => begin_conversation(inner, &mut tx, request, id).await?,
     };
@@ -232,9 +300,12 @@ async fn store(
             reply_to: None,
             prompt_tokens: None,
             completion_tokens: None,
+            unsupported: Vec::new(),
             created_at: now,
         },
         citations: Vec::new(),
+        tools: Vec::new(),
+        passages: Vec::new(),
         trace: None,
         client_id: request.client_id.clone(),
     };
@@ -242,12 +313,56 @@ async fn store(
     if question.id != new.message.id {
         return Ok(Stored::Before(question));
     }
+    if conversation.handler == Handler::Queue {
+        note_details(inner, &mut tx, &known.agent, &mut conversation, said, &question).await?;
+    }
+    let spending = known.spending(inner, &conversation, request.api_key, &request.query);
+    if conversation.handler == Handler::Bot {
+        hold(inner, &mut tx, request.workspace, answer, &spending.holds).await?;
+    }
     let locked = first && conversation.handler == Handler::Bot && {
         let (owner, until) = (&inner.running.owner, now.plus(LEASE));
         conversations::lock_turn(&mut tx, request.workspace, id, owner, now, until).await?
     };
     tx.commit().await?;
-    Ok(Stored::New { conversation, question, locked })
+    Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
+}
+
+/// Takes the turn's part of each budget, for as long as the turn can take and some more.
+async fn hold(
+    inner: &Inner,
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    answer: MessageId,
+    holds: &[Hold],
+) -> Result<(), DomainError> {
+    let now = inner.ambient.now();
+    // It may wait for its time as long as it may take.
+    let until = now.plus(2 * inner.options.defaults.turn_timeout + HOLD_MARGIN);
+    spend::hold(tx, workspace, answer, holds, now, until).await
+}
+
+/// Nobody answers a customer who waits for a person, but the address that they leave meanwhile is noted.
+async fn note_details(
+    inner: &Inner,
+    tx: &mut Tx,
+    agent: &Agent,
+    conversation: &mut Conversation,
+    said: &Said,
+    question: &Message,
+) -> Result<(), DomainError> {
+    let Intent::ContactDetails { email, phone } = &said.intent else { return Ok(()) };
+    let country = inner.options.defaults.default_country.as_deref();
+    let Some(details) =
+        prepare::checked_details(agent, country, email.as_deref(), phone.as_deref())
+    else {
+        return Ok(());
+    };
+    let settings = lead_settings(agent).unwrap_or_default();
+    let fields = fields_of(&settings, &details);
+    let note = Note { agent: agent.id, message: question.id, details: &details, fields };
+    note_lead(inner, tx, conversation, note).await?;
+    Ok(())
 }
 
 async fn begin_conversation(
@@ -315,8 +430,10 @@ async fn continue_conversation(
 /// that is being done already.
 async fn again(
     inner: &Arc<Inner>,
-    known: Known,
+    mut known: Known,
     question: Message,
+    supplied: Vec<Earlier>,
+    api_key: Option<ApiKeyId>,
     reading: Reading,
     began: Instant,
 ) -> Result<Turn, DomainError> {
@@ -326,25 +443,34 @@ async fn again(
     let conversation = conversations::get(&mut conn, workspace, id).await?;
     let conversation = conversation.ok_or_else(|| DomainError::not_found("conversation"))?;
     if let Some(reply) = messages::reply(&mut conn, workspace, question.id).await? {
-        let cited = messages::citations(&mut conn, workspace, &[reply.id]).await?;
-        let citations = cited.into_iter().map(|(_, citation)| citation).collect();
-        return Ok(told(id, answer_of(&conversation, reply, citations), reading));
+        let answer = answer_of(&mut conn, &conversation, reply).await?;
+        return Ok(told(id, answer, reading));
     }
     if conversation.handler != Handler::Bot {
-        return Ok(silent(&conversation, &question, inner.model_name(&known.agent)));
+        return Ok(silent(&conversation, &question, known.model_name()));
     }
+    drop(conn);
     let answer = inner.ambient.new_id();
     let key = TurnKey { workspace, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
     let place = inner.queue.enter(id).map_err(|_| busy())?;
+    let spending = known.spending(inner, &conversation, api_key, &question.content);
+    if !spending.holds.is_empty() {
+        let mut tx = inner.db.write().await?;
+        hold(inner, &mut tx, workspace, answer, &spending.holds).await?;
+        tx.commit().await?;
+    }
     let (events, receiver) = mpsc::channel(WAITING_EVENTS);
     let work = Work {
         inner: inner.clone(),
+        model: known.turn_model(inner, &spending),
+        spending,
         agent: known.agent,
         datastores: known.datastores,
         said: Said::new(&question.content),
         early: None,
         fresh: false,
+        supplied,
         conversation,
         question,
         answer,
@@ -373,10 +499,10 @@ fn start_task(work: Work) {
 /// A turn whose events are known already.
 fn told(conversation: ConversationId, answer: Answer, reading: Reading) -> Turn {
     let message = answer.message;
-    let (events, receiver) = mpsc::channel(answer.citations.len() + 3);
+    let (events, receiver) = mpsc::channel(answer.tools.len() + answer.citations.len() + 2);
     let mut all = Vec::new();
     if reading == Reading::Stream {
-        all.extend(run::tool_of(answer.outcome).map(TurnEvent::Tool));
+        all.extend(answer.tools.iter().cloned().map(ToolStep::of).map(TurnEvent::Tool));
         let sources = answer.citations.iter().cloned();
         all.extend(sources.map(|citation| TurnEvent::Source(Box::new(TurnSource { citation }))));
         all.extend((!answer.text.is_empty()).then(|| TurnEvent::Token(answer.text.clone())));
@@ -390,22 +516,27 @@ fn told(conversation: ConversationId, answer: Answer, reading: Reading) -> Turn 
 }
 
 /// A stored answer as it was told when it was new.
-pub(crate) fn answer_of(
+pub(crate) async fn answer_of(
+    conn: &mut Conn,
     conversation: &Conversation,
     reply: Message,
-    citations: Vec<Citation>,
-) -> Answer {
-    Answer {
+) -> Result<Answer, StorageError> {
+    let workspace = conversation.workspace_id;
+    let cited = citations::of_messages(conn, workspace, &[reply.id]).await?;
+    let used = messages::tools(conn, workspace, &[reply.id]).await?;
+    Ok(Answer {
         conversation: conversation.id,
         message: reply.id,
         text: reply.content,
-        citations,
+        citations: cited.into_iter().map(|(_, citation)| citation).collect(),
+        tools: used.into_iter().map(|(_, tool)| tool).collect(),
+        unsupported: reply.unsupported,
         outcome: reply.outcome,
         handler: conversation.handler,
         state: reply.state,
         status: conversation.status,
         model: reply.model.unwrap_or_default(),
-    }
+    })
 }
 
 /// A person has the conversation: the message is stored and nobody answers here.

@@ -2,6 +2,8 @@
 //! stand alone. Only messages of the one conversation ever get here.
 
 use domain::Lang;
+use domain::agent::ContactFact;
+use domain::contact::Contact;
 use domain::message::{Author, Message};
 use models::{ChatMessage, lexical, tokens};
 
@@ -91,21 +93,46 @@ pub(crate) fn standalone(question: &str, earlier: &[Message], lang: Lang) -> Opt
     (!topic.is_empty()).then(|| format!("{} {question}", topic.join(" ")))
 }
 
+/// What of a contact the agent may know.
+pub(crate) fn facts(contact: &Contact, known: &[ContactFact]) -> Vec<(&'static str, String)> {
+    let name = [&contact.first_name, &contact.last_name];
+    let name = name.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let fact = |fact: &ContactFact| match fact {
+        ContactFact::Name => Some(("Name", name.clone())).filter(|(_, name)| !name.is_empty()),
+        ContactFact::Email => contact.email.clone().map(|email| ("E-mail", email)),
+        ContactFact::Phone => contact.phone.clone().map(|phone| ("Phone", phone)),
+    };
+    known.iter().filter_map(fact).collect()
+}
+
+/// Whether a question can hardly be understood without the talk before it. One that merely has a single word of its
+/// own («¿Cuáles son los horarios?») is not worth asking a model about.
+pub(crate) fn leans(question: &str, earlier: &[Message], lang: Lang) -> bool {
+    !earlier.is_empty() && words_of_its_own(question, lang) == Some(0)
+}
+
 /// Whether a question leans on the one before: it is short and begins with a connecting word, points back
 /// with a pronoun, or has at most one word of its own.
 fn is_follow_up(question: &str, lang: Lang) -> bool {
+    words_of_its_own(question, lang).is_some_and(|own| own <= 1)
+}
+
+/// How many words of a short question carry a topic, none when it says that it goes on or points back; `None` for one
+/// that is long, or empty.
+fn words_of_its_own(question: &str, lang: Lang) -> Option<usize> {
     let words = Words::of(lang);
     let folded = folded_words(question);
     if folded.is_empty() || folded.len() > MAX_FOLLOW_UP_WORDS {
-        return false;
+        return None;
     }
     let start = folded.join(" ");
     let opens = words.follow_up_openings.iter().any(|opening| {
         start.strip_prefix(opening.as_str()).is_some_and(|rest| rest.starts_with(' '))
     });
-    let points_back = folded.iter().any(|word| words.pointing_back.contains(word));
-    let own = folded.iter().filter(|word| !words.functional.contains(*word)).count();
-    opens || points_back || own <= 1
+    if opens || folded.iter().any(|word| words.pointing_back.contains(word)) {
+        return Some(0);
+    }
+    Some(folded.iter().filter(|word| !words.functional.contains(*word)).count())
 }
 
 /// The words of a text that carry its topic, as written.
@@ -154,6 +181,7 @@ mod tests {
             reply_to: reply_to.map(id),
             prompt_tokens: None,
             completion_tokens: None,
+            unsupported: Vec::new(),
             created_at: Timestamp::from_micros(0),
         }
     }

@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use domain::contact::ContactDetails;
 use domain::conversation::{Conversation, Handler, Transition};
+use domain::gap::GapReason;
 use domain::message::{Author, Message, MessageState};
 use domain::{DomainError, ErrorKind};
 use models::Usage;
-use serde_json::{Value, json};
-use storage::gaps::Gap;
+use serde_json::Value;
 use storage::messages::NewMessage;
-use storage::{StorageError, Tx, contacts, conversations, events, gaps, messages};
+use storage::{StorageError, Tx, budgets, conversations, messages};
 
+use crate::gaps::{Place, Unanswered, place, record};
 use crate::prepare::{Effect, Reply};
-use crate::run::Work;
+use crate::run::{Work, model_of};
 use crate::running::LEASE;
+use crate::spend::{self, Spending};
+use crate::tools::{Note, note_lead};
 
 /// How often storing is tried when the database is busy, and the first pause between two tries.
 const TRIES: u32 = 4;
@@ -41,15 +43,22 @@ pub(crate) async fn keep(
     trace: Value,
 ) -> Result<Kept, DomainError> {
     let message = new_message(work, reply, state, usage, trace);
+    let place = gap_place(work, reply).await?;
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match Box::pin(try_to_keep(work, reply, &message)).await {
+        match Box::pin(try_to_keep(work, reply, &message, place)).await {
             Err(StorageError::Unavailable(error)) if attempt < TRIES => {
                 tracing::warn!(%error, attempt, "the answer could not be stored; trying again");
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
-            result => return Ok(result?),
+            result => {
+                if !matches!(result, Ok(Kept::Stored(_) | Kept::TakenOver(_))) {
+                    // Its tokens are spent all the same.
+                    Box::pin(write_off(work, false)).await;
+                }
+                return Ok(result?);
+            }
         }
     }
     Err(DomainError::new(ErrorKind::Internal, "INTERNAL", "something went wrong on our side"))
@@ -57,18 +66,45 @@ pub(crate) async fn keep(
 
 /// Gives the turn back without an answer. A failure only delays other processes until the lease ends.
 pub(crate) async fn give_back(work: &Work) {
-    if !work.locked {
-        return;
+    if work.locked || work.spending.has_traces() {
+        Box::pin(write_off(work, work.locked)).await;
     }
-    let unlocking = async {
+}
+
+/// Writes down what a turn without an answer used, frees what it held and, if it has it, gives the turn back.
+async fn write_off(work: &Work, locked: bool) {
+    let writing = async {
         let mut tx = work.inner.db.write().await?;
-        unlock(work, &mut tx).await?;
+        if locked {
+            unlock(work, &mut tx).await?;
+        }
+        settle(work, &mut tx, &work.conversation, false).await?;
         tx.commit().await
     };
-    let result: Result<(), StorageError> = Box::pin(unlocking).await;
+    let result: Result<(), StorageError> = writing.await;
     if let Err(error) = result {
         tracing::warn!(%error, "the turn could not be given back; its lease will end by itself");
     }
+}
+
+/// The turn's line in the ledger, in the transaction that stores its answer.
+async fn settle(
+    work: &Work,
+    tx: &mut Tx,
+    conversation: &Conversation,
+    answered: bool,
+) -> Result<(), StorageError> {
+    let Spending { holds, .. } = &work.spending;
+    if !answered && !work.spending.was_used() {
+        if holds.is_empty() {
+            return Ok(());
+        }
+        return budgets::release(tx, work.workspace(), work.answer).await;
+    }
+    let now = work.inner.ambient.now();
+    let model = model_of(work);
+    let charge = work.spending.charge(conversation, work.answer, &model, answered, now);
+    spend::settle(tx, work.workspace(), &charge, holds).await
 }
 
 fn new_message(
@@ -87,13 +123,16 @@ fn new_message(
             content: reply.text.clone(),
             state,
             outcome: Some(reply.outcome),
-            model: Some(work.inner.model_name(&work.agent).to_owned()),
+            model: Some(model_of(work)),
             reply_to: Some(work.question.id),
             prompt_tokens: usage.map(|usage| usage.prompt_tokens),
             completion_tokens: usage.map(|usage| usage.completion_tokens),
+            unsupported: reply.unsupported.clone(),
             created_at: work.inner.ambient.now(),
         },
         citations: reply.citations.clone(),
+        tools: reply.tools.clone(),
+        passages: reply.passages.clone(),
         trace: Some(trace),
         client_id: None,
     }
@@ -103,6 +142,7 @@ async fn try_to_keep(
     work: &Work,
     reply: &Reply,
     message: &NewMessage,
+    place: Place,
 ) -> Result<Kept, StorageError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let now = work.inner.ambient.now();
@@ -122,14 +162,26 @@ async fn try_to_keep(
     }
     if conversation.handler != Handler::Bot {
         unlock(work, &mut tx).await?;
+        settle(work, &mut tx, &conversation, false).await?;
         tx.commit().await?;
         return Ok(Kept::TakenOver(conversation));
     }
     messages::insert(&mut tx, workspace, message, now).await?;
-    let conversation = apply(work, &mut tx, conversation, &reply.effect).await?;
+    let conversation = apply_all(work, &mut tx, conversation, &reply.effects, place).await?;
     unlock(work, &mut tx).await?;
+    settle(work, &mut tx, &conversation, true).await?;
     tx.commit().await?;
     Ok(Kept::Stored(conversation))
+}
+
+/// The group that the question goes to when the answer leaves a gap.
+async fn gap_place(work: &Work, reply: &Reply) -> Result<Place, DomainError> {
+    for effect in &reply.effects {
+        if let Effect::Gap { question, .. } = effect {
+            return Ok(place(&work.inner, work.workspace(), work.agent.id, question).await?);
+        }
+    }
+    Ok(Place::default())
 }
 
 async fn unlock(work: &Work, tx: &mut Tx) -> Result<(), StorageError> {
@@ -137,69 +189,63 @@ async fn unlock(work: &Work, tx: &mut Tx) -> Result<(), StorageError> {
     conversations::unlock_turn(tx, work.workspace(), work.conversation.id, owner).await
 }
 
+async fn apply_all(
+    work: &Work,
+    tx: &mut Tx,
+    mut conversation: Conversation,
+    effects: &[Effect],
+    place: Place,
+) -> Result<Conversation, StorageError> {
+    for effect in effects {
+        conversation = apply(work, tx, conversation, effect, place).await?;
+    }
+    Ok(conversation)
+}
+
 async fn apply(
     work: &Work,
     tx: &mut Tx,
-    conversation: Conversation,
+    mut conversation: Conversation,
     effect: &Effect,
+    place: Place,
 ) -> Result<Conversation, StorageError> {
     let (workspace, now) = (work.workspace(), work.inner.ambient.now());
     match effect {
-        Effect::None => Ok(conversation),
-        Effect::Handoff => {
-            let transition = Transition::RequestHuman;
+        Effect::Handoff | Effect::Resolve => {
+            let transition = match effect {
+                Effect::Resolve => Transition::Close,
+                _ => Transition::RequestHuman,
+            };
             let after =
                 conversations::transition(tx, workspace, conversation.id, transition, now).await?;
             Ok(after.unwrap_or(conversation))
         }
-        Effect::Lead(details) => note_lead(work, tx, conversation, details).await,
+        Effect::Job(job) => {
+            storage::jobs::enqueue(tx, &work.inner.ambient, workspace, job).await?;
+            Ok(conversation)
+        }
+        Effect::Lead(details, fields) => {
+            let note = Note {
+                agent: work.agent.id,
+                message: work.question.id,
+                details,
+                fields: fields.clone(),
+            };
+            note_lead(&work.inner, tx, &mut conversation, note).await?;
+            Ok(conversation)
+        }
         Effect::Gap { question, evidence } => {
-            let gap = Gap {
-                id: work.inner.ambient.new_id(),
-                agent_id: work.agent.id,
-                conversation_id: conversation.id,
-                message_id: work.answer,
+            let unanswered = Unanswered {
+                workspace,
+                agent: work.agent.id,
+                conversation: conversation.id,
+                message: work.answer,
                 question: question.clone(),
                 evidence: *evidence,
-                created_at: now,
+                reason: GapReason::Abstained,
             };
-            gaps::insert(tx, workspace, &gap).await?;
+            record(&work.inner, tx, place, &unanswered).await?;
             Ok(conversation)
         }
     }
-}
-
-/// Puts the details on the conversation's contact, or on the one that they name.
-async fn note_lead(
-    work: &Work,
-    tx: &mut Tx,
-    mut conversation: Conversation,
-    details: &ContactDetails,
-) -> Result<Conversation, StorageError> {
-    let (workspace, now) = (work.workspace(), work.inner.ambient.now());
-    let mut details = details.clone();
-    if let Some(id) = conversation.contact_id
-        && let Some(known) = contacts::get(tx, workspace, id).await?
-    {
-        // What is known already leads to the contact that the conversation has.
-        details.email = details.email.or(known.email);
-        details.phone = details.phone.or(known.phone);
-    }
-    let visitor = conversation.visitor_id.clone();
-    let ambient = &work.inner.ambient;
-    let contact = contacts::resolve(tx, ambient, workspace, visitor.as_ref(), &details).await?;
-    let Some(contact) = contact else { return Ok(conversation) };
-    if conversation.contact_id != Some(contact.id) {
-        conversations::set_contact(tx, workspace, conversation.id, contact.id).await?;
-        conversation.contact_id = Some(contact.id);
-    }
-    let payload = json!({
-        "contactId": contact.id,
-        "conversationId": conversation.id,
-        "agentId": work.agent.id,
-        "messageId": work.question.id,
-    });
-    let subject = contact.id.to_string();
-    events::insert(tx, workspace, "lead.captured", &subject, &payload, now).await?;
-    Ok(conversation)
 }

@@ -1,19 +1,34 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod again;
 mod begin;
 mod citations;
 mod claim;
 mod context;
+mod gaps;
 mod keep;
+mod likeness;
+mod model;
 mod prepare;
 mod prompt;
 mod queue;
+mod rewrite;
+mod rounds;
 mod run;
 mod running;
 mod speak;
+mod spend;
+mod summary;
+mod supplied;
+mod support;
+mod tools;
 mod trace;
 mod turn;
 mod words;
 
-pub use turn::{Agents, AgentsOptions, Answer, Turn, TurnEvent, TurnRequest, TurnSource};
+pub use gaps::Rechecked;
+pub use supplied::Earlier;
+pub use turn::{
+    Agents, AgentsOptions, Answer, ToolPhase, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,
+};

@@ -1,23 +1,33 @@
 //! Everything of a turn that comes before the answer's first word: intent, context, retrieval, and the
 //! evidence gate. Ends with an answer that is complete already, or with what to ask the model.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::Range;
+use std::time::Duration;
 
-use domain::agent::{Agent, ToolKind};
+use domain::agent::{Agent, Rewrite, ToolKind};
 use domain::contact::ContactDetails;
-use domain::message::{Author, Citation, Message, Outcome};
+use domain::job::NewJob;
+use domain::message::{Author, Citation, CitedPassage, Message, Outcome, ToolStatus, ToolUse};
 use domain::{DatastoreId, DomainError, Lang, text};
 use models::builtin::{self, Intent, Passage};
-use models::{ChatMessage, ChatRequest, lexical};
+use models::{AnswerFormat, ChatMessage, ChatRequest, ToolChoice, Usage, lexical};
 use retrieval::{Hit, RetrievalError, SearchMode, SearchQuery, SearchResults};
-use storage::messages;
+use serde_json::json;
+use storage::{contacts, conversations, messages};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::citations::without_markers;
 use crate::context;
-use crate::prompt;
+use crate::prompt::{self, Memory};
+use crate::rewrite;
 use crate::run::Work;
+use crate::summary;
+use crate::supplied;
+use crate::tools::{can_act, fields_of, handoff_text, human_settings, lead_settings};
 use crate::trace::Trace;
+use crate::turn::KnownDatastore;
 use crate::words::Words;
 
 /// Passages that the built-in answerer takes sentences from.
@@ -39,21 +49,33 @@ pub(crate) struct Reply {
     pub(crate) text: String,
     /// What it cites.
     pub(crate) citations: Vec<Citation>,
+    /// What of it stands in nothing it cites.
+    pub(crate) unsupported: Vec<String>,
+    /// The passages that it cites, as they were shown.
+    pub(crate) passages: Vec<CitedPassage>,
     /// What kind it is.
     pub(crate) outcome: Outcome,
     /// What is written together with it.
-    pub(crate) effect: Effect,
+    pub(crate) effects: Vec<Effect>,
+    /// The tools that it used.
+    pub(crate) tools: Vec<ToolUse>,
+    /// The tools were used by rule; nobody was told of them yet.
+    pub(crate) by_rule: bool,
+    /// What was spent on the way to it.
+    pub(crate) spent: Option<Usage>,
 }
 
 /// What is written together with an answer.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Effect {
-    /// Nothing.
-    None,
     /// The conversation goes to the people's queue.
     Handoff,
-    /// The contact gets these details.
-    Lead(ContactDetails),
+    /// The conversation is closed.
+    Resolve,
+    /// Something is to be done afterwards.
+    Job(NewJob),
+    /// The contact gets these details, the lead these fields.
+    Lead(ContactDetails, BTreeMap<String, String>),
     /// The question was not answered.
     Gap {
         /// The question, standing alone.
@@ -70,14 +92,29 @@ pub(crate) struct Asking {
     pub(crate) request: ChatRequest,
     /// The passages of the prompt, number 1 first.
     pub(crate) passages: Vec<Hit>,
+    /// What the answer is to answer.
+    pub(crate) answering: Answering,
+    /// What was spent on the way to the prompt.
+    pub(crate) spent: Option<Usage>,
+    /// What is to be written together with the answer, whatever it is.
+    pub(crate) follow_up: Option<Effect>,
+    /// The customer's language.
+    pub(crate) lang: Lang,
+    /// What the customer has said, this message last.
+    pub(crate) said: Vec<String>,
+}
+
+/// What an answer is to answer.
+#[derive(Debug)]
+pub(crate) struct Answering {
     /// The question, standing alone.
     pub(crate) question: String,
     /// What was found, 0 to 1.
     pub(crate) evidence: f64,
+    /// The knowledge is silent: what is said without a tool is no answer.
+    pub(crate) gated: bool,
     /// The kind of answer it will be, if it is one.
     pub(crate) outcome: Outcome,
-    /// The customer's language.
-    pub(crate) lang: Lang,
 }
 
 /// What a message says about itself.
@@ -117,13 +154,13 @@ pub(crate) async fn prepare(
         Some(datastores) if !small_talk => {
             answer_from(work, datastores, early, &earlier, lang, trace).await
         }
-        _ => Ok(answer_freely(work, &earlier, lang, small_talk)),
+        _ => answer_freely(work, &earlier, lang, small_talk).await,
     }
 }
 
 async fn earlier_messages(work: &Work) -> Result<Vec<Message>, DomainError> {
-    if work.fresh {
-        return Ok(Vec::new());
+    if work.fresh || !work.supplied.is_empty() {
+        return Ok(supplied::as_messages(work.conversation.id, &work.supplied));
     }
     let (workspace, conversation) = (work.workspace(), &work.conversation);
     let mut conn = work.inner.db.read().await?;
@@ -141,11 +178,13 @@ fn spoken_before(earlier: &[Message]) -> Option<Lang> {
 /// The answer to what is no question, by rule.
 fn by_intent(work: &Work, intent: &Intent, earlier: &[Message], lang: Lang) -> Option<Reply> {
     let words = Words::of(lang);
-    let own = work.inner.provider(&work.agent).is_none();
+    let own = work.provider().is_none();
     match intent {
         Intent::Human => Some(hand_off(work, words)),
         Intent::ContactDetails { email, phone } => {
-            let details = checked_details(work, email.as_deref(), phone.as_deref())?;
+            let country = work.inner.options.defaults.default_country.as_deref();
+            let (email, phone) = (email.as_deref(), phone.as_deref());
+            let details = checked_details(&work.agent, country, email, phone)?;
             Some(take_details(work, details, words))
         }
         Intent::Greeting if own => Some(small_talk(&words.greeting)),
@@ -154,6 +193,7 @@ fn by_intent(work: &Work, intent: &Intent, earlier: &[Message], lang: Lang) -> O
         Intent::Question if accepts_offer(&work.question.content, earlier) => {
             Some(hand_off(work, words))
         }
+        Intent::Question if asks_for_person(work) => Some(hand_off(work, words)),
         Intent::Greeting | Intent::Thanks | Intent::Goodbye | Intent::Question => None,
     }
 }
@@ -172,40 +212,66 @@ fn small_talk(text: &str) -> Reply {
     Reply {
         text: text.to_owned(),
         citations: Vec::new(),
+        passages: Vec::new(),
+        unsupported: Vec::new(),
         outcome: Outcome::Smalltalk,
-        effect: Effect::None,
+        effects: Vec::new(),
+        tools: Vec::new(),
+        by_rule: true,
+        spent: None,
     }
+}
+
+/// The use of a tool without a model.
+fn used(kind: ToolKind) -> Vec<ToolUse> {
+    vec![ToolUse {
+        kind,
+        name: kind.name().to_owned(),
+        status: ToolStatus::Done,
+        arguments: json!({}),
+        result: String::new(),
+        took: Duration::ZERO,
+    }]
+}
+
+/// Whether the message is one of those that the operator set to call a person.
+fn asks_for_person(work: &Work) -> bool {
+    let Some(settings) = human_settings(work) else { return false };
+    let message = Words::folded(&work.question.content);
+    settings.words.iter().any(|phrase| Words::folded(phrase) == message)
 }
 
 fn hand_off(work: &Work, words: &Words) -> Reply {
-    if work.agent.tool(ToolKind::RequestHuman).is_none() {
-        return small_talk(&words.no_person);
+    let Some(text) = handoff_text(work, words) else { return small_talk(&words.no_person) };
+    Reply {
+        outcome: Outcome::HandedOff,
+        effects: vec![Effect::Handoff],
+        tools: used(ToolKind::RequestHuman),
+        ..small_talk(&text)
     }
-    let text = configured(work, ToolKind::RequestHuman).unwrap_or(&words.handoff);
-    Reply { outcome: Outcome::HandedOff, effect: Effect::Handoff, ..small_talk(text) }
 }
 
 fn take_details(work: &Work, details: ContactDetails, words: &Words) -> Reply {
-    if work.agent.tool(ToolKind::LeadCapture).is_none() {
-        return small_talk(&words.no_lead);
+    let Some(settings) = lead_settings(&work.agent) else { return small_talk(&words.no_lead) };
+    let fields = fields_of(&settings, &details);
+    let text = settings.message.as_deref().unwrap_or(&words.lead);
+    Reply {
+        outcome: Outcome::LeadCaptured,
+        effects: vec![Effect::Lead(details, fields)],
+        tools: used(ToolKind::LeadCapture),
+        ..small_talk(text)
     }
-    let text = configured(work, ToolKind::LeadCapture).unwrap_or(&words.lead);
-    Reply { outcome: Outcome::LeadCaptured, effect: Effect::Lead(details), ..small_talk(text) }
-}
-
-/// The words that the operator gave a tool: its setting `message`.
-fn configured(work: &Work, tool: ToolKind) -> Option<&str> {
-    let words = work.agent.tool(tool)?.settings.get("message")?.as_str()?;
-    (!words.trim().is_empty()).then_some(words)
 }
 
 /// The details that hold; `None` when none does, and the message is a question like any other.
-fn checked_details(
-    work: &Work,
+pub(crate) fn checked_details(
+    agent: &Agent,
+    country: Option<&str>,
     email: Option<&str>,
     phone: Option<&str>,
 ) -> Option<ContactDetails> {
-    let country = work.inner.options.defaults.default_country.as_deref();
+    let own = lead_settings(agent).and_then(|settings| settings.country);
+    let country = own.as_deref().or(country);
     let details = ContactDetails {
         email: email.and_then(|address| text::email("email", address).ok()),
         phone: phone.and_then(|number| text::phone("phoneNumber", number, country).ok()),
@@ -217,47 +283,65 @@ fn checked_details(
 /// Retrieval and the evidence gate.
 async fn answer_from(
     work: &Work,
-    datastores: &[DatastoreId],
+    datastores: &[KnownDatastore],
     early: Option<EarlySearch>,
     earlier: &[Message],
     lang: Lang,
     trace: &mut Trace,
 ) -> Result<Prepared, DomainError> {
     let query = &work.question.content;
-    let rewritten = context::standalone(query, earlier, lang);
-    let question = rewritten.unwrap_or_else(|| query.clone());
+    let (question, spent) = standalone(work, earlier, lang, trace).await;
     trace.note("question", question.as_str());
     let results = search(work, datastores, early, &question).await?;
     trace.step("retrieve");
     let (threshold, origin) = threshold(work, &results);
     trace.note_search(&results, threshold, origin);
-    if results.hits.is_empty() || results.evidence < threshold {
-        trace.note("gate", "closed");
-        let evidence = results.evidence;
-        return Ok(Prepared::Ready(Box::new(abstain(work, question, evidence, lang))));
-    }
-    trace.note("gate", "open");
-    let Some((_, model)) = work.inner.provider(&work.agent) else {
-        return Ok(Prepared::Ready(Box::new(extracted(work, question, &results, lang, trace))));
+    let open = !results.hits.is_empty() && results.evidence >= threshold;
+    trace.note("gate", if open { "open" } else { "closed" });
+    let provider = work.provider();
+    // Where the knowledge is silent a model is asked only if it can do something all the same.
+    let Some((_, model)) = provider.filter(|_| open || can_act(&work.agent)) else {
+        let reply = if open {
+            extracted(work, question, &results, lang, trace)
+        } else {
+            abstain(work, question, results.evidence, lang)
+        };
+        return Ok(Prepared::Ready(Box::new(Reply { spent, ..reply })));
     };
-    let passages: Vec<&_> = results.hits.iter().map(|hit| &hit.live).collect();
-    let mut messages = vec![prompt::grounded_system(&work.agent, lang)];
-    messages.extend(history(work, earlier));
+    let hits = if open { results.hits } else { Vec::new() };
+    let passages: Vec<&_> = hits.iter().map(|hit| &hit.live).collect();
+    let Told { memory, history, follow_up } = told(work, earlier).await?;
+    let mut messages = vec![prompt::grounded_system(&work.agent, &memory, lang)];
+    messages.extend(history);
     messages.push(prompt::grounded_question(&work.inner.ambient, &passages, query));
     let request = request(work, model, messages);
     Ok(Prepared::Ask(Box::new(Asking {
         request,
-        passages: results.hits,
-        question,
-        evidence: results.evidence,
-        outcome: Outcome::Answered,
+        passages: hits,
+        answering: Answering {
+            question,
+            evidence: results.evidence,
+            gated: !open,
+            outcome: Outcome::Answered,
+        },
+        spent,
+        follow_up,
         lang,
+        said: said(work, earlier),
     })))
+}
+
+/// What the customer has said, this message last.
+fn said(work: &Work, earlier: &[Message]) -> Vec<String> {
+    let customer = earlier.iter().filter(|message| message.author == Author::Customer);
+    let mut said: Vec<String> = customer.map(|message| message.content.clone()).collect();
+    said.push(work.question.content.clone());
+    said
 }
 
 async fn search(
     work: &Work,
-    datastores: &[DatastoreId],
+    datastores: &[KnownDatastore],
     early: Option<EarlySearch>,
     question: &str,
 ) -> Result<SearchResults, DomainError> {
@@ -267,7 +351,8 @@ async fn search(
     {
         return Ok(found?);
     }
-    let query = search_query(&work.agent, datastores, question);
+    let datastores: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
+    let query = search_query(&work.agent, &datastores, question);
     Ok(work.inner.retrieval.search(work.workspace(), &query).await?)
 }
 
@@ -289,7 +374,7 @@ pub(crate) fn search_query(
 
 /// The evidence below which the agent says that it does not know, and whose it is: the agent's, else the
 /// installation's, else the one that suits the datastores.
-fn threshold(work: &Work, results: &SearchResults) -> (f64, &'static str) {
+pub(crate) fn threshold(work: &Work, results: &SearchResults) -> (f64, &'static str) {
     if let Some(own) = work.agent.settings.min_evidence {
         return (own, "agent");
     }
@@ -312,7 +397,7 @@ pub(crate) fn abstain(work: &Work, question: String, evidence: f64, lang: Lang) 
         None => words.unknown.clone(),
     };
     let effect = Effect::Gap { question, evidence };
-    Reply { outcome: Outcome::Abstained, effect, ..small_talk(&text) }
+    Reply { outcome: Outcome::Abstained, effects: vec![effect], ..small_talk(&text) }
 }
 
 /// The built-in answer: sentences of the passages, each with its marker.
@@ -353,36 +438,43 @@ fn extracted(
     if text.is_empty() {
         return abstain(work, question, results.evidence, lang);
     }
-    Reply { citations, outcome: Outcome::Answered, ..small_talk(&text) }
+    let passages = shown(&citations, &results.hits);
+    Reply { citations, passages, outcome: Outcome::Answered, ..small_talk(&text) }
 }
 
 /// The number under which the answer cites `hit`; a passage cited twice keeps its number, and its quote
 /// spans both sentences where that is a short stretch of it.
 fn mark(citations: &mut Vec<Citation>, hit: &Hit, sentence: &str) -> i64 {
-    let chunk = &hit.live.chunk;
-    if let Some(known) = citations.iter_mut().find(|citation| citation.chunk_id == chunk.id) {
-        if let Some(both) = spanning(&chunk.text, &known.quote, sentence) {
-            known.quote = both.to_owned();
+    let text = &hit.live.chunk.text;
+    // A sentence is taken from the passage as it stands there.
+    let start = text.find(sentence).unwrap_or(0);
+    let place = start..(start + sentence.len()).min(text.len());
+    if let Some(known) = citations.iter_mut().find(|known| known.chunk_id == hit.live.chunk.id) {
+        let before = text.find(&known.quote).map(|at| at..at + known.quote.len());
+        if let Some(both) = before.and_then(|before| spanning(&before, &place)) {
+            text[both.clone()].clone_into(&mut known.quote);
+            known.span = Some(characters(text, &both));
         }
         return known.marker;
     }
     let marker = i64::try_from(citations.len() + 1).unwrap_or(i64::MAX);
-    citations.push(citation(hit, marker, sentence.to_owned()));
+    citations.push(citation(hit, marker, place));
     marker
 }
 
 /// Longest quote that spans two sentences, in bytes.
 const MAX_SPAN_BYTES: usize = 800;
 
-fn spanning<'a>(text: &'a str, one: &str, other: &str) -> Option<&'a str> {
-    let (a, b) = (text.find(one)?, text.find(other)?);
-    let (start, end) = (a.min(b), (a + one.len()).max(b + other.len()));
-    (end - start <= MAX_SPAN_BYTES).then(|| &text[start..end])
+fn spanning(one: &Range<usize>, other: &Range<usize>) -> Option<Range<usize>> {
+    let both = one.start.min(other.start)..one.end.max(other.end);
+    (both.len() <= MAX_SPAN_BYTES).then_some(both)
 }
 
-/// A citation of `hit` as it is stored.
-pub(crate) fn citation(hit: &Hit, marker: i64, quote: String) -> Citation {
+/// A citation of `hit` as it is stored; `quote` is where the words that the answer rests on stand in the
+/// passage's text, in bytes.
+pub(crate) fn citation(hit: &Hit, marker: i64, quote: Range<usize>) -> Citation {
     let live = &hit.live;
+    let text = &live.chunk.text;
     Citation {
         marker,
         chunk_id: live.chunk.id,
@@ -392,37 +484,130 @@ pub(crate) fn citation(hit: &Hit, marker: i64, quote: String) -> Citation {
         source_name: live.source_name.clone(),
         url: live.url.clone(),
         page: live.chunk.page,
-        quote,
+        span: Some(characters(text, &quote)),
+        quote: text[quote].to_owned(),
         score: hit.score,
     }
 }
 
-fn heading(hit: &Hit) -> String {
+/// The passages that are cited, as they were found.
+pub(crate) fn shown(citations: &[Citation], hits: &[Hit]) -> Vec<CitedPassage> {
+    let cited = |hit: &&Hit| citations.iter().any(|known| known.chunk_id == hit.live.chunk.id);
+    hits.iter()
+        .filter(cited)
+        .map(|hit| {
+            let chunk = &hit.live.chunk;
+            let (heading, text) = (chunk.heading.clone(), chunk.text.clone());
+            CitedPassage { chunk_id: chunk.id, heading, text }
+        })
+        .collect()
+}
+
+/// A range of bytes of `text` in characters.
+fn characters(text: &str, range: &Range<usize>) -> (i64, i64) {
+    let start = text[..range.start].chars().count();
+    let end = start + text[range.clone()].chars().count();
+    (i64::try_from(start).unwrap_or(i64::MAX), i64::try_from(end).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn heading(hit: &Hit) -> String {
     retrieval::passage_heading(&hit.live.source_name, &hit.live.chunk.heading)
 }
 
 /// Without passages: the model talks by its instructions; the built-in answerer has nothing to say.
-fn answer_freely(work: &Work, earlier: &[Message], lang: Lang, small_talk: bool) -> Prepared {
+async fn answer_freely(
+    work: &Work,
+    earlier: &[Message],
+    lang: Lang,
+    small_talk: bool,
+) -> Result<Prepared, DomainError> {
     let query = &work.question.content;
-    let Some((_, model)) = work.inner.provider(&work.agent) else {
-        return Prepared::Ready(Box::new(abstain(work, query.clone(), 0.0, lang)));
+    let Some((_, model)) = work.provider() else {
+        return Ok(Prepared::Ready(Box::new(abstain(work, query.clone(), 0.0, lang))));
     };
-    let mut messages = vec![prompt::free_system(&work.agent, lang)];
-    messages.extend(history(work, earlier));
+    let Told { memory, history, follow_up } = told(work, earlier).await?;
+    let mut messages = vec![prompt::free_system(&work.agent, &memory, lang)];
+    messages.extend(history);
     messages.push(ChatMessage::user(query.as_str()));
-    Prepared::Ask(Box::new(Asking {
+    Ok(Prepared::Ask(Box::new(Asking {
         request: request(work, model, messages),
         passages: Vec::new(),
-        question: query.clone(),
-        evidence: 0.0,
-        outcome: if small_talk { Outcome::Smalltalk } else { Outcome::Answered },
+        answering: Answering {
+            question: query.clone(),
+            evidence: 0.0,
+            gated: false,
+            outcome: if small_talk { Outcome::Smalltalk } else { Outcome::Answered },
+        },
+        spent: None,
+        follow_up,
         lang,
-    }))
+        said: said(work, earlier),
+    })))
 }
 
-fn history(work: &Work, earlier: &[Message]) -> Vec<ChatMessage> {
+/// What the model is told of what was said before.
+struct Told {
+    memory: Memory,
+    /// The newest messages, as many as fit.
+    history: Vec<ChatMessage>,
+    follow_up: Option<Effect>,
+}
+
+async fn told(work: &Work, earlier: &[Message]) -> Result<Told, DomainError> {
     let budget = usize::try_from(work.agent.settings.history_tokens).unwrap_or(0);
-    context::within_budget(earlier, budget)
+    let history = context::within_budget(earlier, budget);
+    let (workspace, conversation) = (work.workspace(), &work.conversation);
+    let mut memory = Memory { key: prompt::fence_key(&work.inner.ambient), ..Memory::default() };
+    let known = &work.agent.settings.contact_facts;
+    let contact = conversation.contact_id.filter(|_| !known.is_empty());
+    let left_out = budget > 0 && history.len() < earlier.len();
+    if contact.is_none() && !left_out {
+        return Ok(Told { memory, history, follow_up: None });
+    }
+    let mut conn = work.inner.db.read().await?;
+    if let Some(id) = contact
+        && let Some(contact) = contacts::get(&mut conn, workspace, id).await?
+    {
+        memory.facts = context::facts(&contact, known);
+    }
+    let mut follow_up = None;
+    if left_out {
+        let summary = conversations::summary(&mut conn, workspace, conversation.id).await?;
+        let summary = summary.filter(|(_, seq)| *seq > conversation.context_after);
+        let covered = summary.as_ref().map_or(0, |(_, seq)| *seq);
+        memory.summary = summary.map(|(text, _)| text);
+        let (agent, now) = (work.agent.id, work.inner.ambient.now());
+        let job = summary::wanted(agent, conversation.id, earlier, history.len(), covered, now);
+        follow_up = job.map(Effect::Job);
+    }
+    Ok(Told { memory, history, follow_up })
+}
+
+/// The question made to stand alone, and what that cost.
+async fn standalone(
+    work: &Work,
+    earlier: &[Message],
+    lang: Lang,
+    trace: &mut Trace,
+) -> (String, Option<Usage>) {
+    let query = &work.question.content;
+    let mut spent = None;
+    if work.agent.settings.rewrite == Rewrite::Model && context::leans(query, earlier, lang) {
+        let (rewritten, usage) = Box::pin(rewrite::standalone(work, earlier)).await;
+        trace.step("rewrite");
+        spent = usage;
+        if let Some(question) = rewritten {
+            trace.note("rewrittenBy", "model");
+            return (question, spent);
+        }
+    }
+    match context::standalone(query, earlier, lang) {
+        Some(question) => {
+            trace.note("rewrittenBy", "rule");
+            (question, spent)
+        }
+        None => (query.clone(), spent),
+    }
 }
 
 fn request(work: &Work, model: &str, messages: Vec<ChatMessage>) -> ChatRequest {
@@ -430,7 +615,11 @@ fn request(work: &Work, model: &str, messages: Vec<ChatMessage>) -> ChatRequest 
         model: model.to_owned(),
         messages,
         tools: Vec::new(),
+        tool_choice: ToolChoice::Auto,
         temperature: work.agent.settings.temperature,
         max_tokens: Some(work.agent.settings.max_answer_tokens),
+        seed: work.agent.settings.seed,
+        stop: work.agent.settings.stop.clone(),
+        format: work.agent.settings.json_mode.then_some(AnswerFormat::JsonObject),
     }
 }

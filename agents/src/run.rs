@@ -3,25 +3,33 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::agent::{Agent, ToolKind};
+use domain::agent::{Agent, ToolKind, Unsupported};
 use domain::conversation::Conversation;
-use domain::message::{Citation, Message, MessageState, Outcome};
-use domain::{DatastoreId, DomainError, ErrorKind, MessageId, WorkspaceId};
-use models::{ChatRequest, Usage};
+use domain::message::{Citation, Message, MessageState, Outcome, ToolStatus, ToolUse};
+use domain::{DomainError, ErrorKind, Lang, MessageId, WorkspaceId};
+use models::{ChatModel, ChatRequest, Usage, builtin};
 use retrieval::Hit;
-use storage::messages;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::begin::{self, Reading};
 use crate::citations::quote_for;
 use crate::claim::{Claimed, claim};
 use crate::keep::{Kept, give_back, keep};
-use crate::prepare::{self, Asking, EarlySearch, Effect, Prepared, Reply, Said};
+use crate::model::TurnModel;
+use crate::prepare::{self, Answering, Asking, EarlySearch, Effect, Prepared, Reply, Said};
+use crate::prompt;
 use crate::queue::Place;
+use crate::rounds::{Over, Talk};
 use crate::running::{Cut, Registration};
-use crate::speak::{End, Listener, Spoken, send, speak};
+use crate::speak::{Speaker, Spoken, send};
+use crate::spend::Spending;
+use crate::supplied::Earlier;
+use crate::support::{self, Ground};
+use crate::tools::Toolbox;
 use crate::trace::Trace;
-use crate::turn::{Answer, Inner, TurnEvent, TurnSource};
+use crate::turn::{Answer, Inner, KnownDatastore, ToolStep, TurnEvent, TurnSource};
+use crate::words::Words;
 
 /// How long a reader may take to accept what is left once the answer is stored.
 const LAST_WORDS: Duration = Duration::from_mins(1);
@@ -31,7 +39,7 @@ pub(crate) struct Work {
     pub(crate) inner: Arc<Inner>,
     pub(crate) agent: Agent,
     /// Where the agent may search; `None` when it has no datastore tool.
-    pub(crate) datastores: Option<Vec<DatastoreId>>,
+    pub(crate) datastores: Option<Vec<KnownDatastore>>,
     pub(crate) said: Said,
     /// The search that runs already.
     pub(crate) early: Option<EarlySearch>,
@@ -48,20 +56,33 @@ pub(crate) struct Work {
     pub(crate) locked: bool,
     /// Nothing was said before.
     pub(crate) fresh: bool,
+    /// What the caller says was said before.
+    pub(crate) supplied: Vec<Earlier>,
     /// The message was stored by an earlier request.
     pub(crate) repeated: bool,
     pub(crate) began: Instant,
+    /// The model that answers; `None` means the built-in answerer.
+    pub(crate) model: Option<TurnModel>,
+    /// Who pays, and what it comes to.
+    pub(crate) spending: Spending,
 }
 
 impl Work {
     pub(crate) fn workspace(&self) -> WorkspaceId {
         self.agent.workspace_id
     }
+
+    /// The model and the name to ask it under; `None` when the built-in answerer answers. Calls through it are
+    /// counted.
+    pub(crate) fn provider(&self) -> Option<(&dyn ChatModel, &str)> {
+        let model = self.model.as_ref()?;
+        Some((model, model.first_name()))
+    }
 }
 
 /// What is still to be told once a turn is over.
 struct Telling {
-    tool: Option<ToolKind>,
+    tools: Vec<ToolUse>,
     sources: Vec<Citation>,
     text: String,
     last: Option<TurnEvent>,
@@ -69,7 +90,7 @@ struct Telling {
 
 impl Telling {
     fn of(last: Option<TurnEvent>) -> Self {
-        Self { tool: None, sources: Vec::new(), text: String::new(), last }
+        Self { tools: Vec::new(), sources: Vec::new(), text: String::new(), last }
     }
 
     fn only(last: TurnEvent) -> Self {
@@ -118,8 +139,8 @@ async fn tell<C: Future<Output = Cut>>(
     mut over: std::pin::Pin<&mut C>,
 ) -> Result<(), Cut> {
     if reading == Reading::Stream {
-        if let Some(tool) = telling.tool {
-            send(events, TurnEvent::Tool(tool), over.as_mut()).await?;
+        for tool in telling.tools {
+            send(events, TurnEvent::Tool(ToolStep::of(tool)), over.as_mut()).await?;
         }
         for citation in telling.sources {
             let source = Box::new(TurnSource { citation });
@@ -158,7 +179,10 @@ async fn course(work: &mut Work) -> Telling {
             give_back(work).await;
             Telling::error(error)
         }
-        Ok(Prepared::Ready(reply)) => Box::pin(tell_ready(work, *reply, None, trace)).await,
+        Ok(Prepared::Ready(reply)) => {
+            let spent = reply.spent;
+            Box::pin(tell_ready(work, *reply, spent, trace)).await
+        }
         Ok(Prepared::Ask(asking)) => ask(work, *asking, trace, cut).await,
     }
 }
@@ -208,46 +232,159 @@ async fn until_cut(work: &Work, deadline: tokio::time::Instant) -> Cut {
     }
 }
 
-/// Asks the model, passes its answer on, stores it.
+/// Talks with the model, passes its answer on, stores it.
 async fn ask<C: Future<Output = Cut>>(
     work: &Work,
     asking: Asking,
     mut trace: Trace,
-    cut: std::pin::Pin<&mut C>,
+    mut cut: std::pin::Pin<&mut C>,
 ) -> Telling {
-    let Some((chat, model)) = work.inner.provider(&work.agent) else {
+    let Some((chat, model)) = work.provider() else {
         give_back(work).await;
         return Telling::error(internal());
     };
     let Inner { running, db, ambient, tracker, .. } = &*work.inner;
     running.keep_lease(&work.registration, db, ambient, tracker);
     trace.note("model", model);
-    let Asking { request, passages, question, evidence, outcome, lang } = asking;
+    let Asking { request, passages, spent, follow_up, lang, said, answering } = asking;
     trace.note("promptTokensEstimate", estimate(&request, &passages));
     trace.step("prompt");
-    let listener = Listener { events: &work.events, reading: work.reading, passages: &passages };
-    let spoken = speak(chat, request, listener, cut).await;
-    note_speech(&mut trace, &spoken);
+    let rule = work.agent.settings.unsupported;
+    // What may be asked again or withheld is judged before it is sent.
+    let held = answering.gated || rule != Unsupported::Flag;
+    let mut speaker = Speaker::new(&work.events, work.reading, passages, held);
+    speaker.spoken.usage = spent;
+    let heard = said.clone();
+    let mut toolbox = Toolbox::new(work, said);
+    toolbox.effects.extend(follow_up);
+    let mut talk = Talk::new(work, request, Words::of(lang), toolbox, speaker);
+    let mut over = talk.run(chat, &mut trace, cut.as_mut()).await;
+    let mut unsupported = unsupported_in(work, &talk, &over, &heard);
+    if rule == Unsupported::Retry && !unsupported.is_empty() && matches!(over, Over::Finished) {
+        trace.note("retriedFor", unsupported.clone());
+        let finding = prompt::unsupported(&unsupported);
+        over = talk.again(chat, finding, &mut trace, cut.as_mut()).await;
+        unsupported = unsupported_in(work, &talk, &over, &heard);
+    }
+    note_fallbacks(&mut trace, work);
+    note_speech(&mut trace, &talk.speaker.spoken, &over);
+    trace.note("unsupported", unsupported.clone());
+    let ended = Ended { talk, over, unsupported, held, lang };
+    Box::pin(conclude(work, answering, ended, trace)).await
+}
+
+/// A talk that is over.
+struct Ended<'a> {
+    talk: Talk<'a>,
+    over: Over,
+    /// What of the text stands in nothing that it may rest on.
+    unsupported: Vec<String>,
+    /// Nothing of the text was sent yet.
+    held: bool,
+    lang: Lang,
+}
+
+/// Makes an answer of what was said, or says that there is none.
+async fn conclude(
+    work: &Work,
+    answering: Answering,
+    ended: Ended<'_>,
+    mut trace: Trace,
+) -> Telling {
+    let Answering { question, evidence, gated, outcome } = answering;
+    let Ended { talk: Talk { toolbox, speaker, .. }, over, unsupported, held, lang } = ended;
+    let Speaker { spoken, passages, .. } = speaker;
     let unknown = spoken.filter.met_sentinel() && spoken.filter.uses().is_empty();
-    let over = matches!(spoken.end, End::Finished);
-    if over && spoken.text.is_empty() {
-        // It said that it does not know, or nothing at all.
-        let reply = prepare::abstain(work, question, evidence, lang);
+    let finished = matches!(over, Over::Finished);
+    let rule = work.agent.settings.unsupported;
+    let withheld = rule == Unsupported::Withhold && !unsupported.is_empty();
+    if withheld {
+        trace.note("withheld", spoken.text.as_str());
+    }
+    let nothing = withheld || spoken.text.is_empty() || (gated && !may_be_said(&spoken, &toolbox));
+    if finished && nothing {
+        // It said that it does not know, nothing at all, or what no passage holds.
+        let mut reply = prepare::abstain(work, question, evidence, lang);
+        reply.tools = toolbox.uses;
+        reply.by_rule = false;
+        reply.effects.extend(toolbox.effects);
         return Box::pin(tell_ready(work, reply, spoken.usage, trace)).await;
     }
-    if spoken.text.is_empty() {
-        return Box::pin(end_silent(work, spoken.end)).await;
+    if spoken.text.is_empty() || (held && matches!(over, Over::Cut(_) | Over::Failed(_))) {
+        return Box::pin(end_silent(work, over)).await;
     }
     let citations = cited(&spoken, &passages);
-    let (outcome, effect) = if over && unknown {
-        (Outcome::Abstained, Effect::Gap { question, evidence })
+    let mut effects = toolbox.effects;
+    let outcome = if matches!(over, Over::HandedOff) {
+        Outcome::HandedOff
+    } else if finished && unknown {
+        effects.push(Effect::Gap { question, evidence });
+        Outcome::Abstained
+    } else if toolbox.lead && citations.is_empty() {
+        Outcome::LeadCaptured
     } else {
-        (outcome, Effect::None)
+        outcome
     };
+    let shown = prepare::shown(&citations, &passages);
     drop(passages);
     let usage = spoken.usage;
-    let reply = Reply { text: spoken.text, citations, outcome, effect };
-    Box::pin(end_spoken(work, reply, spoken.end, usage, trace)).await
+    let reply = Reply {
+        text: spoken.text,
+        citations,
+        passages: shown,
+        unsupported,
+        outcome,
+        effects,
+        tools: toolbox.uses,
+        by_rule: false,
+        spent: None,
+    };
+    if held {
+        return Box::pin(tell_ready(work, reply, usage, trace)).await;
+    }
+    Box::pin(end_spoken(work, reply, over, usage, trace)).await
+}
+
+/// What of an answer stands in nothing that it may rest on: the passages that it cites with what stands above
+/// them, what the customer said, the operator's own words, what tools told. An answer that could cite nothing
+/// is not judged, nor is one that hands over to a person.
+fn unsupported_in(work: &Work, talk: &Talk<'_>, over: &Over, said: &[String]) -> Vec<String> {
+    let Speaker { spoken, passages, .. } = &talk.speaker;
+    if passages.is_empty() || spoken.text.is_empty() || matches!(over, Over::HandedOff) {
+        return Vec::new();
+    }
+    let mut ground = Ground::default();
+    for citation in cited(spoken, passages) {
+        let Some(hit) = passages.iter().find(|hit| hit.live.chunk.id == citation.chunk_id) else {
+            continue;
+        };
+        for text in [&hit.live.chunk.text, &hit.live.chunk.heading, &hit.live.source_name] {
+            ground.add(text);
+        }
+    }
+    for text in said {
+        ground.add(text);
+    }
+    let agent = &work.agent;
+    for text in [&agent.system_prompt, &agent.purpose, &agent.description] {
+        ground.add(text);
+    }
+    let told = talk.toolbox.uses.iter();
+    // What a search found counts where it is cited.
+    for used in told.filter(|used| used.kind != ToolKind::Datastore) {
+        ground.add(&used.result);
+    }
+    support::unsupported(&spoken.text, &ground)
+}
+
+/// Whether what a model said where the knowledge is silent may stand: a tool did something, a search found
+/// something that it cites, or it asks the customer for what a tool needs.
+fn may_be_said(spoken: &Spoken, toolbox: &Toolbox<'_>) -> bool {
+    let acted = toolbox
+        .uses
+        .iter()
+        .any(|used| used.status == ToolStatus::Done && used.kind != ToolKind::Datastore);
+    acted || !spoken.filter.uses().is_empty() || spoken.text.trim_end().ends_with('?')
 }
 
 /// Tokens of a prompt, nearly: those of the passages are known, the rest is taken at four bytes each.
@@ -260,8 +397,7 @@ fn estimate(request: &ChatRequest, passages: &[Hit]) -> usize {
     passage_tokens + bytes.saturating_sub(passage_bytes) / 4
 }
 
-fn note_speech(trace: &mut Trace, spoken: &Spoken) {
-    trace.step("model");
+fn note_speech(trace: &mut Trace, spoken: &Spoken, over: &Over) {
     trace.note_usage(spoken.usage);
     if let Some(first) = spoken.first_token {
         let waited = trace.note_first_token(first);
@@ -270,12 +406,25 @@ fn note_speech(trace: &mut Trace, spoken: &Spoken) {
     if let Some(reason) = spoken.reason {
         trace.note("finishReason", format!("{reason:?}").to_lowercase());
     }
-    if let End::Failed(error) = &spoken.end {
+    if let Over::Failed(error) = over {
         trace.note("modelError", error.to_string());
     }
     trace.note("removedMarkers", spoken.filter.removed().to_vec());
     trace.note("saidUnknown", spoken.filter.met_sentinel());
     trace.note("citesNothing", !spoken.text.is_empty() && spoken.filter.uses().is_empty());
+}
+
+/// The models that could not be asked, and who answered in their place.
+fn note_fallbacks(trace: &mut Trace, work: &Work) {
+    let Some(model) = &work.model else { return };
+    let failed = model.failed();
+    if failed.is_empty() {
+        return;
+    }
+    let failed: Vec<Value> =
+        failed.iter().map(|(model, reason)| json!({"model": model, "error": reason})).collect();
+    trace.note("fallbacks", failed);
+    trace.note("answeredBy", model.name());
 }
 
 /// The passages that the text cites, in order of first use, each with the words that it rests on.
@@ -291,7 +440,7 @@ fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
     let mut citations = Vec::with_capacity(order.len());
     for (passage, places) in order {
         let Some(hit) = passages.get(passage - 1) else { continue };
-        let quote = quote_for(&hit.live.chunk.text, &spoken.text, &places).to_owned();
+        let quote = quote_for(&hit.live.chunk.text, &spoken.text, &places);
         let marker = i64::try_from(passage).unwrap_or(i64::MAX);
         citations.push(prepare::citation(hit, marker, quote));
     }
@@ -305,7 +454,7 @@ async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: 
     let kept = Box::pin(keep(work, &reply, MessageState::Complete, usage, trace.finish())).await;
     match kept {
         Ok(Kept::Stored(conversation)) => Telling {
-            tool: tool_of(Some(reply.outcome)),
+            tools: untold(&reply),
             sources: reply.citations.clone(),
             text: reply.text.clone(),
             last: Some(done(work, &conversation, reply, MessageState::Complete)),
@@ -320,14 +469,14 @@ async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: 
 async fn end_spoken(
     work: &Work,
     reply: Reply,
-    end: End,
+    over: Over,
     usage: Option<Usage>,
     mut trace: Trace,
 ) -> Telling {
-    let state = match &end {
-        End::Finished => MessageState::Complete,
-        End::Failed(_) | End::Cut(Cut::TimedOut) => MessageState::Failed,
-        End::Cut(_) => MessageState::Interrupted,
+    let state = match &over {
+        Over::Finished | Over::HandedOff => MessageState::Complete,
+        Over::Failed(_) | Over::Cut(Cut::TimedOut) => MessageState::Failed,
+        Over::Cut(_) => MessageState::Interrupted,
     };
     trace.note("outcome", reply.outcome.name());
     trace.note("state", state.name());
@@ -341,25 +490,25 @@ async fn end_spoken(
         Ok(Kept::Lost) => return Telling::error(lost()),
         Err(error) => return Telling::error(error),
     };
-    match end {
-        End::Finished | End::Cut(Cut::Stopped) => {
+    match over {
+        Over::Finished | Over::HandedOff | Over::Cut(Cut::Stopped) => {
             Telling::only(done(work, &conversation, reply, state))
         }
-        End::Failed(error) => Telling::error(error.into()),
-        End::Cut(reason) => Telling::of(cut_event(reason)),
+        Over::Failed(error) => Telling::error(error.into()),
+        Over::Cut(reason) => Telling::of(cut_event(reason)),
     }
 }
 
 /// The model said nothing that could be stored.
-async fn end_silent(work: &Work, end: End) -> Telling {
-    match end {
-        End::Cut(reason) => cut_unanswered(work, reason).await,
-        End::Failed(error) => {
+async fn end_silent(work: &Work, over: Over) -> Telling {
+    match over {
+        Over::Cut(reason) => cut_unanswered(work, reason).await,
+        Over::Failed(error) => {
             tracing::warn!(%error, "the model gave no answer");
             give_back(work).await;
             Telling::error(error.into())
         }
-        End::Finished => Telling::error(internal()),
+        Over::Finished | Over::HandedOff => Telling::error(internal()),
     }
 }
 
@@ -367,7 +516,7 @@ async fn end_silent(work: &Work, end: End) -> Telling {
 async fn cut_unanswered(work: &Work, reason: Cut) -> Telling {
     give_back(work).await;
     if reason == Cut::Stopped {
-        let mut answer = no_answer(&work.conversation, work.question.id, model_of(work));
+        let mut answer = no_answer(&work.conversation, work.question.id, &model_of(work));
         answer.state = MessageState::Interrupted;
         return Telling::only(TurnEvent::Done(Box::new(answer)));
     }
@@ -385,36 +534,31 @@ fn cut_event(reason: Cut) -> Option<TurnEvent> {
 }
 
 fn nobody_answers(work: &Work, conversation: &Conversation) -> Telling {
-    let answer = no_answer(conversation, work.question.id, model_of(work));
+    let answer = no_answer(conversation, work.question.id, &model_of(work));
     Telling::only(TurnEvent::Done(Box::new(answer)))
 }
 
 /// The stored answer of an earlier request.
 async fn tell_again(work: &Work, reply: Message) -> Telling {
-    let cited = async {
+    let answer = async {
         let mut conn = work.inner.db.read().await?;
-        messages::citations(&mut conn, work.workspace(), &[reply.id]).await
+        begin::answer_of(&mut conn, &work.conversation, reply).await
     };
-    let citations: Vec<Citation> = match cited.await {
-        Ok(cited) => cited.into_iter().map(|(_, citation)| citation).collect(),
+    let answer = match answer.await {
+        Ok(answer) => answer,
         Err(error) => return Telling::error(error.into()),
     };
-    let answer = begin::answer_of(&work.conversation, reply, citations);
     Telling {
-        tool: tool_of(answer.outcome),
+        tools: answer.tools.clone(),
         sources: answer.citations.clone(),
         text: answer.text.clone(),
         last: Some(TurnEvent::Done(Box::new(answer))),
     }
 }
 
-/// The tool that an answer of this kind comes from.
-pub(crate) fn tool_of(outcome: Option<Outcome>) -> Option<ToolKind> {
-    match outcome? {
-        Outcome::HandedOff => Some(ToolKind::RequestHuman),
-        Outcome::LeadCaptured => Some(ToolKind::LeadCapture),
-        Outcome::Answered | Outcome::Smalltalk | Outcome::Abstained => None,
-    }
+/// The tools that were used by rule: a model's calls were told while it made them.
+fn untold(reply: &Reply) -> Vec<ToolUse> {
+    if reply.by_rule { reply.tools.clone() } else { Vec::new() }
 }
 
 fn done(work: &Work, conversation: &Conversation, reply: Reply, state: MessageState) -> TurnEvent {
@@ -423,11 +567,13 @@ fn done(work: &Work, conversation: &Conversation, reply: Reply, state: MessageSt
         message: work.answer,
         text: reply.text,
         citations: reply.citations,
+        tools: reply.tools,
+        unsupported: reply.unsupported,
         outcome: Some(reply.outcome),
         handler: conversation.handler,
         state,
         status: conversation.status,
-        model: model_of(work).to_owned(),
+        model: model_of(work),
     }))
 }
 
@@ -438,6 +584,8 @@ pub(crate) fn no_answer(conversation: &Conversation, question: MessageId, model:
         message: question,
         text: String::new(),
         citations: Vec::new(),
+        tools: Vec::new(),
+        unsupported: Vec::new(),
         outcome: None,
         handler: conversation.handler,
         state: MessageState::Complete,
@@ -446,8 +594,9 @@ pub(crate) fn no_answer(conversation: &Conversation, question: MessageId, model:
     }
 }
 
-fn model_of(work: &Work) -> &str {
-    work.inner.model_name(&work.agent)
+/// The model that answered, or would have.
+pub(crate) fn model_of(work: &Work) -> String {
+    work.model.as_ref().map_or_else(|| builtin::MODEL_NAME.to_owned(), TurnModel::name)
 }
 
 pub(crate) fn shutting_down() -> DomainError {

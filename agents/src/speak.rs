@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use futures::StreamExt;
-use models::{ChatEvent, ChatModel, ChatRequest, FinishReason, ModelError, Usage};
+use models::{ChatEvent, ChatModel, ChatRequest, FinishReason, ModelError, ToolCall, Usage};
 use retrieval::Hit;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -13,144 +13,199 @@ use crate::begin::Reading;
 use crate::citations::{CitationFilter, preview};
 use crate::prepare::citation;
 use crate::running::Cut;
-use crate::turn::{TurnEvent, TurnSource};
+use crate::turn::{ToolStep, TurnEvent, TurnSource};
 
-/// What the model said.
+/// What the model has said in a turn, over all of its rounds.
 #[derive(Debug)]
 pub(crate) struct Spoken {
     /// The text that was sent, or would have been.
     pub(crate) text: String,
     /// What the filter knows of it.
     pub(crate) filter: CitationFilter,
-    /// How it ended.
-    pub(crate) end: End,
     /// When the first text was sent.
     pub(crate) first_token: Option<Instant>,
-    /// Tokens as the provider counted them.
+    /// Tokens as the provider counted them, of all rounds.
     pub(crate) usage: Option<Usage>,
-    /// Why the model stopped.
+    /// Why the model stopped last.
     pub(crate) reason: Option<FinishReason>,
 }
 
-/// How a model's answer ended.
+/// How a round of the model ended.
 #[derive(Debug)]
 pub(crate) enum End {
     /// By itself, or by saying that it does not know.
     Finished,
+    /// With tools to be called.
+    Calls(Vec<ToolCall>),
     /// Early, for our reasons.
     Cut(Cut),
     /// The provider failed.
     Failed(ModelError),
 }
 
-/// Where the answer goes.
-pub(crate) struct Listener<'a> {
-    pub(crate) events: &'a mpsc::Sender<TurnEvent>,
-    pub(crate) reading: Reading,
-    pub(crate) passages: &'a [Hit],
+/// Passes on what a model says.
+#[derive(Debug)]
+pub(crate) struct Speaker<'a> {
+    events: &'a mpsc::Sender<TurnEvent>,
+    reading: Reading,
+    /// What the answer may cite, number 1 first.
+    pub(crate) passages: Vec<Hit>,
+    /// How many of them the reader was told.
+    told: usize,
+    /// What is said is judged before it is sent: the reader is told of tools only.
+    held: bool,
+    pub(crate) spoken: Spoken,
 }
 
-/// Asks the model and passes its answer on until it ends or `cut` comes. Dropping the stream, which
-/// happens on return, ends the call to the provider.
-pub(crate) async fn speak<C: Future<Output = Cut>>(
-    chat: &dyn ChatModel,
-    request: ChatRequest,
-    listener: Listener<'_>,
-    mut cut: Pin<&mut C>,
-) -> Spoken {
-    let mut spoken = Spoken {
-        text: String::new(),
-        filter: CitationFilter::new(listener.passages.len()),
-        end: End::Finished,
-        first_token: None,
-        usage: None,
-        reason: None,
-    };
-    let started = tokio::select! {
-        biased;
-        reason = &mut cut => Err(End::Cut(reason)),
-        started = chat.chat(request) => started.map_err(End::Failed),
-    };
-    let mut stream = match started {
-        Ok(stream) => stream,
-        Err(end) => {
-            spoken.end = end;
-            return spoken;
-        }
-    };
-    loop {
-        let event = tokio::select! {
+impl<'a> Speaker<'a> {
+    pub(crate) fn new(
+        events: &'a mpsc::Sender<TurnEvent>,
+        reading: Reading,
+        passages: Vec<Hit>,
+        held: bool,
+    ) -> Self {
+        let spoken = Spoken {
+            text: String::new(),
+            filter: CitationFilter::new(passages.len()),
+            first_token: None,
+            usage: None,
+            reason: None,
+        };
+        Self { events, reading, passages, told: 0, held, spoken }
+    }
+
+    /// Forgets what was said so far, which nobody was told; gives it.
+    pub(crate) fn start_over(&mut self) -> String {
+        self.spoken.filter = CitationFilter::new(self.passages.len());
+        self.spoken.first_token = None;
+        std::mem::take(&mut self.spoken.text)
+    }
+
+    /// Asks the model and passes its answer on until it ends, wants tools, or `cut` comes. Dropping the stream,
+    /// which happens on return, ends the call to the provider.
+    pub(crate) async fn round<C: Future<Output = Cut>>(
+        &mut self,
+        chat: &dyn ChatModel,
+        request: ChatRequest,
+        mut cut: Pin<&mut C>,
+    ) -> End {
+        let started = tokio::select! {
             biased;
-            reason = &mut cut => {
-                spoken.end = End::Cut(reason);
-                return spoken;
-            }
-            event = stream.next() => event,
+            reason = &mut cut => return End::Cut(reason),
+            started = chat.chat(request) => started,
         };
-        let piece = match event {
-            Some(Ok(ChatEvent::Token(piece))) => spoken.filter.push(piece),
-            // No tool is offered; a model that calls one anyway has said nothing by it.
-            Some(Ok(ChatEvent::ToolCall { .. })) => None,
-            Some(Ok(ChatEvent::Finished { reason, usage })) => {
-                spoken.reason = Some(reason);
-                spoken.usage = usage;
-                break;
-            }
-            Some(Err(error)) => {
-                spoken.end = End::Failed(error);
-                return spoken;
-            }
-            None => {
-                let error = ModelError::Broken("the stream ended without an end".to_owned());
-                spoken.end = End::Failed(error);
-                return spoken;
-            }
+        let mut stream = match started {
+            Ok(stream) => stream,
+            Err(error) => return End::Failed(error),
         };
-        let unknown = spoken.filter.met_sentinel();
-        let worth_saying = !(unknown && spoken.text.is_empty());
-        if let Some(piece) = piece.filter(|_| worth_saying)
-            && let Err(reason) = say(&mut spoken, piece, &listener, cut.as_mut()).await
-        {
-            spoken.end = End::Cut(reason);
-            return spoken;
+        let mut calls = Vec::new();
+        loop {
+            let event = tokio::select! {
+                biased;
+                reason = &mut cut => return End::Cut(reason),
+                event = stream.next() => event,
+            };
+            let piece = match event {
+                Some(Ok(ChatEvent::Token(piece))) => self.spoken.filter.push(piece),
+                Some(Ok(ChatEvent::ToolCall { id, name, arguments })) => {
+                    calls.push(ToolCall { id, name, arguments });
+                    None
+                }
+                Some(Ok(ChatEvent::Finished { reason, usage })) => {
+                    self.spoken.reason = Some(reason);
+                    self.spoken.usage = match (self.spoken.usage, usage) {
+                        (Some(before), Some(usage)) => Some(before.plus(usage)),
+                        (before, usage) => before.or(usage),
+                    };
+                    break;
+                }
+                Some(Err(error)) => return End::Failed(error),
+                None => {
+                    let error = ModelError::Broken("the stream ended without an end".to_owned());
+                    return End::Failed(error);
+                }
+            };
+            let unknown = self.spoken.filter.met_sentinel();
+            let worth_saying = !(unknown && self.spoken.text.is_empty());
+            if let Some(piece) = piece.filter(|_| worth_saying)
+                && let Err(reason) = self.say(piece, cut.as_mut()).await
+            {
+                return End::Cut(reason);
+            }
+            if unknown {
+                return End::Finished;
+            }
         }
-        if unknown {
-            return spoken;
-        }
+        if calls.is_empty() { End::Finished } else { End::Calls(calls) }
     }
-    if let Some(rest) = spoken.filter.finish()
-        && let Err(reason) = say(&mut spoken, rest, &listener, cut).await
-    {
-        spoken.end = End::Cut(reason);
-    }
-    spoken
-}
 
-/// Sends a piece of the answer; before the first one, the passages that it may cite.
-async fn say<C: Future<Output = Cut>>(
-    spoken: &mut Spoken,
-    piece: String,
-    listener: &Listener<'_>,
-    mut cut: Pin<&mut C>,
-) -> Result<(), Cut> {
-    spoken.text.push_str(&piece);
-    let first = spoken.first_token.is_none();
-    if first {
-        spoken.first_token = Some(Instant::now());
-    }
-    if listener.reading == Reading::Whole {
-        return Ok(());
-    }
-    if first {
-        for (index, hit) in listener.passages.iter().enumerate() {
-            let marker = i64::try_from(index + 1).unwrap_or(i64::MAX);
-            // Which words an answer rests on is known when it is complete; until then, the beginning.
-            let quote = preview(&hit.live.chunk.text).to_owned();
-            let source = TurnSource { citation: citation(hit, marker, quote) };
-            send(listener.events, TurnEvent::Source(Box::new(source)), cut.as_mut()).await?;
+    /// The answer is over: what the filter held back and is text after all goes out.
+    pub(crate) async fn finish<C: Future<Output = Cut>>(
+        &mut self,
+        cut: Pin<&mut C>,
+    ) -> Result<(), Cut> {
+        let unknown = self.spoken.filter.met_sentinel();
+        match self.spoken.filter.finish() {
+            Some(rest) if !(unknown && self.spoken.text.is_empty()) => self.say(rest, cut).await,
+            _ => Ok(()),
         }
     }
-    send(listener.events, TurnEvent::Token(piece), cut).await
+
+    /// Goes on after tools were called: what they found can be cited, and what comes is a paragraph of its own.
+    pub(crate) fn go_on(&mut self) {
+        self.spoken.filter.allow(self.passages.len());
+        if !self.spoken.text.is_empty() {
+            // White space goes out only when text follows, so nothing is to be sent now.
+            let _ = self.spoken.filter.push("\n\n".to_owned());
+        }
+    }
+
+    /// Adds words that are not the model's: what the customer is told when a person is called.
+    pub(crate) async fn add<C: Future<Output = Cut>>(
+        &mut self,
+        words: &str,
+        mut cut: Pin<&mut C>,
+    ) -> Result<(), Cut> {
+        self.finish(cut.as_mut()).await?;
+        let gap = if self.spoken.text.is_empty() { "" } else { "\n\n" };
+        self.say(format!("{gap}{words}"), cut).await
+    }
+
+    /// Tells how a tool stands.
+    pub(crate) async fn tool<C: Future<Output = Cut>>(
+        &mut self,
+        step: ToolStep,
+        cut: Pin<&mut C>,
+    ) -> Result<(), Cut> {
+        if self.reading == Reading::Whole {
+            return Ok(());
+        }
+        send(self.events, TurnEvent::Tool(step), cut).await
+    }
+
+    /// Sends a piece of the answer; before it, the passages that it may cite and that were not told yet.
+    async fn say<C: Future<Output = Cut>>(
+        &mut self,
+        piece: String,
+        mut cut: Pin<&mut C>,
+    ) -> Result<(), Cut> {
+        self.spoken.text.push_str(&piece);
+        if self.spoken.first_token.is_none() {
+            self.spoken.first_token = Some(Instant::now());
+        }
+        if self.reading == Reading::Whole || self.held {
+            return Ok(());
+        }
+        while let Some(hit) = self.passages.get(self.told) {
+            self.told += 1;
+            let marker = i64::try_from(self.told).unwrap_or(i64::MAX);
+            // Which words an answer rests on is known when it is complete; until then, the beginning.
+            let quote = preview(&hit.live.chunk.text);
+            let source = TurnSource { citation: citation(hit, marker, quote) };
+            send(self.events, TurnEvent::Source(Box::new(source)), cut.as_mut()).await?;
+        }
+        send(self.events, TurnEvent::Token(piece), cut).await
+    }
 }
 
 /// Hands an event to the reader, waiting for room if need be.

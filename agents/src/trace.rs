@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use models::Usage;
+use models::{ToolCall, Usage};
 use retrieval::SearchResults;
 use serde_json::{Map, Value, json};
+
+use crate::tools::Called;
 
 /// Collects what happens in a turn. Written as JSON once the turn is over.
 #[derive(Debug)]
@@ -13,12 +15,19 @@ pub(crate) struct Trace {
     step_began: Instant,
     steps: Map<String, Value>,
     facts: Map<String, Value>,
+    tools: Vec<Value>,
 }
 
 impl Trace {
     /// For a turn that began at `began`.
     pub(crate) fn since(began: Instant) -> Self {
-        Self { began, step_began: Instant::now(), steps: Map::new(), facts: Map::new() }
+        Self {
+            began,
+            step_began: Instant::now(),
+            steps: Map::new(),
+            facts: Map::new(),
+            tools: Vec::new(),
+        }
     }
 
     /// The step that ends now: its milliseconds since the step before ended.
@@ -64,6 +73,32 @@ impl Trace {
         at.saturating_duration_since(self.began)
     }
 
+    /// A round of the model is over.
+    pub(crate) fn round(&mut self, round: u32) {
+        self.step(&format!(
+            "model{}",
+            if round == 0 { String::new() } else { (round + 1).to_string() }
+        ));
+    }
+
+    /// What came of a tool.
+    pub(crate) fn tool(&mut self, call: &ToolCall, called: &Called, took: Duration) {
+        let (status, result) = match called {
+            Called::Told(text) => ("done", text.as_str()),
+            Called::Failed(reason) => ("failed", reason.as_str()),
+            Called::HandOff => ("done", ""),
+        };
+        let micros = f64::from(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        self.tools.push(json!({
+            "name": call.name,
+            "arguments": call.arguments,
+            "status": status,
+            "result": result,
+            "ms": micros / 1_000.0,
+        }));
+        self.step_began = Instant::now();
+    }
+
     /// Tokens as the provider counted them.
     pub(crate) fn note_usage(&mut self, usage: Option<Usage>) {
         if let Some(usage) = usage {
@@ -77,6 +112,9 @@ impl Trace {
         let mut whole = std::mem::take(&mut self.facts);
         let total = millis_between(self.began, Instant::now());
         self.steps.insert("total".to_owned(), json!(total));
+        if !self.tools.is_empty() {
+            whole.insert("tools".to_owned(), Value::Array(std::mem::take(&mut self.tools)));
+        }
         whole.insert("ms".to_owned(), Value::Object(std::mem::take(&mut self.steps)));
         Value::Object(whole)
     }

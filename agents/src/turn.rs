@@ -5,10 +5,14 @@ use std::sync::Arc;
 use domain::agent::{Agent, ToolKind};
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
-use domain::message::{Citation, MessageState, Outcome};
+use domain::message::{Citation, MessageState, Outcome, ToolStatus, ToolUse};
 use domain::settings::AgentDefaults;
-use domain::{AgentId, Ambient, ConversationId, DomainError, MessageId, VisitorId, WorkspaceId};
-use models::{ChatModel, builtin};
+use domain::vault::Vault;
+use domain::{
+    AgentId, Ambient, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, VisitorId,
+    WorkspaceId,
+};
+use models::{Catalogue, ChatModel, builtin};
 use retrieval::Retrieval;
 use storage::Db;
 use tokio::sync::mpsc;
@@ -16,8 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::begin::{self, Admission, Reading};
+use crate::model::Candidate;
 use crate::queue::{KeyedLocks, Queue};
 use crate::running::Running;
+use crate::spend::INSTALLATION;
+use crate::supplied::Earlier;
 
 /// What turns need.
 #[derive(Debug, Clone)]
@@ -28,12 +35,18 @@ pub struct AgentsOptions {
     pub chat: Option<Arc<dyn ChatModel>>,
     /// The model that agents without one of their own use.
     pub default_model: Option<String>,
+    /// What is known of models: prices, sizes.
+    pub catalogue: Catalogue,
+    /// What tools reach addresses by that operators declared.
+    pub fetch: fetch::Client,
+    /// Opens the secrets of tools.
+    pub vault: Vault,
 }
 
 /// Runs turns. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Agents {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What all turns share.
@@ -50,19 +63,37 @@ pub(crate) struct Inner {
     pub(crate) running: Arc<Running>,
 }
 
-impl Inner {
-    /// The provider's model and the name to ask it under; `None` when the built-in answerer answers: there
-    /// is no provider, or the agent names the built-in one.
-    pub(crate) fn provider<'a>(&'a self, agent: &'a Agent) -> Option<(&'a dyn ChatModel, &'a str)> {
-        let chat = self.options.chat.as_deref()?;
-        let named = agent.model_name.as_deref().filter(|name| !name.is_empty());
-        let name = named.or(self.options.default_model.as_deref())?;
-        (name != builtin::MODEL_NAME).then_some((chat, name))
-    }
+/// A datastore that an agent may search.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KnownDatastore {
+    pub(crate) id: DatastoreId,
+    pub(crate) name: String,
+}
 
-    /// The model that answers for `agent`.
-    pub(crate) fn model_name<'a>(&'a self, agent: &'a Agent) -> &'a str {
-        self.provider(agent).map_or(builtin::MODEL_NAME, |(_, name)| name)
+impl Inner {
+    /// The models that may answer for an agent, first choice first; none when the built-in answerer answers:
+    /// there is no provider, or the agent names the built-in one.
+    pub(crate) fn candidates(&self, agent: &Agent) -> Vec<Candidate> {
+        let Some(chat) = &self.options.chat else { return Vec::new() };
+        let own = agent.model_name.as_deref().filter(|name| !name.is_empty());
+        let Some(first) = own.or(self.options.default_model.as_deref()) else {
+            return Vec::new();
+        };
+        if first == builtin::MODEL_NAME {
+            return Vec::new();
+        }
+        let mut names: Vec<&str> = vec![first];
+        for name in &agent.settings.fallback_models {
+            if name != builtin::MODEL_NAME && !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        let at_provider = |name: &str| Candidate {
+            chat: chat.clone(),
+            name: name.to_owned(),
+            provider: INSTALLATION.to_owned(),
+        };
+        names.into_iter().map(at_provider).collect()
     }
 }
 
@@ -77,6 +108,9 @@ pub struct TurnRequest {
     pub query: String,
     /// The conversation that goes on; `None` begins one.
     pub conversation: Option<ConversationId>,
+    /// What was said before, oldest first, when the caller keeps the conversation itself; only for a
+    /// conversation that begins. It is context of this turn, and is not stored.
+    pub history: Vec<Earlier>,
     /// The caller's name for the customer.
     pub visitor: Option<VisitorId>,
     /// What is known of the customer.
@@ -85,6 +119,8 @@ pub struct TurnRequest {
     pub channel: Channel,
     /// The caller's own id of this message, so that a repeated request is one message.
     pub client_id: Option<String>,
+    /// The key that asks, for the ledger and the budgets.
+    pub api_key: Option<ApiKeyId>,
 }
 
 /// A turn under way. Dropping it cancels the model call; what was produced so far is stored as interrupted.
@@ -102,9 +138,10 @@ pub struct Turn {
 /// What happens in a turn.
 #[derive(Debug, Clone)]
 pub enum TurnEvent {
-    /// A tool did its work; before the first token.
-    Tool(ToolKind),
-    /// A passage that the answer may cite; all before the first token.
+    /// A tool is at work, or was.
+    Tool(ToolStep),
+    /// A passage that the answer may cite; before the token that may do so. All come before the first token,
+    /// unless the model searches again after it has begun to write.
     Source(Box<TurnSource>),
     /// A piece of the answer. Joined they are `Answer::text`.
     Token(String),
@@ -112,6 +149,39 @@ pub enum TurnEvent {
     Done(Box<Answer>),
     /// The turn failed; the last event.
     Error(DomainError),
+}
+
+/// How a tool stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolStep {
+    /// The kind of tool.
+    pub kind: ToolKind,
+    /// The name that the operator gave it; the kind's own where operators name none.
+    pub name: String,
+    /// How far it is.
+    pub phase: ToolPhase,
+}
+
+impl ToolStep {
+    /// A use that is over.
+    pub(crate) fn of(used: ToolUse) -> Self {
+        let phase = match used.status {
+            ToolStatus::Done => ToolPhase::Done,
+            ToolStatus::Failed => ToolPhase::Failed,
+        };
+        Self { kind: used.kind, name: used.name, phase }
+    }
+}
+
+/// How far a tool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolPhase {
+    /// At work.
+    Running,
+    /// It did its work.
+    Done,
+    /// It did not.
+    Failed,
 }
 
 /// A passage that an answer may cite.
@@ -132,6 +202,11 @@ pub struct Answer {
     pub text: String,
     /// The passages that the text cites, in order of first use; none for an abstention.
     pub citations: Vec<Citation>,
+    /// The tools that were used, in the order of the calls.
+    pub tools: Vec<ToolUse>,
+    /// The numbers, dates, prices, percentages, hours and codes of the text that stand in no passage it cites nor
+    /// in what the customer said, as the text writes them.
+    pub unsupported: Vec<String>,
     /// What kind of answer; `None` while a person has the conversation.
     pub outcome: Option<Outcome>,
     /// Who answers in the conversation after this turn.
@@ -174,8 +249,9 @@ impl Agents {
     /// Begins a turn: stores the customer's message, then works in a task of its own. Errors that are the
     /// caller's come from here, before anything is streamed: 404 for an agent or conversation that is
     /// absent, another tenant's or another agent's; 409 `AGENT_PAUSED`; 409 `CONFLICT` when the same
-    /// `client_id` is being answered already; 503 `CONVERSATION_BUSY` when too many messages wait. A
-    /// repeated `client_id` whose answer is stored gives the stored answer again.
+    /// `client_id` is being answered already; 402 `USAGE_LIMIT`, for a visitor's 429 `RATE_LIMITED`, when a budget is
+    /// used up; 503 `CONVERSATION_BUSY` when too many messages wait. A repeated `client_id` whose answer is stored
+    /// gives the stored answer again.
     pub async fn start(&self, request: TurnRequest) -> Result<Turn, DomainError> {
         begin::begin(&self.inner, request, Reading::Stream).await
     }

@@ -17,6 +17,8 @@ pub(crate) struct Words {
     pub(crate) offer_person: String,
     /// A person was called.
     pub(crate) handoff: String,
+    /// A person was called while nobody is there.
+    pub(crate) handoff_away: String,
     /// A person is wanted and the agent cannot call one.
     pub(crate) no_person: String,
     /// Contact details were noted.
@@ -57,6 +59,11 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
 impl Words {
     /// Whether a message accepts what was offered.
     pub(crate) fn says_yes(&self, message: &str) -> bool {
+        self.yes.contains(&Self::folded(message))
+    }
+
+    /// The words of a message without case, accents and punctuation.
+    pub(crate) fn folded(message: &str) -> String {
         let mut folded = String::with_capacity(message.len());
         lexical::each_word(message, |word| {
             if !folded.is_empty() {
@@ -64,7 +71,7 @@ impl Words {
             }
             folded.push_str(word);
         });
-        self.yes.contains(&folded)
+        folded
     }
 
     /// The words in `lang`; Spanish, the first language of the product, for any other.
@@ -89,6 +96,7 @@ mod tests {
                 &words.unknown,
                 &words.offer_person,
                 &words.handoff,
+                &words.handoff_away,
                 &words.no_person,
                 &words.lead,
                 &words.no_lead,

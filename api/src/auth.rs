@@ -126,7 +126,8 @@ fn bearer(credential: &str) -> Option<&str> {
 #[derive(Clone)]
 pub(crate) struct Gate {
     pub state: AppState,
-    pub action: Action,
+    /// What the caller must be allowed to do; `None` lets every caller in.
+    pub action: Option<Action>,
 }
 
 /// Lets a request through when its key is good, within its limit, and made for the route's action.
@@ -179,8 +180,8 @@ impl Gate {
             scopes: key.scopes,
             actor: Actor::ApiKey(key.id),
         };
-        if !principal.may(self.action) {
-            return Err(ApiError::forbidden(self.action.needs().1));
+        if let Some(action) = self.action.filter(|action| !principal.may(*action)) {
+            return Err(ApiError::forbidden(action.needs().1));
         }
         Ok(Caller(principal))
     }
@@ -209,6 +210,19 @@ impl Caller {
     /// The workspace that everything happens in.
     pub fn workspace(&self) -> WorkspaceId {
         self.0.workspace
+    }
+
+    /// The key that the caller came with.
+    pub fn api_key(&self) -> Option<ApiKeyId> {
+        match self.0.actor {
+            Actor::ApiKey(id) => Some(id),
+            Actor::Visitor(_) | Actor::System => None,
+        }
+    }
+
+    /// Whether its role and scopes allow `action`.
+    pub fn may(&self, action: Action) -> bool {
+        self.0.may(action)
     }
 }
 

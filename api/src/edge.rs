@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tracing::Instrument;
 
 use crate::error::{ApiError, ErrorEnvelope};
+use crate::openai;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,6 +28,7 @@ pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: 
     let request_id = request_id(request.headers(), &state.ambient);
     let language = preferred_language(request.headers());
     let method = request.method().clone();
+    let writes_as_openai = openai::owns(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!(
@@ -40,7 +42,12 @@ pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: 
     let mut response = next.run(request).instrument(span.clone()).await;
 
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        write_error(&mut response, &error, language, &request_id);
+        let body = if writes_as_openai {
+            openai::write_error(&error, language)
+        } else {
+            envelope(&error, language, &request_id)
+        };
+        write_error(&mut response, &error, body);
     }
     write_headers(response.headers_mut(), request_id);
     let elapsed = started.elapsed();
@@ -90,14 +97,13 @@ fn preferred_language(headers: &HeaderMap) -> Option<Lang> {
     best.map(|(_, language)| language)
 }
 
-fn write_error(
-    response: &mut Response,
-    error: &ApiError,
-    language: Option<Lang>,
-    request_id: &HeaderValue,
-) {
+/// The body of an error on our own surfaces.
+fn envelope(error: &ApiError, language: Option<Lang>, request_id: &HeaderValue) -> Vec<u8> {
     let body: ErrorEnvelope = error.body(language, request_id.to_str().unwrap_or_default());
-    let bytes = serde_json::to_vec(&body).unwrap_or_default();
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
+fn write_error(response: &mut Response, error: &ApiError, body: Vec<u8>) {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, JSON);
@@ -109,7 +115,7 @@ fn write_error(
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    *response.body_mut() = Body::from(bytes);
+    *response.body_mut() = Body::from(body);
 }
 
 fn write_headers(headers: &mut HeaderMap, request_id: HeaderValue) {
@@ -170,7 +176,8 @@ mod tests {
         let mut response = router.oneshot(Request::new(Body::empty())).await.unwrap();
         assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
         let error = response.extensions_mut().remove::<ApiError>().unwrap();
-        write_error(&mut response, &error, None, &HeaderValue::from_static("req_1"));
+        let body = envelope(&error, None, &HeaderValue::from_static("req_1"));
+        write_error(&mut response, &error, body);
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(

@@ -2,9 +2,12 @@
 #![warn(missing_docs)]
 
 mod auth;
+mod csv;
 mod edge;
 mod error;
 mod extract;
+mod mcp;
+mod openai;
 mod paging;
 mod rate_limit;
 mod routes;
@@ -25,6 +28,8 @@ pub fn router(state: AppState) -> Router {
     let cors = state.cors_layer();
     let router = Router::new()
         .merge(v2::routes().into_router(&state))
+        .merge(openai::routes().into_router(&state))
+        .route(mcp::PATH, routes::for_any_key(mcp::service(&state), &state))
         .merge(system::router())
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
@@ -40,6 +45,11 @@ pub fn router(state: AppState) -> Router {
 /// The description of `/api/v2` (OpenAPI 3.1), as committed in `openapi/v2.json`.
 pub fn openapi_v2() -> utoipa::openapi::OpenApi {
     v2::openapi()
+}
+
+/// Every route of `/openai/v1` with the action that it needs, in the order of declaration.
+pub fn routes_openai() -> Vec<RouteInfo> {
+    openai::routes().table()
 }
 
 /// Every route of `/api/v2` with the action that it needs, in the order of declaration.

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use axum::routing::MethodRouter;
 use domain::Action;
 use http::Method;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
@@ -82,7 +83,7 @@ impl Routes {
                 // The extractor counts by itself: each part has its own limit.
                 methods = methods.route_layer(DefaultBodyLimit::disable());
             }
-            let gate = Gate { state: state.clone(), action: entry.action };
+            let gate = Gate { state: state.clone(), action: Some(entry.action) };
             methods = methods.route_layer(middleware::from_fn_with_state(gate, authorize));
             for path in paths.paths.keys() {
                 router = router.route(path, methods.clone());
@@ -124,6 +125,16 @@ impl Routes {
             }
         }
     }
+}
+
+/// A service behind the check of key and limit alone: what is asked of it decides which action is needed, and
+/// it checks that itself.
+pub(crate) fn for_any_key(
+    service: MethodRouter<AppState>,
+    state: &AppState,
+) -> MethodRouter<AppState> {
+    let gate = Gate { state: state.clone(), action: None };
+    service.layer(middleware::from_fn_with_state(gate, authorize))
 }
 
 /// The errors that routes of a shape can answer: name in the document, status, description.

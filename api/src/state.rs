@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agents::Agents;
 use domain::settings::Settings;
+use domain::vault::Vault;
 use domain::{Ambient, DomainError};
 use http::{HeaderName, HeaderValue, Method, header};
 use ingest::Ingest;
@@ -32,6 +33,8 @@ pub struct AppParts {
     pub settings: Settings,
     /// The model that answers where an agent names none: `builtin-extractive` without a provider.
     pub default_model: String,
+    /// Seals the secrets of tools.
+    pub vault: Vault,
     /// Tracks what is done off the request path.
     pub tracker: TaskTracker,
     /// Cancelled when the server begins to stop: `/readyz` then answers 503.
@@ -51,6 +54,7 @@ pub struct Shared {
     pub(crate) agents: Agents,
     pub(crate) settings: Settings,
     pub(crate) default_model: String,
+    pub(crate) vault: Vault,
     pub(crate) stopping: CancellationToken,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimits,
@@ -83,6 +87,7 @@ impl AppState {
             agents: parts.agents,
             settings: parts.settings,
             default_model: parts.default_model,
+            vault: parts.vault,
             stopping: parts.stopping,
         })))
     }

@@ -168,6 +168,57 @@ pub struct AgentSettings {
     pub max_answer_tokens: u32,
     /// Tokens of earlier messages put into the prompt, 0 to 100,000.
     pub history_tokens: u32,
+    /// Handed to the model so that it answers alike, best effort; `None` means none.
+    pub seed: Option<i64>,
+    /// Texts that end an answer, at most 4 of 1 to 100 characters.
+    pub stop: Vec<String>,
+    /// Whether the model answers with one JSON object.
+    pub json_mode: bool,
+    /// What becomes of an answer with numbers, codes and the like that stand in nothing it cites.
+    pub unsupported: Unsupported,
+    /// Models that answer when the agent's own cannot be asked, in order, at most 5.
+    pub fallback_models: Vec<String>,
+    /// Who makes a follow-up stand alone before it is searched for.
+    pub rewrite: Rewrite,
+    /// What of the customer's contact the model is told.
+    pub contact_facts: Vec<ContactFact>,
+}
+
+/// What becomes of an answer with numbers, dates, prices, percentages, hours or codes that stand in no passage
+/// that it cites, nor in what the customer said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unsupported {
+    /// It goes out and says so.
+    #[default]
+    Flag,
+    /// The model is asked once more before anything is sent; what comes then goes out as with `Flag`.
+    Retry,
+    /// The agent says that it does not know instead.
+    Withhold,
+}
+
+/// Who makes a follow-up stand alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rewrite {
+    /// The model, where there is one: a call more, for follow-ups only.
+    #[default]
+    Model,
+    /// A rule: the topic words of the question before are added.
+    Rule,
+}
+
+/// Something that is known of a contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContactFact {
+    /// Given and family name.
+    Name,
+    /// E-mail address.
+    Email,
+    /// Phone number.
+    Phone,
 }
 
 impl Default for AgentSettings {
@@ -179,6 +230,13 @@ impl Default for AgentSettings {
             temperature: None,
             max_answer_tokens: 1_024,
             history_tokens: 2_000,
+            seed: None,
+            stop: Vec::new(),
+            json_mode: false,
+            unsupported: Unsupported::Flag,
+            fallback_models: Vec::new(),
+            rewrite: Rewrite::Model,
+            contact_facts: vec![ContactFact::Name],
         }
     }
 }

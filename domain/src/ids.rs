@@ -106,6 +106,12 @@ prefixed_ids! {
     EventId, "evt_", "event";
     /// A question that the knowledge could not answer.
     GapId, "gap_", "gap";
+    /// What a customer left of contact details and answers.
+    LeadId, "lead_", "lead";
+    /// A limit of what may be used of the models.
+    BudgetId, "budget_", "budget";
+    /// A model provider of a workspace.
+    ProviderId, "prov_", "provider";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

@@ -4,18 +4,23 @@
 pub mod agent;
 pub mod ambient;
 pub mod api_key;
+pub mod budget;
 pub mod contact;
 pub mod conversation;
 pub mod datastore;
 pub mod error;
+pub mod gap;
 pub mod ids;
 pub mod job;
 pub mod lang;
+pub mod lead;
 pub mod message;
 pub mod principal;
 pub mod settings;
 pub mod text;
 pub mod time;
+pub mod tool;
+pub mod vault;
 pub mod workspace;
 
 pub use ambient::{
@@ -23,9 +28,10 @@ pub use ambient::{
 };
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
-    AgentId, ApiKeyId, BlobId, ChunkId, ContactId, ConversationId, DatastoreId, EventId, GapId,
-    JobId, MessageId, ProjectId, SourceId, VisitorId, WorkspaceId,
+    AgentId, ApiKeyId, BlobId, BudgetId, ChunkId, ContactId, ConversationId, DatastoreId, EventId,
+    GapId, JobId, LeadId, MessageId, ProjectId, ProviderId, SourceId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};
 pub use time::Timestamp;
+pub use vault::{SecretPlace, Vault, VaultError};

@@ -1,5 +1,10 @@
 //! Messages, their citations, and how an answer came about.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::agent::ToolKind;
 use crate::{ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp};
 
 /// One message of a conversation.
@@ -27,6 +32,8 @@ pub struct Message {
     pub prompt_tokens: Option<i64>,
     /// Tokens of the answer, as the provider counted them.
     pub completion_tokens: Option<i64>,
+    /// Of an answer: the numbers, codes and the like that stand in nothing it cites, as it writes them.
+    pub unsupported: Vec<String>,
     /// When it was stored.
     pub created_at: Timestamp,
 }
@@ -135,8 +142,61 @@ pub struct Citation {
     pub page: Option<i64>,
     /// The words of the passage that the answer rests on, verbatim.
     pub quote: String,
+    /// Where those words start and end (excluded) in the passage's text, in characters. `None` for citations
+    /// that were stored before this was noted.
+    pub span: Option<(i64, i64)>,
     /// The passage's score, 0 to 1, higher is better.
     pub score: f64,
+}
+
+/// A tool that an answer used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolUse {
+    /// The kind of tool.
+    pub kind: ToolKind,
+    /// The name that the operator gave it; the kind's own where operators name none.
+    pub name: String,
+    /// How it went.
+    pub status: ToolStatus,
+    /// What it was called with, as JSON, without secrets; text when the model wrote no JSON.
+    pub arguments: Value,
+    /// What the model was told, cut to a bounded length.
+    pub result: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How the use of a tool went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ToolStatus {
+    /// It did its work.
+    Done,
+    /// It did not; the model was told so.
+    Failed,
+}
+
+impl ToolStatus {
+    /// Every status.
+    pub const ALL: [Self; 2] = [Self::Done, Self::Failed];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The text of a passage that an answer cites, as it was shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CitedPassage {
+    /// The passage.
+    pub chunk_id: ChunkId,
+    /// Headings above it, outermost first, joined by ` › `; empty when there are none.
+    pub heading: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// What a customer thinks of an answer.

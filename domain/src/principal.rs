@@ -135,11 +135,17 @@ pub enum Action {
     ReadApiKeys,
     /// Create and revoke API keys.
     ManageApiKeys,
+    /// See what was used and what it cost, and the budgets.
+    ReadUsage,
+    /// Create, change, delete budgets.
+    ManageBudgets,
+    /// See model providers (never their keys), create, change, delete them.
+    ManageProviders,
 }
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
@@ -149,12 +155,15 @@ impl Action {
         Self::Chat,
         Self::ReadApiKeys,
         Self::ManageApiKeys,
+        Self::ReadUsage,
+        Self::ManageBudgets,
+        Self::ManageProviders,
     ];
 
     /// The lowest role and the scope that the action needs. The policy table.
     pub const fn needs(self) -> (Role, Scope) {
         match self {
-            Self::ReadAgents | Self::ReadKnowledge | Self::ReadConversations => {
+            Self::ReadAgents | Self::ReadKnowledge | Self::ReadConversations | Self::ReadUsage => {
                 (Role::Viewer, Scope::Read)
             }
             Self::Chat => (Role::Viewer, Scope::Chat),
@@ -162,7 +171,9 @@ impl Action {
             Self::ManageAgents
             | Self::ManageKnowledge
             | Self::ReadApiKeys
-            | Self::ManageApiKeys => (Role::Admin, Scope::Manage),
+            | Self::ManageApiKeys
+            | Self::ManageBudgets
+            | Self::ManageProviders => (Role::Admin, Scope::Manage),
         }
     }
 }

@@ -145,6 +145,9 @@ pub struct StorageSettings {
     pub max_connections: u32,
     /// `s3://bucket/prefix`, or none for the data folder.
     pub blob_url: Option<ServiceUrl>,
+    /// Keys that seal secrets, 64 hexadecimal digits each, one on a line; `None` means those of the data folder.
+    /// `VOCERO_VAULT_KEY`.
+    pub vault_key: Option<SecretString>,
 }
 
 /// The vector index.
@@ -174,8 +177,23 @@ pub struct ModelSettings {
     /// Models that agents may name; empty means what the provider lists.
     #[serde(deserialize_with = "one_or_many")]
     pub allowed_models: Vec<String>,
-    /// Embedding model; `None` means none: search is lexical. `VOCERO_EMBEDDING_MODEL`.
+    /// Embedding model of the provider, or `local:<folder>`; `None` means none: search is lexical.
+    /// `VOCERO_EMBEDDING_MODEL`.
     pub embedding_model: Option<String>,
+    /// Reranker: `local:<folder>`, `llm` for the chat model, or a model behind `rerank_url`; `None` means none.
+    /// `VOCERO_RERANK_MODEL`.
+    pub rerank_model: Option<String>,
+    /// Address of the reranker up to and including `/v1`; `None` means the provider's. `VOCERO_RERANK_URL`.
+    pub rerank_url: Option<ServiceUrl>,
+    /// Its key. `VOCERO_RERANK_API_KEY`.
+    pub rerank_api_key: Option<SecretString>,
+    /// Candidates that are reranked, at most.
+    pub rerank_top: usize,
+    /// Seconds that reranking may take; afterwards the order without it stands.
+    #[serde(deserialize_with = "seconds")]
+    pub rerank_timeout: Duration,
+    /// Threads that local models run on; 0 means the number of cores.
+    pub local_threads: usize,
     /// Seconds to connect.
     #[serde(deserialize_with = "seconds")]
     pub connect_timeout: Duration,
@@ -189,6 +207,42 @@ pub struct ModelSettings {
     pub max_attempts: u32,
     /// Weight of the dense vectors in the fusion, 0 to 1.
     pub dense_weight: f64,
+    /// Models that the shipped catalogue lacks or describes otherwise.
+    #[serde(default)]
+    pub catalogue: Vec<ModelFacts>,
+}
+
+/// What is known of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFacts {
+    /// Its name without a date or tag.
+    pub name: String,
+    /// Tokens of prompt and answer together.
+    pub context: u32,
+    /// Most tokens of one answer.
+    pub max_output: Option<u32>,
+    /// Micro-dollars (US) per million tokens of the prompt; `None` means no price.
+    pub input: Option<i64>,
+    /// Micro-dollars per million tokens of the prompt that the provider had kept; `None` means `input`.
+    pub cached_input: Option<i64>,
+    /// Micro-dollars per million tokens of the answer; `None` means no price.
+    pub output: Option<i64>,
+    /// Whether it takes images.
+    #[serde(default)]
+    pub sees: bool,
+    /// How its tokens are counted.
+    pub tokenizer: Option<TokenizerName>,
+}
+
+/// An encoding of texts as tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenizerName {
+    /// Current OpenAI models; near for others.
+    O200k,
+    /// GPT-4 and GPT-3.5.
+    Cl100k,
 }
 
 /// Fetching addresses that users supply.
@@ -234,6 +288,13 @@ pub struct AgentDefaults {
     pub turn_timeout: Duration,
     /// Country that phone numbers without `+` are read in (ISO 3166).
     pub default_country: Option<String>,
+    /// Times in a turn that a model may call tools and be told what came of it; then it must answer.
+    pub tool_rounds: u32,
+    /// Seconds from a turn's first call of a tool after which no tool is called any more.
+    #[serde(deserialize_with = "seconds")]
+    pub tool_timeout: Duration,
+    /// Tokens of a turn, of prompts and answers together, after which no tool is called any more.
+    pub turn_tokens: u32,
 }
 
 /// Logs.

@@ -79,6 +79,15 @@ pub fn phone(field: &str, text: &str, country: Option<&str>) -> Result<String, D
     Ok(number.format().mode(phonenumber::Mode::E164).to_string())
 }
 
+/// Checks a country's code (ISO 3166, two letters) that phone numbers can be read in.
+pub fn country(field: &str, code: &str) -> Result<(), DomainError> {
+    if phonenumber::country::Id::from_str(code).is_ok() {
+        return Ok(());
+    }
+    let message = format!("`{field}` is not a country; use its two letters (ISO 3166), such as CL");
+    Err(DomainError::invalid(field, message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

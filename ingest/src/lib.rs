@@ -3,7 +3,7 @@
 
 pub mod chunk;
 pub mod extract;
-pub mod fetch;
+pub mod pages;
 mod pipeline;
 mod service;
 pub mod worker;

@@ -1,6 +1,8 @@
 //! Chat models: messages in, a stream of events out.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::Stream;
@@ -10,7 +12,7 @@ use crate::ModelError;
 
 /// Something that answers a chat. An open set: providers, the scripted one of tests.
 #[async_trait]
-pub trait ChatModel: Send + Sync + std::fmt::Debug {
+pub trait ChatModel: Send + Sync + fmt::Debug {
     /// Starts an answer. Tries again (with back-off) only before the first event. Dropping the stream, or
     /// this future, ends the call to the provider.
     async fn chat(&self, request: ChatRequest) -> Result<ChatStream, ModelError>;
@@ -32,10 +34,66 @@ pub struct ChatRequest {
     pub messages: Vec<ChatMessage>,
     /// Tools that it may call.
     pub tools: Vec<ToolSpec>,
+    /// Whether it may call them now.
+    pub tool_choice: ToolChoice,
     /// 0 to 2; `None` is the provider's default.
     pub temperature: Option<f64>,
     /// Most tokens of the answer.
     pub max_tokens: Option<u32>,
+    /// The same seed and request give nearly the same answer, where the provider can; best effort.
+    pub seed: Option<i64>,
+    /// Texts that end the answer before they are said; providers take up to 4.
+    pub stop: Vec<String>,
+    /// The form of the answer; `None` means free text.
+    pub format: Option<AnswerFormat>,
+}
+
+/// A form that the answer is held to by the provider.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnswerFormat {
+    /// One JSON object. Providers want the word JSON somewhere in the messages.
+    JsonObject,
+    /// One JSON value that follows a schema.
+    JsonSchema {
+        /// A name for it: letters, digits, `_` and `-`, at most 64.
+        name: String,
+        /// JSON Schema.
+        schema: Value,
+    },
+}
+
+/// An image of a user's message: an http(s) address that the provider fetches, or a `data:` URI. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image(Arc<str>);
+
+impl Image {
+    /// Checked by the caller; providers take PNG, JPEG, WebP and GIF.
+    pub fn new(address: impl Into<Arc<str>>) -> Self {
+        Self(address.into())
+    }
+
+    /// The address.
+    pub fn address(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Image {
+    /// A `data:` URI can be megabytes of somebody's picture.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.0.split(':').next().unwrap_or_default();
+        write!(f, "Image({scheme}, {} bytes)", self.0.len())
+    }
+}
+
+/// Whether a model may call tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    #[default]
+    Auto,
+    /// Not any more: it must answer. The tools are named all the same, since earlier messages call them.
+    Never,
 }
 
 /// One message of a request.
@@ -45,6 +103,8 @@ pub struct ChatMessage {
     pub role: ChatRole,
     /// What is said.
     pub content: String,
+    /// What a user shows beside it; only for models that see.
+    pub images: Vec<Image>,
     /// The tools that an assistant's message calls.
     pub tool_calls: Vec<ToolCall>,
     /// For a tool's message: the id of the call that it answers.
@@ -60,6 +120,11 @@ impl ChatMessage {
     /// What the customer says.
     pub fn user(content: impl Into<String>) -> Self {
         Self::said(ChatRole::User, content)
+    }
+
+    /// What the customer says and shows.
+    pub fn user_showing(content: impl Into<String>, images: Vec<Image>) -> Self {
+        Self { images, ..Self::said(ChatRole::User, content) }
     }
 
     /// What the model said.
@@ -79,7 +144,13 @@ impl ChatMessage {
     }
 
     fn said(role: ChatRole, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), tool_calls: Vec::new(), answers: None }
+        Self {
+            role,
+            content: content.into(),
+            images: Vec::new(),
+            tool_calls: Vec::new(),
+            answers: None,
+        }
     }
 }
 
@@ -161,4 +232,18 @@ pub struct Usage {
     pub prompt_tokens: i64,
     /// Of the answer.
     pub completion_tokens: i64,
+    /// Those of the prompt that the provider had kept from an earlier one; part of `prompt_tokens`.
+    pub cached_tokens: i64,
+}
+
+impl Usage {
+    /// The tokens of two calls together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.saturating_add(other.completion_tokens),
+            cached_tokens: self.cached_tokens.saturating_add(other.cached_tokens),
+        }
+    }
 }

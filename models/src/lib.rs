@@ -2,16 +2,21 @@
 #![warn(missing_docs)]
 
 pub mod builtin;
+pub mod catalogue;
 pub mod chat;
 pub mod embed;
 mod error;
 pub mod lexical;
+pub mod local;
 pub mod openai;
+mod rerank;
 pub mod tokens;
 
+pub use catalogue::Catalogue;
 pub use chat::{
-    ChatEvent, ChatMessage, ChatModel, ChatRequest, ChatRole, ChatStream, FinishReason, ToolCall,
-    ToolSpec, Usage,
+    AnswerFormat, ChatEvent, ChatMessage, ChatModel, ChatRequest, ChatRole, ChatStream,
+    FinishReason, Image, ToolCall, ToolChoice, ToolSpec, Usage,
 };
 pub use embed::{EmbedPurpose, Embedder, EmbeddingSpace};
 pub use error::ModelError;
+pub use rerank::{ChatReranker, Reranker};

@@ -12,13 +12,31 @@ const PIECE: usize = 4_096;
 /// What each letter of Greek, Cyrillic, Arabic and the like costs beyond a Latin one, in thousandths of a token.
 const BEYOND_LATIN: usize = 60;
 
+/// An encoding whose table is at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Tokenizer {
+    /// `o200k_base`: current OpenAI models, and near enough for those of others.
+    #[default]
+    O200k,
+    /// `cl100k_base`: GPT-4 and GPT-3.5.
+    Cl100k,
+}
+
 /// Tokens of a text in `o200k_base`, the encoding of current OpenAI models; close enough for others.
+pub fn count(text: &str) -> usize {
+    count_by(Tokenizer::O200k, text)
+}
+
+/// Tokens of a text.
 ///
 /// The first call loads the encoder (see the module). The text is encoded in pieces of at most 4 KiB, cut at white
 /// space where there is some, because the encoder's expression backtracks on long runs: time is linear in
 /// the length for any input, and each cut adds at most one token to the true count.
-pub fn count(text: &str) -> usize {
-    let encoder = tiktoken_rs::o200k_base_singleton();
+pub fn count_by(tokenizer: Tokenizer, text: &str) -> usize {
+    let encoder = match tokenizer {
+        Tokenizer::O200k => tiktoken_rs::o200k_base_singleton(),
+        Tokenizer::Cl100k => tiktoken_rs::cl100k_base_singleton(),
+    };
     let mut tokens = 0;
     let mut rest = text;
     while !rest.is_empty() {

@@ -6,9 +6,11 @@ mod calibrate;
 mod error;
 mod filter;
 mod fusion;
+mod glossaries;
 mod index;
 mod passage;
 mod passages;
+mod rerank;
 mod search;
 mod stats;
 mod threshold;
@@ -18,6 +20,7 @@ pub use error::RetrievalError;
 pub use filter::{Filter, FilterValue};
 pub use index::{IndexPoint, IndexTarget};
 pub use passage::{embedded_text, passage_heading, text_hash};
+pub use rerank::Reranking;
 pub use search::{
     ComponentScores, Hit, Question, Retrieval, RetrievalOptions, SearchMode, SearchQuery,
     SearchResults,

@@ -7,14 +7,16 @@ use domain::datastore::LiveChunk;
 use domain::settings::IndexSettings;
 use domain::{ChunkId, DatastoreId, DomainError, Lang, WorkspaceId};
 use models::builtin::{Asked, TermWeights};
-use models::lexical::{analyse_question, detect};
+use models::lexical::{Lexicon, detect};
 use models::{EmbedPurpose, Embedder};
 use storage::{Db, Tx};
 
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
+use crate::glossaries::{Glossaries, Glossary};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
 use crate::passages::{Kept, Passages, Rows};
+use crate::rerank::Reranking;
 use crate::stats::{
     Calibration, Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, idf,
 };
@@ -31,6 +33,8 @@ pub struct RetrievalOptions {
     pub index: IndexSettings,
     /// Weight of the dense vectors in the fusion, 0 to 1.
     pub dense_weight: f64,
+    /// What reads the best candidates of a hybrid search once more; `None` for nothing.
+    pub reranking: Option<Reranking>,
 }
 
 /// Search over the knowledge. Cheap to clone.
@@ -44,8 +48,10 @@ pub(crate) struct Parts {
     pub(crate) index: Index,
     pub(crate) stats: StatsCache,
     passages: Passages,
+    glossaries: Glossaries,
     pub(crate) upkeep: Upkeep,
     dense_weight: f64,
+    reranking: Option<Reranking>,
     /// Threads that analyse passages, apart from those that answer requests and from the index's own.
     analysers: rayon::ThreadPool,
 }
@@ -86,6 +92,8 @@ pub enum SearchMode {
 pub struct SearchResults {
     /// Best first.
     pub hits: Vec<Hit>,
+    /// Whether a reranker decided the order; `false` when it failed, `None` when none was asked.
+    pub reranked: Option<bool>,
     /// Those of the datastores asked that the workspace has.
     pub searched: Vec<DatastoreId>,
     /// How well the best passage covers the question, 0 to 1: `tanh` of the mean over words and grams of its
@@ -121,6 +129,8 @@ pub struct ComponentScores {
     pub grams: Option<f64>,
     /// Cosine.
     pub dense: Option<f64>,
+    /// How well it answers the question by the reranker, 0 to 1.
+    pub rerank: Option<f64>,
 }
 
 /// The question as analysed.
@@ -140,36 +150,42 @@ pub(crate) struct DatastoreStats {
     current: Arc<Current>,
 }
 
-/// What terms weigh in the datastores asked, their statistics taken together.
+/// What terms weigh in the datastores asked, their statistics taken together, and the workspace's own names for things.
 #[derive(Clone)]
-pub(crate) struct Weights(Vec<DatastoreStats>);
+pub(crate) struct Weights {
+    stats: Vec<DatastoreStats>,
+    /// What the workspace's customers also call things.
+    glossary: Arc<Glossary>,
+}
 
 /// What the index found, and what it was asked with.
 struct LookedUp {
     weights: Weights,
-    langs: Vec<Lang>,
     lang: Lang,
+    asked: Arc<Asked>,
     found: Found,
     totals: Totals,
 }
 
 impl Weights {
     fn datastores(&self) -> Vec<DatastoreId> {
-        self.0.iter().map(|stats| stats.id).collect()
+        self.stats.iter().map(|stats| stats.id).collect()
     }
 
-    /// Whether these are the statistics of just the datastores in `now`, and were all the while.
+    /// Whether these are the statistics of just the datastores in `now`, and were all the while, and the glossary is
+    /// the same.
     fn is_still(&self, now: &Self) -> bool {
-        self.0.len() == now.0.len()
-            && self.0.iter().all(|stats| {
-                let same = now.0.iter().find(|other| other.id == stats.id);
+        self.glossary.revision() == now.glossary.revision()
+            && self.stats.len() == now.stats.len()
+            && self.stats.iter().all(|stats| {
+                let same = now.stats.iter().find(|other| other.id == stats.id);
                 same.is_some_and(|other| other.revision == stats.revision)
                     && stats.current.revision() == stats.revision
             })
     }
 
     fn total(&self, count: impl Fn(&Stats) -> i64) -> i64 {
-        self.0.iter().map(|stats| stats.current.with(&count)).sum()
+        self.stats.iter().map(|stats| stats.current.with(&count)).sum()
     }
 
     fn passages(&self) -> i64 {
@@ -178,13 +194,13 @@ impl Weights {
 
     /// The revision of one of the datastores asked.
     fn revision_of(&self, datastore: DatastoreId) -> Option<i64> {
-        let found = self.0.iter().find(|stats| stats.id == datastore);
+        let found = self.stats.iter().find(|stats| stats.id == datastore);
         found.map(|stats| stats.revision)
     }
 
     /// The one datastore asked; `None` when there is none or there are more.
     pub(crate) fn only(&self) -> Option<&Arc<Current>> {
-        let [stats] = self.0.as_slice() else { return None };
+        let [stats] = self.stats.as_slice() else { return None };
         Some(&stats.current)
     }
 
@@ -194,7 +210,7 @@ impl Weights {
         let all = by_size(self.passages());
         let (mut sum, mut passages) = (0.0, 0.0);
         let mut origin = ThresholdOrigin::Size;
-        for stats in &self.0 {
+        for stats in &self.stats {
             let (count, calibration) =
                 stats.current.with(|stats| (stats.passages, stats.calibration));
             let own = calibration.and_then(Calibration::threshold);
@@ -277,8 +293,10 @@ impl Retrieval {
             index,
             stats: StatsCache::new(),
             passages: Passages::new(),
+            glossaries: Glossaries::new(),
             upkeep: Upkeep::default(),
             dense_weight: options.dense_weight,
+            reranking: options.reranking,
             analysers,
         })))
     }
@@ -299,27 +317,37 @@ impl Retrieval {
         let (current, dense, early) = tokio::try_join!(
             self.weights(workspace, &query.datastores),
             self.look_up_dense(query),
-            self.look_up_early(query),
+            self.look_up_early(workspace, query),
         )?;
         let mut looked_up = match early {
             Some(early) if early.weights.is_still(&current) => early,
             _ => self.look_up(query, current).await?,
         };
         // A datastore of another workspace has no row and so no languages; nothing of it is found.
-        if !looked_up.langs.is_empty() {
+        if looked_up.weights.passages() > 0 {
             looked_up.found.dense = dense;
         }
-        let mut judged = self.judge(workspace, query, &looked_up).await?;
-        let LookedUp { weights, lang, .. } = looked_up;
+        let reranking = self.0.reranking.as_ref().filter(|_| query.mode == SearchMode::Hybrid);
+        let more = reranking.map_or(0, |reranking| reranking.top);
+        let mut judged = self.judge(workspace, query, &looked_up, more).await?;
+        let reranked = match reranking {
+            Some(reranking) => {
+                let Judged { candidates, rows, .. } = &mut judged;
+                Some(reranking.apply(&query.text, candidates, rows).await)
+            }
+            None => None,
+        };
+        let LookedUp { weights, lang, asked, .. } = looked_up;
         let hits = self.hits(workspace, query, &weights, &mut judged).await?;
         let (threshold, threshold_from) = weights.threshold();
         Ok(SearchResults {
             hits,
+            reranked,
             searched: weights.datastores(),
             evidence: judged.evidence,
             threshold,
             threshold_from,
-            question: Question { lang, asked: Arc::new(judged.asked) },
+            question: Question { lang, asked },
         })
     }
 
@@ -342,28 +370,28 @@ impl Retrieval {
         };
         let mut looked_up = self.look_up(&query, weights).await?;
         looked_up.found.forget(except);
-        Ok(self.judge(workspace, &query, &looked_up).await?.evidence)
+        Ok(self.judge(workspace, &query, &looked_up, 0).await?.evidence)
     }
 
-    /// Ranks what was found, the best by their texts.
+    /// Ranks what was found, the best by their texts; the rows of so many at least are read.
     async fn judge(
         &self,
         workspace: WorkspaceId,
         query: &SearchQuery,
         looked_up: &LookedUp,
+        more: usize,
     ) -> Result<Judged, RetrievalError> {
-        let LookedUp { weights, langs, lang, found, totals } = looked_up;
-        let asked = Asked::new(&query.text, *lang, langs, weights);
+        let LookedUp { weights, asked, found, totals, .. } = looked_up;
         let (mut candidates, mut evidence) = fuse(found, *totals, &Compared::new());
         let hybrid = query.mode == SearchMode::Hybrid;
-        let read = if hybrid { query.top_k.max(COMPARED) } else { query.top_k };
+        let read = if hybrid { query.top_k.max(COMPARED).max(more) } else { query.top_k };
         let read = read.min(candidates.len());
         let rows = self.live(workspace, query, weights, &candidates[..read]).await?;
         if hybrid {
-            let closeness = |(&id, kept): (&ChunkId, &Arc<Kept>)| (id, kept.closeness(&asked));
+            let closeness = |(&id, kept): (&ChunkId, &Arc<Kept>)| (id, kept.closeness(asked));
             (candidates, evidence) = fuse(found, *totals, &rows.iter().map(closeness).collect());
         }
-        Ok(Judged { asked, candidates, evidence, rows, read })
+        Ok(Judged { candidates, evidence, rows, read })
     }
 
     pub(crate) async fn weights(
@@ -373,26 +401,32 @@ impl Retrieval {
     ) -> Result<Weights, RetrievalError> {
         let mut conn = self.0.db.read().await?;
         let rows = storage::datastores::get_many(&mut conn, workspace, datastores).await?;
-        let mut weights = Vec::with_capacity(rows.len());
+        let glossary = self.0.glossaries.current(&mut conn, workspace).await?;
+        let mut stats = Vec::with_capacity(rows.len());
         for row in rows {
             let current = self.0.stats.current(&mut conn, workspace, &row).await?;
             if is_due(&current) {
                 self.0.upkeep.uncalibrated(workspace, row.id);
             }
-            weights.push(DatastoreStats { id: row.id, revision: row.revision, current });
+            stats.push(DatastoreStats { id: row.id, revision: row.revision, current });
         }
-        Ok(Weights(weights))
+        Ok(Weights { stats, glossary })
     }
 
     /// Looks up with the statistics that are held in memory, while the database is asked whether they are
     /// the current ones: they nearly always are. `None` when there are none.
-    async fn look_up_early(&self, query: &SearchQuery) -> Result<Option<LookedUp>, RetrievalError> {
+    async fn look_up_early(
+        &self,
+        workspace: WorkspaceId,
+        query: &SearchQuery,
+    ) -> Result<Option<LookedUp>, RetrievalError> {
+        let Some(glossary) = self.0.glossaries.held(workspace) else { return Ok(None) };
         let held = query.datastores.iter().map(|&id| {
             let current = self.0.stats.held(id)?;
             Some(DatastoreStats { id, revision: current.revision(), current })
         });
         match held.collect() {
-            Some(held) => Ok(Some(self.look_up(query, Weights(held)).await?)),
+            Some(stats) => Ok(Some(self.look_up(query, Weights { stats, glossary }).await?)),
             None => Ok(None),
         }
     }
@@ -446,24 +480,24 @@ impl Retrieval {
     ) -> Result<LookedUp, RetrievalError> {
         let langs = weights.langs();
         let main = langs.first().copied().unwrap_or_default();
-        let lang = detect(&query.text).unwrap_or(main);
-        let terms = analyse_question(&query.text, lang, &langs);
+        let lexicon = Lexicon::builtin();
+        let lang = detect(&query.text).unwrap_or_else(|| lexicon.language_of(&query.text, main));
+        let asked =
+            Asked::new(&query.text, lang, &langs, &[&weights.glossary.lexicon, lexicon], &weights);
         let mut totals = Totals { dense_weight: self.0.dense_weight, ..Totals::default() };
         let mut lookup = lookup(query);
         let hybrid = query.mode == SearchMode::Hybrid;
         if hybrid || query.mode == SearchMode::Words {
-            let (vector, total) = weigh(&terms.words, |term| weights.word(term));
-            lookup.words = Some(vector);
-            totals.words = Some(total);
+            lookup.words = Some(sparse(&asked.vectors().words));
+            totals.words = Some(asked.vectors().words_total);
         }
         if hybrid || query.mode == SearchMode::Grams {
-            let (vector, total) = weigh(&terms.grams, |term| weights.gram(term));
-            lookup.grams = Some(vector);
-            totals.grams = Some(total);
+            lookup.grams = Some(sparse(&asked.vectors().grams));
+            totals.grams = Some(asked.vectors().grams_total);
         }
         let nothing = langs.is_empty() || (lookup.words.is_none() && lookup.grams.is_none());
         let found = if nothing { Found::default() } else { self.0.index.find(lookup).await? };
-        Ok(LookedUp { weights, langs, lang, found, totals })
+        Ok(LookedUp { weights, lang, asked: Arc::new(asked), found, totals })
     }
 
     /// The rows of those candidates that are live: from memory where they are current there.
@@ -586,7 +620,6 @@ impl Retrieval {
 
 /// Candidates in their final order.
 struct Judged {
-    asked: Asked,
     candidates: Vec<Candidate>,
     evidence: f64,
     /// The live rows of the first `read` candidates, whose order among themselves they decided.
@@ -619,17 +652,12 @@ fn lookup(query: &SearchQuery) -> Lookup {
     }
 }
 
-/// A query vector: each term's weight times how often it is asked for; and the sum of all.
-fn weigh(terms: &[(u32, u32)], weight: impl Fn(u32) -> f64) -> (Sparse, f64) {
-    let mut query = Sparse::default();
-    let mut total = 0.0;
-    for &(term, count) in terms {
-        let weight = weight(term) * f64::from(count);
-        total += weight;
-        query.indices.push(term);
-        query.values.push(single(weight));
+/// A query vector.
+fn sparse(terms: &[(u32, f64)]) -> Sparse {
+    Sparse {
+        indices: terms.iter().map(|&(term, _)| term).collect(),
+        values: terms.iter().map(|&(_, weight)| single(weight)).collect(),
     }
-    (query, total)
 }
 
 fn check(query: &SearchQuery) -> Result<(), RetrievalError> {

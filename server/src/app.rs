@@ -8,19 +8,20 @@ use anyhow::Context;
 use api::{AppParts, AppState};
 use domain::Ambient;
 use domain::settings::Settings;
-use ingest::fetch::Fetcher;
+use domain::vault::Vault;
+use ingest::pages::Fetcher;
 use ingest::worker::ParserPool;
 use ingest::{Ingest, IngestOptions};
 use jobs::{Runner, RunnerOptions};
-use models::{ChatModel, Embedder};
-use retrieval::{Retrieval, RetrievalOptions};
+use models::{Catalogue, ChatModel};
+use retrieval::{Reranking, Retrieval, RetrievalOptions};
 use secrecy::ExposeSecret;
 use storage::{Blobs, Db, DbOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::home::Home;
-use crate::providers;
+use crate::providers::{self, Models};
 
 /// The server without its sockets. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +39,7 @@ pub struct App {
     /// Turns.
     pub agents: Agents,
     default_model: String,
+    vault: Vault,
     /// The name that jobs are claimed under, when it outlives the process.
     worker: Option<String>,
     signals: Signals,
@@ -82,14 +84,22 @@ pub async fn open_index(
     settings: &Settings,
     home: &Home,
     db: &Db,
-    embedder: Option<Arc<dyn Embedder>>,
+    models: Models,
 ) -> anyhow::Result<Retrieval> {
+    let rerank = &settings.models;
     let options = RetrievalOptions {
         folder: home.index(),
         index: settings.index.clone(),
         dense_weight: settings.models.dense_weight,
+        reranking: models.reranker.map(|reranker| Reranking {
+            reranker,
+            top: rerank.rerank_top,
+            timeout: rerank.rerank_timeout,
+        }),
     };
-    Retrieval::open(db.clone(), embedder, options).await.context("cannot open the search index")
+    Retrieval::open(db.clone(), models.embedder, options)
+        .await
+        .context("cannot open the search index")
 }
 
 impl App {
@@ -98,8 +108,10 @@ impl App {
         let ambient = Ambient::system();
         let signals = Signals::default();
         let models = providers::build(&settings.models, &ambient, home).await?;
+        // Keys that cannot be read are told now, not when the first secret is to be opened.
+        let vault = home.vault(&ambient, settings.storage.vault_key.as_ref())?;
         let db = open_database(&settings, home).await?;
-        let retrieval = open_index(&settings, home, &db, models.embedder).await?;
+        let retrieval = open_index(&settings, home, &db, models.clone()).await?;
         let ingest = build_ingest(&settings, home, &db, &retrieval, &ambient)?;
         let default_model = default_model(&settings, models.chat.as_ref());
         let agents = Agents::new(
@@ -110,6 +122,9 @@ impl App {
                 defaults: settings.agents.clone(),
                 default_model: models.chat.is_some().then(|| default_model.clone()),
                 chat: models.chat,
+                catalogue: Catalogue::new(&settings.models.catalogue),
+                fetch: fetch::Client::new(settings.fetch.clone()),
+                vault: vault.clone(),
             },
             signals.tracker.clone(),
             signals.ending.clone(),
@@ -122,6 +137,7 @@ impl App {
             ingest,
             agents,
             default_model,
+            vault,
             worker: None,
             signals,
         })
@@ -142,6 +158,7 @@ impl App {
             agents: self.agents.clone(),
             settings: (*self.settings).clone(),
             default_model: self.default_model.clone(),
+            vault: self.vault.clone(),
             tracker: self.signals.tracker.clone(),
             stopping: self.signals.stopping.clone(),
         })?;
@@ -154,7 +171,7 @@ impl App {
         let workers = if configured == 0 { 2 * cores() } else { configured };
         let owner = self.worker.clone();
         let options = RunnerOptions { owner, workers, ..RunnerOptions::default() };
-        let handlers = self.ingest.handlers();
+        let handlers = self.handlers();
         let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
         self.signals.tracker.spawn(runner.run(self.signals.stopping.clone()));
         let ingest = self.ingest.clone();
@@ -163,6 +180,11 @@ impl App {
                 tracing::warn!(%error, "the sweep of sources could not be scheduled");
             }
         });
+    }
+
+    /// Who does which jobs.
+    pub fn handlers(&self) -> Vec<Arc<dyn jobs::Handler>> {
+        [self.ingest.handlers(), self.agents.handlers()].concat()
     }
 
     /// Tidies up after a process that died on the data folder and works under the folder's name from now on.
@@ -200,7 +222,7 @@ fn build_ingest(
     let options = IngestOptions {
         settings: settings.ingest.clone(),
         parsers: ParserPool::new(program, settings.ingest.parse_timeout),
-        fetcher: Fetcher::new(settings.fetch.clone()),
+        fetcher: Fetcher::new(fetch::Client::new(settings.fetch.clone())),
     };
     let blobs = open_blobs(settings, home)?;
     Ok(Ingest::new(db.clone(), blobs, retrieval.clone(), ambient.clone(), options))

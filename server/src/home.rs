@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use domain::Ambient;
 use domain::api_key::ApiKeySecret;
+use domain::{Ambient, Vault};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -93,6 +94,48 @@ impl Home {
     pub fn write_key(&self, key: &ApiKeySecret) -> anyhow::Result<()> {
         make_folder(&self.folder.join("keys"))?;
         write_private(&self.key_file(), format!("{}\n", key.expose()).as_bytes())
+    }
+
+    /// The keys that seal secrets in the database: `own` first, then those of the folder. Made at the first start.
+    pub fn vault(&self, ambient: &Ambient, own: Option<&SecretString>) -> anyhow::Result<Vault> {
+        let mut ring = match self.read_vault()? {
+            Some(ring) => ring,
+            // Whoever brings a key needs none of the folder's.
+            None if own.is_some() => SecretString::default(),
+            None => self.make_vault(ambient)?,
+        };
+        if let Some(own) = own {
+            ring = format!("{}\n{}", own.expose_secret(), ring.expose_secret()).into();
+        }
+        let path = self.vault_file();
+        Vault::parse(ring.expose_secret()).with_context(|| {
+            format!("cannot use the keys of {} and VOCERO_VAULT_KEY", path.display())
+        })
+    }
+
+    fn vault_file(&self) -> PathBuf {
+        self.folder.join("keys").join("vault")
+    }
+
+    fn read_vault(&self) -> anyhow::Result<Option<SecretString>> {
+        let path = self.vault_file();
+        match fs::read_to_string(&path) {
+            Ok(ring) => Ok(Some(ring.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Made once, whoever else starts on the folder at the same moment.
+    fn make_vault(&self, ambient: &Ambient) -> anyhow::Result<SecretString> {
+        let _one_at_a_time = self.setup_lock()?;
+        if let Some(ring) = self.read_vault()? {
+            return Ok(ring);
+        }
+        make_folder(&self.folder.join("keys"))?;
+        let key = Vault::new_key(ambient);
+        write_private(&self.vault_file(), format!("{}\n", key.expose_secret()).as_bytes())?;
+        Ok(key)
     }
 
     /// The name of the worker of this folder, the same at every start. Made at the first.
@@ -205,6 +248,8 @@ fn open_private(path: &Path, truncate: bool) -> std::io::Result<File> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use domain::SecretPlace;
+
     use super::*;
 
     #[test]
@@ -217,9 +262,34 @@ mod tests {
         assert_eq!(home.read_key().unwrap(), Some(key));
         let worker = home.worker_name(&Ambient::system()).unwrap();
         assert_eq!(home.worker_name(&Ambient::system()).unwrap(), worker);
+        home.vault(&Ambient::system(), None).unwrap();
+        let ring = home.read_vault().unwrap().unwrap();
+        home.vault(&Ambient::system(), None).unwrap();
+        let again = home.read_vault().unwrap().unwrap();
+        assert_eq!(ring.expose_secret(), again.expose_secret(), "made once");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(home.folder()), 0o700);
         assert_eq!(mode(&home.key_file()), 0o600);
+        assert_eq!(mode(&home.vault_file()), 0o600);
+    }
+
+    #[test]
+    fn a_key_of_ones_own_seals_and_the_folders_still_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, ambient) = (Home::open(folder.path()).unwrap(), Ambient::system());
+        let workspace = ambient.new_id();
+        let place = SecretPlace { workspace, table: "providers", column: "api_key", row: "x" };
+        let before = home.vault(&ambient, None).unwrap();
+        let sealed = before.seal(&ambient, place, &"planted".into()).unwrap();
+        let own = Vault::new_key(&ambient);
+        let vault = home.vault(&ambient, Some(&own)).unwrap();
+        assert_eq!(vault.open(place, &sealed).unwrap().expose_secret(), "planted");
+        assert!(!vault.is_current(&sealed));
+        let fresh = tempfile::tempdir().unwrap();
+        let home = Home::open(fresh.path()).unwrap();
+        home.vault(&ambient, Some(&own)).unwrap();
+        assert!(home.read_vault().unwrap().is_none(), "nothing is made that is not needed");
+        assert!(home.vault(&ambient, Some(&"short".into())).is_err());
     }
 
     #[test]

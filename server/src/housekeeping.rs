@@ -47,8 +47,10 @@ async fn remove_old_rows(app: &App) -> storage::Result<()> {
         let jobs = storage::jobs::delete_older(&mut tx, before(now, KEEP_JOBS), BATCH).await?;
         let events =
             storage::events::delete_older(&mut tx, before(now, KEEP_EVENTS), BATCH).await?;
+        let passages = storage::citations::delete_uncited(&mut tx, BATCH).await?;
+        let counters = storage::budgets::delete_older(&mut tx, now, BATCH).await?;
         tx.commit().await?;
-        if jobs < BATCH && events < BATCH {
+        if [jobs, events, passages, counters].into_iter().all(|removed| removed < BATCH) {
             return Ok(());
         }
     }
@@ -71,7 +73,7 @@ pub async fn count_jobs(app: &App) {
     };
     let counts: HashMap<(&str, JobState), i64> =
         counts.iter().map(|(kind, state, count)| ((kind.as_str(), *state), *count)).collect();
-    for handler in app.ingest.handlers() {
+    for handler in app.handlers() {
         for state in [JobState::Waiting, JobState::Running, JobState::Dead] {
             let count = counts.get(&(handler.kind(), state)).copied().unwrap_or(0);
             metrics::gauge!("vocero_jobs", "kind" => handler.kind(), "state" => state.name())

@@ -143,6 +143,24 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: AgentId) -> Result
     Ok(row.map(Agent::from))
 }
 
+/// The agent with that code.
+pub async fn get_by_code(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    code: &str,
+) -> Result<Option<Agent>> {
+    let row: Option<AgentRow> = conn
+        .statement(select_agents!(
+            "WHERE workspace_id = $1
+                AND code = $2"
+        ))
+        .bind(Id(workspace))
+        .bind(code)
+        .optional()
+        .await?;
+    Ok(row.map(Agent::from))
+}
+
 /// The oldest agent that is not archived: the default one.
 pub async fn default(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Agent>> {
     let row: Option<AgentRow> = conn

@@ -260,6 +260,55 @@ pub async fn unlock_turn(
     .await
 }
 
+/// What was said in a conversation before the messages that enter a prompt whole, and the sequence number of
+/// the last message that it covers; 0 when there is none.
+pub async fn summary(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    id: ConversationId,
+) -> Result<Option<(String, i64)>> {
+    let row: Option<(Option<String>, i64)> = conn
+        .statement(
+            "SELECT
+                summary,
+                summary_seq
+            FROM conversations
+            WHERE workspace_id = $1
+                AND id = $2",
+        )
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    Ok(row.and_then(|(summary, seq)| Some((summary?, seq))))
+}
+
+/// Writes the summary up to message `seq`; `false` when there is one that covers as much, and when the
+/// conversation is absent.
+pub async fn set_summary(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    summary: &str,
+    seq: i64,
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE conversations
+        SET
+            summary = $3,
+            summary_seq = $4
+        WHERE workspace_id = $1
+            AND id = $2
+            AND summary_seq < $4",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(summary)
+    .bind(seq)
+    .changed()
+    .await
+}
+
 /// Links the conversation to a contact of its workspace; another workspace's changes nothing.
 pub async fn set_contact(
     tx: &mut Tx,

@@ -1,15 +1,18 @@
-//! Messages, citations, traces and feedback.
+//! Messages, tools, traces and feedback.
 
-use domain::message::{Author, Citation, Message, MessageState, Outcome, Rating};
-use domain::{
-    AgentId, ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp, WorkspaceId,
+use std::time::Duration;
+
+use domain::agent::ToolKind;
+use domain::message::{
+    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ToolStatus, ToolUse,
 };
+use domain::{AgentId, ConversationId, MessageId, Timestamp, WorkspaceId};
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use crate::compress::{compress, decompress};
-use crate::sql::{Id, Micros, Name, with_list, with_rows};
-use crate::{Conn, Result, StorageError, Tx, events};
+use crate::sql::{Id, Json, Micros, Name, with_list, with_rows};
+use crate::{Conn, Result, StorageError, Tx, citations, events};
 
 /// A message to be stored; its sequence number is given by the conversation.
 #[derive(Debug, Clone)]
@@ -18,6 +21,10 @@ pub struct NewMessage {
     pub message: Message,
     /// Its citations.
     pub citations: Vec<Citation>,
+    /// The texts of the passages that it cites.
+    pub passages: Vec<CitedPassage>,
+    /// The tools that it used, in the order of the calls.
+    pub tools: Vec<ToolUse>,
     /// How the answer came about; JSON, see `docs/API-DESIGN.md`.
     pub trace: Option<Value>,
     /// The caller's own id of the message, for idempotency; unique in the conversation.
@@ -37,22 +44,19 @@ struct MessageRow {
     reply_to: Option<Id<MessageId>>,
     prompt_tokens: Option<i64>,
     completion_tokens: Option<i64>,
+    unsupported: Option<Json<Vec<String>>>,
     created_at: Micros,
 }
 
 #[derive(FromRow)]
-struct CitationRow {
+struct ToolRow {
     message_id: Id<MessageId>,
-    marker: i64,
-    chunk_id: Id<ChunkId>,
-    datastore_id: Id<DatastoreId>,
-    source_id: Id<SourceId>,
-    source_version: i64,
-    source_name: String,
-    url: Option<String>,
-    page: Option<i64>,
-    quote: String,
-    score: f64,
+    kind: Name<ToolKind>,
+    name: String,
+    status: Name<ToolStatus>,
+    arguments: Json<Value>,
+    result: String,
+    micros: i64,
 }
 
 macro_rules! select_messages {
@@ -70,6 +74,7 @@ macro_rules! select_messages {
                 messages.reply_to,
                 messages.prompt_tokens,
                 messages.completion_tokens,
+                messages.unsupported,
                 messages.created_at
             FROM messages ",
             $rest
@@ -84,7 +89,7 @@ pub async fn insert(
     message: &NewMessage,
     now: Timestamp,
 ) -> Result<Message> {
-    let NewMessage { message, citations, trace, client_id } = message;
+    let NewMessage { message, citations, passages, tools, trace, client_id } = message;
     if let Some(client_id) = client_id {
         lock_conversation(tx, workspace, message.conversation_id).await?;
         if let Some(stored) = find(tx, workspace, message.conversation_id, client_id).await? {
@@ -94,7 +99,8 @@ pub async fn insert(
     let seq = next_seq(tx, workspace, message.conversation_id, now).await?;
     let message = Message { seq, ..message.clone() };
     insert_row(tx, workspace, &message, client_id.as_deref()).await?;
-    insert_citations(tx, workspace, message.id, citations).await?;
+    citations::insert(tx, workspace, message.id, citations, passages).await?;
+    insert_tools(tx, workspace, message.id, tools).await?;
     if let Some(trace) = trace {
         insert_trace(tx, workspace, message.id, trace).await?;
     }
@@ -226,27 +232,23 @@ pub async fn recent(
     Ok(rows.into_iter().rev().map(Message::from).collect())
 }
 
-/// The citations of those messages, by message, in order of first use.
-pub async fn citations(
+/// The tools that those messages used, by message, in the order of the calls.
+pub async fn tools(
     conn: &mut Conn,
     workspace: WorkspaceId,
     messages: &[MessageId],
-) -> Result<Vec<(MessageId, Citation)>> {
-    let rows: Vec<CitationRow> = conn
+) -> Result<Vec<(MessageId, ToolUse)>> {
+    let rows: Vec<ToolRow> = conn
         .statement(with_list!(
             "SELECT
                 message_id,
-                marker,
-                chunk_id,
-                datastore_id,
-                source_id,
-                source_version,
-                source_name,
-                url,
-                page,
-                quote,
-                score
-            FROM message_citations
+                kind,
+                name,
+                status,
+                arguments,
+                result,
+                micros
+            FROM message_tools
             WHERE workspace_id = $1
                 AND ",
             "message_id" in "$2";
@@ -256,7 +258,7 @@ pub async fn citations(
         .list(messages)
         .all()
         .await?;
-    Ok(rows.into_iter().map(|row| (row.message_id.0, Citation::from(row))).collect())
+    Ok(rows.into_iter().map(|row| (row.message_id.0, ToolUse::from(row))).collect())
 }
 
 /// How an answer came about.
@@ -323,6 +325,31 @@ pub async fn feedback(
         .optional()
         .await?;
     Ok(row.map(|(Name(rating), comment)| (rating, comment)))
+}
+
+/// The ratings of those messages that have one, and what was said with each.
+pub async fn feedbacks(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, Rating, Option<String>)>> {
+    let rows: Vec<(Id<MessageId>, Name<Rating>, Option<String>)> = conn
+        .statement(with_list!(
+            "SELECT
+                message_id,
+                rating,
+                comment
+            FROM message_feedback
+            WHERE workspace_id = $1
+                AND ",
+            "message_id" in "$2";
+            ""
+        ))
+        .bind(Id(workspace))
+        .list(messages)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(Id(id), Name(rating), comment)| (id, rating, comment)).collect())
 }
 
 /// The column of traces, for messages.
@@ -415,10 +442,11 @@ async fn insert_row(
             reply_to,
             prompt_tokens,
             completion_tokens,
+            unsupported,
             client_id,
             created_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(Id(message.id))
     .bind(Id(workspace))
@@ -432,52 +460,45 @@ async fn insert_row(
     .bind(message.reply_to.map(Id))
     .bind(message.prompt_tokens)
     .bind(message.completion_tokens)
+    .bind((!message.unsupported.is_empty()).then(|| Json(message.unsupported.clone())))
     .bind(client_id)
     .bind(Micros(message.created_at))
     .later()
     .await
 }
 
-async fn insert_citations(
+async fn insert_tools(
     tx: &mut Tx,
     workspace: WorkspaceId,
     message: MessageId,
-    citations: &[Citation],
+    tools: &[ToolUse],
 ) -> Result<()> {
-    if citations.is_empty() {
+    if tools.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Value> = citations.iter().enumerate().map(citation_row).collect();
+    let rows: Vec<Value> = tools.iter().enumerate().map(tool_row).collect();
     tx.statement(with_rows!(
-        "INSERT INTO message_citations (
+        "INSERT INTO message_tools (
             message_id,
             place,
             workspace_id,
-            marker,
-            chunk_id,
-            datastore_id,
-            source_id,
-            source_version,
-            source_name,
-            url,
-            page,
-            quote,
-            score
+            kind,
+            name,
+            status,
+            arguments,
+            result,
+            micros
         )
         SELECT
             $1,
             CAST(value->>0 AS BIGINT),
             $2,
-            CAST(value->>1 AS BIGINT),
+            value->>1,
             value->>2,
             value->>3,
             value->>4,
-            CAST(value->>5 AS BIGINT),
-            value->>6,
-            value->>7,
-            CAST(value->>8 AS BIGINT),
-            value->>9,
-            CAST(value->>10 AS DOUBLE PRECISION)
+            value->>5,
+            CAST(value->>6 AS BIGINT)
         FROM ",
         "$3",
         ""
@@ -487,6 +508,18 @@ async fn insert_citations(
     .json(&rows)
     .later()
     .await
+}
+
+fn tool_row((place, tool): (usize, &ToolUse)) -> Value {
+    json!([
+        place,
+        tool.kind.name(),
+        tool.name,
+        tool.status.name(),
+        tool.arguments.to_string(),
+        tool.result,
+        i64::try_from(tool.took.as_micros()).unwrap_or(i64::MAX),
+    ])
 }
 
 async fn insert_trace(
@@ -557,22 +590,6 @@ async fn delete_feedback(tx: &mut Tx, workspace: WorkspaceId, message: MessageId
     Ok(())
 }
 
-fn citation_row((place, citation): (usize, &Citation)) -> Value {
-    json!([
-        place,
-        citation.marker,
-        citation.chunk_id,
-        citation.datastore_id,
-        citation.source_id,
-        citation.source_version,
-        citation.source_name,
-        citation.url,
-        citation.page,
-        citation.quote,
-        citation.score,
-    ])
-}
-
 impl From<MessageRow> for Message {
     fn from(row: MessageRow) -> Self {
         Self {
@@ -587,24 +604,21 @@ impl From<MessageRow> for Message {
             reply_to: row.reply_to.map(|to| to.0),
             prompt_tokens: row.prompt_tokens,
             completion_tokens: row.completion_tokens,
+            unsupported: row.unsupported.map(|found| found.0).unwrap_or_default(),
             created_at: row.created_at.0,
         }
     }
 }
 
-impl From<CitationRow> for Citation {
-    fn from(row: CitationRow) -> Self {
+impl From<ToolRow> for ToolUse {
+    fn from(row: ToolRow) -> Self {
         Self {
-            marker: row.marker,
-            chunk_id: row.chunk_id.0,
-            datastore_id: row.datastore_id.0,
-            source_id: row.source_id.0,
-            source_version: row.source_version,
-            source_name: row.source_name,
-            url: row.url,
-            page: row.page,
-            quote: row.quote,
-            score: row.score,
+            kind: row.kind.0,
+            name: row.name,
+            status: row.status.0,
+            arguments: row.arguments.0,
+            result: row.result,
+            took: Duration::from_micros(u64::try_from(row.micros).unwrap_or(0)),
         }
     }
 }

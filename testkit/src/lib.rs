@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod db;
+pub mod model_folder;
 pub mod model_server;
 
 /// The address of a bucket (`s3://bucket/prefix`) that the `AWS_…` variables lead to; `None`, said on standard

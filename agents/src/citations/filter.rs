@@ -1,5 +1,8 @@
 //! The filter that a model's answer passes on its way to the client.
 
+use super::code::CodeTracker;
+use super::media::MediaFilter;
+
 /// What a model is told to answer when the passages do not hold the answer. Never reaches a client.
 pub(crate) const SENTINEL: &str = "[NO_ANSWER]";
 
@@ -24,7 +27,7 @@ pub(crate) struct MarkerUse {
 /// Lets text through and decides about markers. A marker is `[1]`, `[1, 2]` or `[1-3]`; it is let through
 /// as `[1][2]`. What names no passage is removed together with the white space before it. Nothing inside
 /// code spans, code fences and query strings of addresses is a marker. A link target behind a marker
-/// (`[1](https://…)`) is dropped. White space at either end and control characters are dropped, so the
+/// (`[1](https://…)`) is dropped, and so are images. White space at either end and control characters are dropped, so the
 /// text let through is final: how the text was cut into pieces makes no difference to it.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the text so far")]
@@ -39,13 +42,15 @@ pub(crate) struct CitationFilter {
     marker: Vec<usize>,
     /// A marker was removed and nothing but white space was let through since.
     closing_gap: bool,
-    code: Code,
-    ticks: usize,
+    code: CodeTracker,
+    media: MediaFilter,
     address: Address,
     in_word: bool,
     /// A letter or digit was let through.
     begun: bool,
     emitted: usize,
+    /// The last character that was let through.
+    last: Option<char>,
     uses: Vec<MarkerUse>,
     removed: Vec<String>,
     sentinel: bool,
@@ -58,13 +63,6 @@ enum State {
     Bracket,
     AfterMarker,
     Target,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Code {
-    None,
-    Span(usize),
-    Fence(usize),
 }
 
 /// How much of an address was read: `:`, `:/`, `://`, and its query.
@@ -87,23 +85,31 @@ impl CitationFilter {
             space: String::new(),
             marker: Vec::new(),
             closing_gap: false,
-            code: Code::None,
-            ticks: 0,
+            code: CodeTracker::new(),
+            media: MediaFilter::new(),
             address: Address::None,
             in_word: false,
             begun: false,
             emitted: 0,
+            last: None,
             uses: Vec::new(),
             removed: Vec::new(),
             sentinel: false,
         }
     }
 
+    /// More passages may be cited from here on: 1 to `passages`.
+    pub(crate) fn allow(&mut self, passages: usize) {
+        self.passages = self.passages.max(passages);
+    }
+
     /// Takes a piece of the answer; gives what may be sent now, if anything.
     pub(crate) fn push(&mut self, piece: String) -> Option<String> {
+        let piece = self.media.push(piece);
         if self.passes_whole(&piece) {
             self.emitted += piece.len();
-            self.in_word = piece.chars().next_back().is_some_and(char::is_alphanumeric);
+            self.last = piece.chars().next_back();
+            self.in_word = self.last.is_some_and(char::is_alphanumeric);
             return Some(piece);
         }
         let mut out = String::with_capacity(piece.len() + self.held.len() + self.space.len());
@@ -116,6 +122,9 @@ impl CitationFilter {
     /// The answer is over; gives what was held back and is text after all.
     pub(crate) fn finish(&mut self) -> Option<String> {
         let mut out = String::new();
+        for c in self.media.finish().chars() {
+            self.step(c, &mut out);
+        }
         match self.state {
             State::Word if self.held == SENTINEL_WORD => self.meet_sentinel(),
             State::Text | State::AfterMarker => self.settle_marker(&mut out),
@@ -155,8 +164,7 @@ impl CitationFilter {
             && self.begun
             && !self.sentinel
             && self.space.is_empty()
-            && self.code == Code::None
-            && self.ticks == 0
+            && self.code.outside()
             && self.address == Address::None
             && !self.closing_gap;
         let plain = |b: u8| match b {
@@ -168,7 +176,16 @@ impl CitationFilter {
 
     fn hand_out(&mut self, out: String) -> Option<String> {
         self.emitted += out.len();
+        self.last = out.chars().next_back().or(self.last);
         (!out.is_empty()).then_some(out)
+    }
+
+    /// Keeps a bracket from an exclamation mark before it: what was removed between the two must not leave an
+    /// image, and a marker behind one would be an image by reference.
+    fn keep_apart(&self, out: &mut String) {
+        if self.code.outside() && out.chars().next_back().or(self.last) == Some('!') {
+            out.push(' ');
+        }
     }
 
     fn step(&mut self, c: char, out: &mut String) {
@@ -186,8 +203,8 @@ impl CitationFilter {
     }
 
     fn text(&mut self, c: char, out: &mut String) {
-        self.follow_code(c);
-        let marks = self.code == Code::None && self.ticks == 0;
+        self.code.follow(c);
+        let marks = self.code.outside();
         if c == '[' && marks && self.address != Address::Query {
             self.state = State::Bracket;
             self.held.push(c);
@@ -196,28 +213,6 @@ impl CitationFilter {
             self.held.push(c);
         } else {
             self.let_through(c, out);
-        }
-    }
-
-    /// Keeps track of where code begins and ends: a run of backticks opens it, a run of the same length
-    /// closes it, and a span ends with its line.
-    fn follow_code(&mut self, c: char) {
-        if c == '`' {
-            self.ticks += 1;
-            return;
-        }
-        if self.ticks > 0 {
-            self.code = match self.code {
-                Code::None if self.ticks >= 3 => Code::Fence(self.ticks),
-                Code::None => Code::Span(self.ticks),
-                Code::Span(opened) if self.ticks == opened => Code::None,
-                Code::Fence(opened) if self.ticks >= opened => Code::None,
-                open => open,
-            };
-            self.ticks = 0;
-        }
-        if c == '\n' && matches!(self.code, Code::Span(_)) {
-            self.code = Code::None;
         }
     }
 
@@ -240,6 +235,11 @@ impl CitationFilter {
         if c != ']' {
             if self.held.len() < MAX_MARKER_BYTES && self.may_go_on(c) {
                 self.held.push(c);
+                return;
+            }
+            if &self.held[1..] == SENTINEL_WORD {
+                self.meet_sentinel();
+                self.state = State::Text;
                 return;
             }
             self.release(out);
@@ -350,6 +350,7 @@ impl CitationFilter {
             return;
         }
         self.flush_space(out);
+        self.keep_apart(out);
         for passage in std::mem::take(&mut self.marker) {
             self.uses.push(MarkerUse { passage, at: self.emitted + out.len() });
             out.push('[');
@@ -382,6 +383,9 @@ impl CitationFilter {
             self.space.clear();
         }
         self.flush_space(out);
+        if c == '[' {
+            self.keep_apart(out);
+        }
         out.push(c);
     }
 

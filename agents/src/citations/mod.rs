@@ -1,6 +1,8 @@
 //! Citations that hold: markers checked while the answer streams, quotes taken verbatim from the passages.
 
+mod code;
 mod filter;
+mod media;
 mod quote;
 #[cfg(test)]
 mod tests;

@@ -18,8 +18,9 @@ const MIN_WORD_CHARS: usize = 3;
 /// positions `markers`. Support of a passage's sentence is the share of a claim's words that stand in it,
 /// numbers counted threefold, since a wrong number is the costliest error. When sentences at different
 /// places support different claims the quote spans them, as long as it stays short. A passage that shares
-/// no word with the claims (an answer in another language) gives its beginning.
-pub(crate) fn quote_for<'a>(passage: &'a str, answer: &str, markers: &[usize]) -> &'a str {
+/// no word with the claims (an answer in another language) gives its beginning. The answer is where the words
+/// stand in `passage`, in bytes.
+pub(crate) fn quote_for(passage: &str, answer: &str, markers: &[usize]) -> Range<usize> {
     let sentences = sentences(passage);
     let bags: Vec<HashSet<String>> = sentences
         .iter()
@@ -45,18 +46,19 @@ pub(crate) fn quote_for<'a>(passage: &'a str, answer: &str, markers: &[usize]) -
         best_support = f64::max(best_support, support);
     }
     match found {
-        Some(range) => shortened(&passage[range], MAX_QUOTE_BYTES),
+        Some(range) => shortened(passage, range, MAX_QUOTE_BYTES),
         None => preview(passage),
     }
 }
 
-/// The beginning of a passage, verbatim: its first sentences up to 240 bytes.
-pub(crate) fn preview(passage: &str) -> &str {
-    let passage = passage.trim();
+/// Where the beginning of a passage is, in bytes: its first sentences up to 240 bytes.
+pub(crate) fn preview(passage: &str) -> Range<usize> {
+    let start = passage.len() - passage.trim_start().len();
+    let whole = start..passage.trim_end().len().max(start);
     let fits = sentences(passage).into_iter().map(|range| range.end);
-    match fits.take_while(|&end| end <= MAX_PREVIEW_BYTES).last() {
-        Some(end) => &passage[..end],
-        None => shortened(passage, MAX_PREVIEW_BYTES),
+    match fits.take_while(|&end| end <= start + MAX_PREVIEW_BYTES).last() {
+        Some(end) => start..end,
+        None => shortened(passage, whole, MAX_PREVIEW_BYTES),
     }
 }
 
@@ -121,13 +123,13 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-fn shortened(text: &str, max_bytes: usize) -> &str {
-    if text.len() <= max_bytes {
-        return text;
+fn shortened(text: &str, range: Range<usize>, max_bytes: usize) -> Range<usize> {
+    if range.len() <= max_bytes {
+        return range;
     }
-    let end = text.floor_char_boundary(max_bytes);
-    let word_end = text[..end].rfind(char::is_whitespace).unwrap_or(end);
-    &text[..word_end]
+    let end = text.floor_char_boundary(range.start + max_bytes);
+    let word_end = text[range.start..end].rfind(char::is_whitespace);
+    range.start..word_end.map_or(end, |at| range.start + at)
 }
 
 #[cfg(test)]
@@ -139,7 +141,7 @@ mod tests {
 
     fn quote(answer: &str) -> &str {
         let markers: Vec<usize> = answer.match_indices("[1]").map(|(at, _)| at).collect();
-        quote_for(PASSAGE, answer, &markers)
+        &PASSAGE[quote_for(PASSAGE, answer, &markers)]
     }
 
     #[test]
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn a_long_sentence_is_cut_at_a_word() {
         let long = "palabra ".repeat(200);
-        let found = quote_for(&long, "palabra [1]", &[8]);
+        let found = &long[quote_for(&long, "palabra [1]", &[8])];
         assert!(found.len() <= MAX_QUOTE_BYTES && found.ends_with("palabra"));
     }
 }

@@ -67,10 +67,23 @@ fn what_is_no_marker_stays_text() {
         "x = `a[1] + b[9]` y punto",
         "```\nlet x = a[9];\n```\nfin [1]",
         "ver https://ejemplo.cl/?ids[7]=3 ahora",
-        "[enlace](https://ejemplo.cl) y ![foto](https://ejemplo.cl/a.png)",
+        "[enlace](https://ejemplo.cl) y punto",
         "NO, gracias. NO_ANSWERS",
     ] {
         assert_eq!(text_of(answer), answer);
+    }
+}
+
+#[test]
+fn no_image_is_left_also_where_a_marker_is_removed() {
+    for (answer, left) in [
+        ("foto ![foto](https://evil.example/a.png) fin", "foto foto fin"),
+        ("hola! [7][x](https://evil.example)", "hola! [x](https://evil.example)"),
+        ("hola! [7] [x](https://evil.example)", "hola! [x](https://evil.example)"),
+        ("¡Hola![1]", "¡Hola! [1]"),
+        ("`vec![1]` [1]", "`vec![1]` [1]"),
+    ] {
+        assert_eq!(text_of(answer), left, "{answer}");
     }
 }
 

@@ -203,7 +203,7 @@ async fn contact_details_are_noted_once_on_the_customers_contact() {
         assert_eq!(known.phone.as_deref(), Some("+56987654321"));
         let events = world.events("lead.captured").await;
         assert_eq!(events.len(), 2);
-        assert!(events.iter().all(|event| event.subject == contact.to_string()));
+        assert!(events.iter().all(|event| event.payload["contactId"] == contact.to_string()));
         let without = world.agent(&[ToolKind::Datastore], |_| {}).await;
         let heard = world.ask(world.to(&without, "mi correo es otra@ejemplo.cl")).await;
         assert_eq!(heard.answer().outcome, Some(Outcome::Smalltalk));

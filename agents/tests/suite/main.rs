@@ -4,7 +4,12 @@
 
 mod builtin;
 mod endings;
+mod memory;
 mod model;
+mod options;
 mod order;
 mod requests;
+mod spending;
+mod support;
+mod tools;
 mod world;

@@ -120,7 +120,9 @@ async fn a_model_that_does_not_know_is_replaced_by_the_agents_own_words() {
 async fn without_evidence_no_model_is_asked() {
     for test_db in databases("closed gate").await {
         let world = World::scripted(test_db).await;
-        let heard = world.ask(world.request("¿Quién ganó el mundial de fútbol de 1986?")).await;
+        let agent = world.agent(&[ToolKind::Datastore, ToolKind::RequestHuman], |_| {}).await;
+        let question = "¿Quién ganó el mundial de fútbol de 1986?";
+        let heard = world.ask(world.to(&agent, question)).await;
         assert_eq!(heard.answer().outcome, Some(Outcome::Abstained));
         assert!(world.model().requests_to(Endpoint::Chat).is_empty());
     }

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agents::{Agents, AgentsOptions, Answer, Turn, TurnEvent, TurnRequest};
+use agents::{Agents, AgentsOptions, Answer, ToolStep, Turn, TurnEvent, TurnRequest};
 use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation};
 use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
 use domain::message::{Author, Citation, Message};
-use domain::settings::{AgentDefaults, IndexSettings};
+use domain::settings::{AgentDefaults, FetchSettings, IndexSettings};
+use domain::vault::Vault;
 use domain::{Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId};
-use models::ChatModel;
 use models::openai::{OpenAi, OpenAiOptions, TimerPause};
+use models::{Catalogue, ChatModel};
 use retrieval::{IndexPoint, Retrieval, RetrievalOptions, StatsChange, passage_heading};
 use serde_json::{Map, Value};
 use storage::sources::GoLive;
 use storage::workspaces::Born;
-use storage::{chunks, conversations, messages, sources, workspaces};
+use storage::{chunks, citations, conversations, messages, sources, workspaces};
 use testkit::db::TestDb;
 use testkit::model_server::ModelServer;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,23 @@ impl World {
         Self::new(test_db, Some(server), PATIENCE).await
     }
 
+    /// With a scripted model and other limits.
+    pub async fn with_limits(test_db: TestDb, change: impl FnOnce(&mut AgentDefaults)) -> Self {
+        let server = ModelServer::start().await.expect("the model server starts");
+        let mut defaults = defaults(PATIENCE);
+        change(&mut defaults);
+        Self::with_defaults(test_db, Some(server), defaults).await
+    }
+
     pub async fn new(test_db: TestDb, model: Option<ModelServer>, turn_timeout: Duration) -> Self {
+        Self::with_defaults(test_db, model, defaults(turn_timeout)).await
+    }
+
+    async fn with_defaults(
+        test_db: TestDb,
+        model: Option<ModelServer>,
+        defaults: AgentDefaults,
+    ) -> Self {
         let ambient = Ambient::system();
         let folder = tempfile::tempdir().unwrap();
         let index = IndexSettings {
@@ -64,19 +81,30 @@ impl World {
             qdrant_api_key: None,
             collection_prefix: String::new(),
         };
-        let options =
-            RetrievalOptions { folder: folder.path().to_owned(), index, dense_weight: 0.2 };
+        let options = RetrievalOptions {
+            folder: folder.path().to_owned(),
+            index,
+            dense_weight: 0.2,
+            reranking: None,
+        };
         let retrieval = Retrieval::open(test_db.db.clone(), None, options).await.unwrap();
         let mut tx = test_db.db.write().await.unwrap();
         let born = workspaces::create(&mut tx, &ambient, "Tienda").await.unwrap();
         tx.commit().await.unwrap();
         let chat = model.as_ref().map(|server| provider(server, &ambient));
-        let defaults = AgentDefaults {
-            min_evidence: None,
-            turn_timeout,
-            default_country: Some("CL".to_owned()),
+        let fetching = FetchSettings {
+            allow: vec!["127.0.0.1/32".parse().unwrap()],
+            max_bytes: 1 << 20,
+            timeout: PATIENCE,
         };
-        let options = AgentsOptions { defaults, chat, default_model: Some("gpt-test".to_owned()) };
+        let options = AgentsOptions {
+            defaults,
+            chat,
+            default_model: Some("gpt-test".to_owned()),
+            catalogue: Catalogue::default(),
+            fetch: fetch::Client::new(fetching),
+            vault: Vault::parse(&"7".repeat(64)).unwrap(),
+        };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let agents = Agents::new(
             test_db.db.clone(),
@@ -223,10 +251,12 @@ impl World {
             agent: self.born.agent.id,
             query: query.to_owned(),
             conversation: None,
+            history: Vec::new(),
             visitor: None,
             contact: ContactDetails::default(),
             channel: Channel::Api,
             client_id: None,
+            api_key: None,
         }
     }
 
@@ -258,7 +288,7 @@ impl World {
     pub async fn citations(&self, message: MessageId) -> Vec<Citation> {
         let mut conn = self.test_db.db.read().await.unwrap();
         let workspace = self.born.workspace.id;
-        let cited = messages::citations(&mut conn, workspace, &[message]).await.unwrap();
+        let cited = citations::of_messages(&mut conn, workspace, &[message]).await.unwrap();
         cited.into_iter().map(|(_, citation)| citation).collect()
     }
 
@@ -291,6 +321,12 @@ impl World {
         storage::gaps::list(&mut conn, self.born.workspace.id, None, 100).await.unwrap()
     }
 
+    pub async fn leads(&self) -> Vec<domain::lead::Lead> {
+        let mut conn = self.test_db.db.read().await.unwrap();
+        let workspace = self.born.workspace.id;
+        storage::leads::list(&mut conn, workspace, None, None, 100).await.unwrap()
+    }
+
     pub async fn events(&self, kind: &str) -> Vec<storage::events::Event> {
         let mut conn = self.test_db.db.read().await.unwrap();
         let all = storage::events::list(&mut conn, self.born.workspace.id, 0, 1_000).await.unwrap();
@@ -302,6 +338,17 @@ impl World {
         self.tracker.close();
         tokio::time::timeout(PATIENCE, self.tracker.wait()).await.expect("every turn ends");
         self.tracker.reopen();
+    }
+}
+
+fn defaults(turn_timeout: Duration) -> AgentDefaults {
+    AgentDefaults {
+        min_evidence: None,
+        turn_timeout,
+        default_country: Some("CL".to_owned()),
+        tool_rounds: 8,
+        tool_timeout: PATIENCE,
+        turn_tokens: 100_000,
     }
 }
 
@@ -321,6 +368,7 @@ fn provider(server: &ModelServer, ambient: &Ambient) -> Arc<dyn ChatModel> {
         idle_timeout: PATIENCE,
         max_attempts: 1,
         pause: Arc::new(TimerPause),
+        judge: None,
     };
     Arc::new(OpenAi::new(&options, ambient).unwrap())
 }
@@ -330,6 +378,7 @@ fn provider(server: &ModelServer, ambient: &Ambient) -> Arc<dyn ChatModel> {
 pub struct Heard {
     pub sources: Vec<Citation>,
     pub tokens: Vec<String>,
+    pub tools: Vec<ToolStep>,
     pub end: Result<Answer, DomainError>,
 }
 
@@ -355,13 +404,12 @@ pub async fn hear(turn: Turn) -> Heard {
 }
 
 async fn hear_out(mut turn: Turn) -> Heard {
-    let (mut sources, mut tokens, mut end) = (Vec::new(), Vec::new(), None);
+    let (mut sources, mut tokens, mut tools, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
     while let Some(event) = turn.events.recv().await {
         assert!(end.is_none(), "nothing comes after the last event: {event:?}");
         match event {
-            TurnEvent::Tool(_) => assert!(tokens.is_empty(), "a tool works before the first token"),
+            TurnEvent::Tool(step) => tools.push(step),
             TurnEvent::Source(source) => {
-                assert!(tokens.is_empty(), "sources come before the first token");
                 sources.push(source.citation);
             }
             TurnEvent::Token(token) => tokens.push(token),
@@ -369,7 +417,7 @@ async fn hear_out(mut turn: Turn) -> Heard {
             TurnEvent::Error(error) => end = Some(Err(error)),
         }
     }
-    Heard { sources, tokens, end: end.expect("a turn has a last event") }
+    Heard { sources, tokens, tools, end: end.expect("a turn has a last event") }
 }
 
 /// The next token of a turn.

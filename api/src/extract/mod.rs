@@ -1,11 +1,13 @@
 //! Parsing at the edge. Every extractor refuses with the error envelope.
 
 mod body;
+mod headers;
 mod ids;
 mod query;
 mod upload;
 
 pub(crate) use body::{ChatJson, Json};
+pub(crate) use headers::{client_id, id_headers};
 pub(crate) use ids::{Id, Ids};
 pub(crate) use query::Query;
 pub(crate) use upload::Upload;

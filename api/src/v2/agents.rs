@@ -13,7 +13,8 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::routes;
 
-use super::words::{AgentStatus, ToolName};
+use super::tool_settings;
+use super::words::{AgentStatus, ContactFact, Rewrite, ToolName, Unsupported};
 use super::{PageQuery, Patch, TextOrLines};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
@@ -106,6 +107,20 @@ struct SettingsView {
     max_answer_tokens: u32,
     /// Tokens of earlier messages in the prompt.
     history_tokens: u32,
+    /// Handed to the model so that it answers alike, where it can; null for none.
+    seed: Option<i64>,
+    /// Texts that end an answer.
+    stop: Vec<String>,
+    /// Whether the model answers with one JSON object.
+    json_mode: bool,
+    /// With `retry` and `withhold` an answer is judged whole before it is streamed.
+    unsupported: Unsupported,
+    /// Models that answer, in order, when the agent's own cannot be asked.
+    fallback_models: Vec<String>,
+    /// Who makes a follow-up stand alone before it is searched for.
+    rewrite: Rewrite,
+    /// What of the customer's contact the model is told.
+    contact_facts: Vec<ContactFact>,
 }
 
 /// Changes of an agent; what is absent stays.
@@ -189,6 +204,24 @@ struct SettingsChanges {
     max_answer_tokens: Option<i64>,
     #[schema(minimum = 0, maximum = 100_000, nullable = false)]
     history_tokens: Option<i64>,
+    /// Null for none.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>)]
+    seed: Patch<i64>,
+    /// Each 1 to 100 characters; an empty list for none.
+    #[schema(max_items = 4, nullable = false)]
+    stop: Option<Vec<String>>,
+    #[schema(nullable = false)]
+    json_mode: Option<bool>,
+    #[schema(nullable = false)]
+    unsupported: Option<Unsupported>,
+    /// Tried before the first token only, when a model is not available or at its limit; an empty list for none.
+    #[schema(max_items = 5, nullable = false)]
+    fallback_models: Option<Vec<String>>,
+    #[schema(nullable = false)]
+    rewrite: Option<Rewrite>,
+    #[schema(nullable = false, max_items = 3)]
+    contact_facts: Option<Vec<ContactFact>>,
 }
 
 /// List agents
@@ -377,13 +410,19 @@ impl AgentChanges {
             _ => return Err(one_name_of("model", "modelName")),
         }
         if let Some(tools) = self.tools {
-            agent.tools = read_tools(tools)?;
+            let before = std::mem::take(&mut agent.tools);
+            agent.tools = tool_settings::read_all(tools, &before)?;
+            tool_settings::seal(agent, state)?;
             check_datastores(agent, state).await?;
         }
         if let Some(status) = self.status {
             agent.status = status.into();
         }
-        if let Some(settings) = self.settings {
+        if let Some(mut settings) = self.settings {
+            if let Some(models) = settings.fallback_models.take() {
+                let models = fallback_models(models, state).await?;
+                agent.settings.fallback_models = models;
+            }
             settings.apply(&mut agent.settings)?;
         }
         Ok(())
@@ -418,6 +457,24 @@ async fn change_model(
     Ok(())
 }
 
+async fn fallback_models(given: Vec<String>, state: &AppState) -> ApiResult<Vec<String>> {
+    if given.len() > 5 {
+        let message = "`settings.fallbackModels` has more than 5 entries";
+        return Err(ApiError::invalid("settings.fallbackModels", message));
+    }
+    let mut models = Vec::with_capacity(given.len());
+    for (position, model) in given.iter().enumerate() {
+        let field = format!("settings.fallbackModels[{position}]");
+        let model = text::required(&field, model, 200)?;
+        match state.agents.check_model(&model).await {
+            Ok(()) => models.push(model),
+            Err(error) if error.field.is_some() => return Err(error.at(field).into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(models)
+}
+
 impl SettingsChanges {
     fn apply(self, settings: &mut AgentSettings) -> ApiResult<()> {
         self.unknown_answer.apply(&mut settings.unknown_answer, |answer| {
@@ -427,6 +484,22 @@ impl SettingsChanges {
         self.min_evidence.apply(&mut settings.min_evidence, evidence)?;
         let temperature = |number| number_within("settings.temperature", number, 2.0);
         self.temperature.apply(&mut settings.temperature, temperature)?;
+        self.seed.apply(&mut settings.seed, Ok)?;
+        if let Some(stop) = self.stop {
+            settings.stop = stop_texts(stop)?;
+        }
+        settings.json_mode = self.json_mode.unwrap_or(settings.json_mode);
+        settings.unsupported = self.unsupported.map_or(settings.unsupported, Into::into);
+        settings.rewrite = self.rewrite.map_or(settings.rewrite, Into::into);
+        if let Some(facts) = self.contact_facts {
+            let mut known: Vec<domain::agent::ContactFact> = Vec::new();
+            for fact in facts.into_iter().map(Into::into) {
+                if !known.contains(&fact) {
+                    known.push(fact);
+                }
+            }
+            settings.contact_facts = known;
+        }
         let numbers = [
             ("settings.topK", self.top_k, 1, 20, &mut settings.top_k),
             (
@@ -453,59 +526,28 @@ impl SettingsChanges {
     }
 }
 
+fn stop_texts(given: Vec<String>) -> ApiResult<Vec<String>> {
+    if given.len() > 4 {
+        let message = "`settings.stop` has more than 4 entries; providers take up to 4";
+        return Err(ApiError::invalid("settings.stop", message));
+    }
+    for (position, text) in given.iter().enumerate() {
+        // Kept as given: line breaks and spaces are what many an answer is stopped by.
+        if !(1..=100).contains(&text.chars().count()) {
+            let field = format!("settings.stop[{position}]");
+            let message = format!("`{field}` must have 1 to 100 characters");
+            return Err(ApiError::invalid(field, message));
+        }
+    }
+    Ok(given)
+}
+
 fn number_within(field: &str, number: f64, most: f64) -> ApiResult<f64> {
     if !(0.0..=most).contains(&number) {
         let message = format!("`{field}` must be a number from 0 to {most}, or null");
         return Err(ApiError::invalid(field, message));
     }
     Ok(number)
-}
-
-/// Reads tools: names, or objects with `type`, `id` and settings.
-fn read_tools(given: Vec<Value>) -> ApiResult<Vec<AgentTool>> {
-    if given.len() > 20 {
-        return Err(ApiError::invalid("tools", "`tools` has more than 20 entries"));
-    }
-    let mut tools: Vec<AgentTool> = Vec::with_capacity(given.len());
-    for (position, value) in given.into_iter().enumerate() {
-        let tool = read_tool(&format!("tools[{position}]"), value)?;
-        if tools.contains(&tool) {
-            continue;
-        }
-        tools.push(tool);
-    }
-    Ok(tools)
-}
-
-fn read_tool(field: &str, value: Value) -> ApiResult<AgentTool> {
-    let mut object = match value {
-        Value::String(name) => return Ok(AgentTool::plain(tool_kind(field, &name)?)),
-        Value::Object(object) => object,
-        _ => {
-            let message = format!("`{field}` must be a tool's name or an object with `type`");
-            return Err(ApiError::invalid(field, message));
-        }
-    };
-    let type_field = format!("{field}.type");
-    let Some(Value::String(name)) = object.remove("type") else {
-        let message = format!("`{type_field}` must be the name of a tool");
-        return Err(ApiError::invalid(type_field, message));
-    };
-    let kind = tool_kind(&type_field, &name)?;
-    let id = match object.remove("id") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(id)) => Some(id),
-        Some(_) => {
-            let message = format!("`{field}.id` must be a string");
-            return Err(ApiError::invalid(format!("{field}.id"), message));
-        }
-    };
-    Ok(AgentTool { kind, id, settings: object })
-}
-
-fn tool_kind(field: &str, name: &str) -> ApiResult<ToolKind> {
-    let kind = name.parse::<ToolKind>();
-    kind.map_err(|error| ApiError::invalid(field, format!("`{field}`: {error}")))
 }
 
 /// Ids in bodies are checked like ids in paths: a datastore that is not the caller's is not there.
@@ -552,7 +594,8 @@ impl From<AgentTool> for Tool {
         if tool.id.is_none() && tool.settings.is_empty() {
             return Self::Name(tool.kind.into());
         }
-        Self::Object(ToolObject { r#type: tool.kind.into(), id: tool.id, settings: tool.settings })
+        let settings = tool_settings::shown(tool.settings);
+        Self::Object(ToolObject { r#type: tool.kind.into(), id: tool.id, settings })
     }
 }
 
@@ -565,6 +608,13 @@ impl From<AgentSettings> for SettingsView {
             temperature: settings.temperature,
             max_answer_tokens: settings.max_answer_tokens,
             history_tokens: settings.history_tokens,
+            seed: settings.seed,
+            stop: settings.stop,
+            json_mode: settings.json_mode,
+            unsupported: settings.unsupported.into(),
+            fallback_models: settings.fallback_models,
+            rewrite: settings.rewrite.into(),
+            contact_facts: settings.contact_facts.into_iter().map(Into::into).collect(),
         }
     }
 }

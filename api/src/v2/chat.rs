@@ -6,16 +6,17 @@ use axum::response::{IntoResponse, Response};
 use domain::contact::ContactDetails;
 use domain::conversation::Channel;
 use domain::{Action, AgentId, ConversationId, DomainError, MessageId, VisitorId, text};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::stream;
+use super::tools::UsedTool;
 use super::words::{ConversationStatus, Handler, MessageState, Outcome};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
-use crate::extract::{ChatJson, Id, Ids, Json};
+use crate::extract::{ChatJson, Id, Ids, Json, client_id, id_headers};
 use crate::routes::Routes;
 use crate::state::AppState;
 
@@ -75,6 +76,13 @@ pub(super) struct ChatAnswer {
     message_id: String,
     /// The passages that the text cites, in order of first use.
     sources: Vec<CitedSource>,
+    /// The tools that were used, in the order of the calls.
+    tools: Vec<UsedTool>,
+    /// Numbers, dates, prices, percentages, hours and codes of the text that stand in no passage it cites nor in
+    /// what the customer said; absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unsupported: Vec<String>,
     /// What kind of answer; null while a person has the conversation.
     outcome: Option<Outcome>,
     /// Who answers in the conversation after this turn.
@@ -103,7 +111,7 @@ pub(super) struct CitedSource {
     pub score: f64,
     #[schema(pattern = "^ds_[0-9a-f]{32}$")]
     pub datasource_id: String,
-    /// Opens with `GET /api/v2/chunks/{chunkId}`.
+    /// Opens with `GET /api/v2/chunks/{chunkId}` while it is there, and always with the citations of the message.
     #[schema(pattern = "^chunk_[0-9a-f]{32}$")]
     pub chunk_id: String,
     #[schema(pattern = "^src_[0-9a-f]{32}$")]
@@ -123,7 +131,7 @@ pub(super) struct CitedSource {
 /// Talk to an agent
 ///
 /// With `streaming: true`, or `Accept: text/event-stream`, the answer is a stream of events: `source`
-/// (each passage, before the first token), `token` (`{text}`), `tool` (`{name, status}`), `error` (`{code, message}`) and
+/// (each passage, before the first token), `token` (`{text}`), `tool` (`{name, type, status}`), `error` (`{code, message}`) and
 /// `done`, whose data is the body that a call without streaming answers. The body is taken without
 /// `Content-Type` too. `Idempotency-Key` makes a repeated message one message.
 #[utoipa::path(
@@ -138,6 +146,7 @@ pub(super) struct CitedSource {
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answer, or its events.", content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 402, description = "A budget is used up.", body = ErrorEnvelope),
         (status = 409, description = "The agent is paused, or a message with the same `Idempotency-Key` is being answered.", body = ErrorEnvelope),
     ),
 )]
@@ -179,6 +188,7 @@ async fn chat(
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answer, or its events.", content((ChatAnswer = "application/json"), (String = "text/event-stream"))),
+        (status = 402, description = "A budget is used up.", body = ErrorEnvelope),
         (status = 409, description = "The agent is paused, or a message with the same `Idempotency-Key` is being answered.", body = ErrorEnvelope),
     ),
 )]
@@ -259,10 +269,12 @@ impl ChatRequest {
             agent,
             query,
             conversation,
+            history: Vec::new(),
             visitor,
             contact,
             channel: Channel::Api,
             client_id,
+            api_key: caller.api_key(),
         })
     }
 }
@@ -303,25 +315,6 @@ fn wants_events(headers: &HeaderMap) -> bool {
     })
 }
 
-fn client_id(headers: &HeaderMap) -> ApiResult<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=200).contains(&text.len()));
-    let text = text.ok_or_else(|| {
-        let message = "`Idempotency-Key` must have 1 to 200 ASCII characters";
-        ApiError::invalid("Idempotency-Key", message)
-    })?;
-    Ok(Some(text.to_owned()))
-}
-
-/// Conversation and answer, for clients that want to stop or continue before the end.
-fn id_headers(conversation: ConversationId, message: MessageId) -> [(HeaderName, HeaderValue); 2] {
-    let value = |id: String| HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static(""));
-    [
-        (HeaderName::from_static("x-conversation-id"), value(conversation.to_string())),
-        (HeaderName::from_static("x-message-id"), value(message.to_string())),
-    ]
-}
-
 /// Waits for the end of a turn. Dropped with its request, it drops the turn, which ends the model call.
 async fn whole_answer(mut turn: Turn) -> ApiResult<ChatAnswer> {
     while let Some(event) = turn.events.recv().await {
@@ -342,6 +335,8 @@ impl From<Answer> for ChatAnswer {
             conversation_id: answer.conversation.to_string(),
             message_id: answer.message.to_string(),
             sources: answer.citations.into_iter().map(Into::into).collect(),
+            tools: answer.tools.into_iter().map(Into::into).collect(),
+            unsupported: answer.unsupported,
             outcome: answer.outcome.map(Into::into),
             handler: answer.handler.into(),
             state: answer.state.into(),
@@ -353,6 +348,8 @@ impl From<Answer> for ChatAnswer {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Chunk)]
-struct ChunkView {
+pub(super) struct ChunkView {
     #[schema(pattern = "^chunk_[0-9a-f]{32}$")]
     id: String,
     #[schema(pattern = "^src_[0-9a-f]{32}$")]

@@ -9,13 +9,14 @@ use domain::message::{Citation, Message};
 use domain::{Action, AgentId, ContactId, ConversationId, DomainError, MessageId, Timestamp};
 use serde::{Deserialize, Serialize};
 use storage::conversations::{self, ConversationFilter};
-use storage::{Conn, contacts, messages};
+use storage::{Conn, citations, contacts, messages};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::PageQuery;
 use super::chat::CitedSource;
-use super::words::{Channel, ConversationStatus, Handler, MessageState, Outcome, Role};
+use super::tools::UsedTool;
+use super::words::{Channel, ConversationStatus, Handler, MessageState, Outcome, Rating, Role};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
@@ -100,9 +101,27 @@ struct MessageView {
     model: Option<String>,
     /// The passages that it cites, in order of first use, as they were shown.
     sources: Vec<CitedSource>,
+    /// The tools that it used, in the order of the calls.
+    tools: Vec<UsedTool>,
+    /// What the customer thinks of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    feedback: Option<FeedbackView>,
+    /// Of an answer: what of it stands in no passage it cites; absent when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    unsupported: Vec<String>,
     /// RFC 3339.
     #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
     created_at: String,
+}
+
+/// What a customer thinks of an answer.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = GivenFeedback)]
+struct FeedbackView {
+    rating: Rating,
+    comment: Option<String>,
 }
 
 /// Which conversations.
@@ -246,13 +265,23 @@ async fn list_messages(
     let found = messages::list(&mut conn, workspace, id, after, paging.one_more()).await?;
     let ids: Vec<MessageId> = found.iter().map(|message| message.id).collect();
     let mut cited: HashMap<MessageId, Vec<CitedSource>> = HashMap::new();
-    for (message, citation) in messages::citations(&mut conn, workspace, &ids).await? {
+    for (message, citation) in citations::of_messages(&mut conn, workspace, &ids).await? {
         cited.entry(message).or_default().push(citation.into());
+    }
+    let mut used: HashMap<MessageId, Vec<UsedTool>> = HashMap::new();
+    for (message, tool) in messages::tools(&mut conn, workspace, &ids).await? {
+        used.entry(message).or_default().push(tool.into());
+    }
+    let mut rated: HashMap<MessageId, FeedbackView> = HashMap::new();
+    for (message, rating, comment) in messages::feedbacks(&mut conn, workspace, &ids).await? {
+        rated.insert(message, FeedbackView { rating: rating.into(), comment });
     }
     let place = |message: &Message| MessagePlace(message.seq);
     Ok(Json(paging.page(found, place, |message| {
         let sources = cited.get(&message.id).cloned().unwrap_or_default();
-        message_view(message, sources)
+        let tools = used.get(&message.id).cloned().unwrap_or_default();
+        let feedback = rated.get(&message.id).cloned();
+        MessageView { feedback, ..message_view(message, sources, tools) }
     })))
 }
 
@@ -333,7 +362,7 @@ fn view(conversation: Conversation, contact: Option<Contact>) -> ConversationVie
     }
 }
 
-fn message_view(message: Message, sources: Vec<CitedSource>) -> MessageView {
+fn message_view(message: Message, sources: Vec<CitedSource>, tools: Vec<UsedTool>) -> MessageView {
     MessageView {
         id: message.id.to_string(),
         conversation_id: message.conversation_id.to_string(),
@@ -342,7 +371,10 @@ fn message_view(message: Message, sources: Vec<CitedSource>) -> MessageView {
         state: message.state.into(),
         outcome: message.outcome.map(Into::into),
         model: message.model,
+        feedback: None,
+        unsupported: message.unsupported,
         sources,
+        tools,
         created_at: message.created_at.to_rfc3339(),
     }
 }

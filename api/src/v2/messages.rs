@@ -1,11 +1,9 @@
 //! What customers think of answers.
 
 use axum::extract::State;
-use domain::message::Author;
 use domain::{Action, DomainError, MessageId, text};
 use http::StatusCode;
 use serde::Deserialize;
-use storage::messages;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -33,6 +31,8 @@ struct Feedback {
 }
 
 /// Rate an answer
+///
+/// A thumbs-down makes a gap of the question that was asked, until it is taken back.
 #[utoipa::path(
     put,
     path = "/api/v2/messages/{messageId}/feedback",
@@ -56,18 +56,8 @@ async fn rate(
     let comment = comment.transpose()?.filter(|comment| !comment.is_empty());
     let rating = feedback.rating.map(Into::into);
     let workspace = caller.workspace();
-    let mut tx = state.db.write().await?;
-    let message = messages::get(&mut tx, workspace, id).await?;
-    let message = message.ok_or_else(|| DomainError::not_found("message"))?;
-    if message.author == Author::Customer {
-        let error = DomainError::conflict(
-            "CONFLICT",
-            "only answers are rated; this message is the customer's",
-        );
-        return Err(error.into());
+    if !state.agents.rate(workspace, id, rating, comment.as_deref()).await? {
+        return Err(DomainError::not_found("message").into());
     }
-    let now = state.ambient.now();
-    messages::set_feedback(&mut tx, workspace, id, rating, comment.as_deref(), now).await?;
-    tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,16 +4,23 @@
 
 mod agents;
 mod api_keys;
+mod budgets;
 mod chat;
 mod chunks;
+mod citations;
 mod conversations;
 mod datastores;
 mod gaps;
+mod glossary;
+mod leads;
 mod messages;
 mod metadata;
 mod search;
 mod sources;
 mod stream;
+mod tool_settings;
+mod tools;
+mod usage;
 mod waiting;
 mod words;
 
@@ -35,12 +42,17 @@ pub(crate) fn routes() -> Routes {
         .with(chat::routes())
         .with(conversations::routes())
         .with(messages::routes())
+        .with(citations::routes())
         .with(datastores::routes())
         .with(search::routes())
         .with(sources::routes())
         .with(chunks::routes())
+        .with(glossary::routes())
         .with(gaps::routes())
+        .with(leads::routes())
         .with(api_keys::routes())
+        .with(usage::routes())
+        .with(budgets::routes())
 }
 
 /// The description of the surface.

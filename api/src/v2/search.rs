@@ -46,6 +46,10 @@ struct QueryResults {
     results: Vec<QueryResult>,
     /// How well the best results cover the question, 0 to 1: what an agent's `minEvidence` is compared with.
     evidence: f64,
+    /// Whether a reranker decided the order; false when it failed. Absent where none is set up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reranked: Option<bool>,
 }
 
 /// A passage.
@@ -89,6 +93,10 @@ struct Scores {
     grams: Option<f64>,
     /// Cosine of dense vectors.
     dense: Option<f64>,
+    /// How well the passage answers by the reranker, 0 to 1. It orders results; `score` stays the fused one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    rerank: Option<f64>,
 }
 
 /// Search a datastore
@@ -138,7 +146,7 @@ impl DatastoreQuery {
 impl From<SearchResults> for QueryResults {
     fn from(found: SearchResults) -> Self {
         let results = found.hits.into_iter().map(QueryResult::from).collect();
-        Self { results, evidence: found.evidence }
+        Self { results, evidence: found.evidence, reranked: found.reranked }
     }
 }
 
@@ -154,6 +162,7 @@ impl From<Hit> for QueryResult {
                 words: hit.scores.words,
                 grams: hit.scores.grams,
                 dense: hit.scores.dense,
+                rerank: hit.scores.rerank,
             },
             page: chunk.page,
             url: hit.live.url,

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::time::{Instant, Sleep};
 
 use super::chat::{ChatAnswer, CitedSource};
-use super::words::ToolName;
+use super::tools::ToolEvent;
 use crate::error::ApiError;
 
 /// A comment line goes out after this long without an event, so that nothing in between takes the
@@ -61,9 +61,7 @@ impl Events {
 
     fn write(&mut self, event: TurnEvent) {
         match event {
-            TurnEvent::Tool(tool) => {
-                self.put("tool", &ToolDone { name: tool.into(), status: "done" });
-            }
+            TurnEvent::Tool(step) => self.put("tool", &ToolEvent::from(step)),
             TurnEvent::Token(text) => self.put("token", &Token { text: &text }),
             TurnEvent::Source(source) => self.put("source", &CitedSource::from(source.citation)),
             TurnEvent::Done(answer) => {
@@ -152,12 +150,6 @@ fn itoa(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
             return &digits[start..];
         }
     }
-}
-
-#[derive(Serialize)]
-struct ToolDone {
-    name: ToolName,
-    status: &'static str,
 }
 
 #[derive(Serialize)]

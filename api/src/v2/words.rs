@@ -47,6 +47,35 @@ macro_rules! words {
 }
 
 words! {
+    /// Why a question counts as not answered.
+    GapReason = domain::gap::GapReason {
+        /// The agent said that it does not know.
+        Abstained = "abstained",
+        /// The customer did not like the answer.
+        Disliked = "disliked",
+    }
+
+    /// Where a gap stands.
+    GapStatus = domain::gap::GapStatus {
+        /// Not answered yet.
+        Open = "open",
+        /// Asked again, the agent answered.
+        Closed = "closed",
+        /// It need not be answered.
+        Dismissed = "dismissed",
+    }
+
+    /// What becomes of an answer with numbers, dates, prices, percentages, hours or codes that stand in no passage
+    /// that it cites.
+    Unsupported = domain::agent::Unsupported {
+        /// It goes out and says so.
+        Flag = "flag",
+        /// The model is asked once more before anything is sent.
+        Retry = "retry",
+        /// The agent says that it does not know instead.
+        Withhold = "withhold",
+    }
+
     /// Whether an agent answers.
     AgentStatus = domain::agent::AgentStatus {
         /// Answers.
@@ -71,6 +100,24 @@ words! {
         Http = "http",
     }
 
+    /// Who makes a follow-up stand alone before it is searched for.
+    Rewrite = domain::agent::Rewrite {
+        /// The model, where there is one: a call more, for follow-ups only.
+        Model = "model",
+        /// A rule: the topic words of the question before are added.
+        Rule = "rule",
+    }
+
+    /// Something that is known of a contact.
+    ContactFact = domain::agent::ContactFact {
+        /// Given and family name.
+        Name = "name",
+        /// E-mail address.
+        Email = "email",
+        /// Phone number.
+        Phone = "phone",
+    }
+
     /// Where a conversation stands.
     ConversationStatus = domain::conversation::ConversationStatus {
         /// Going on.
@@ -89,6 +136,50 @@ words! {
         Queue = "queue",
         /// A person.
         Operator = "operator",
+    }
+
+    /// Whom a budget counts.
+    BudgetScope = domain::budget::BudgetScope {
+        /// All of the workspace.
+        Workspace = "workspace",
+        /// An agent.
+        Agent = "agent",
+        /// An API key.
+        ApiKey = "apiKey",
+        /// A visitor.
+        Visitor = "visitor",
+    }
+
+    /// What a budget counts.
+    BudgetUnit = domain::budget::BudgetUnit {
+        /// Tokens of prompts and answers.
+        Tokens = "tokens",
+        /// Micro-dollars.
+        Cost = "cost",
+        /// Answers.
+        Answers = "answers",
+    }
+
+    /// The time that a budget is for.
+    BudgetPeriod = domain::budget::BudgetPeriod {
+        /// A day of UTC.
+        Day = "day",
+        /// A month of UTC.
+        Month = "month",
+    }
+
+    /// What usage is told apart by.
+    UsageGroup = storage::charges::UsageGroup {
+        /// The day of UTC.
+        Day = "day",
+        /// The agent.
+        Agent = "agent",
+        /// The model.
+        Model = "model",
+        /// The API key.
+        ApiKey = "apiKey",
+        /// The contact.
+        Contact = "contact",
     }
 
     /// Where a conversation takes place.
@@ -131,6 +222,14 @@ words! {
         HandedOff = "handed-off",
         /// Contact details were noted.
         LeadCaptured = "lead-captured",
+    }
+
+    /// How the use of a tool went.
+    ToolStatus = domain::message::ToolStatus {
+        /// It did its work.
+        Done = "done",
+        /// It did not.
+        Failed = "failed",
     }
 
     /// What a customer thinks of an answer.

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test sets up, or its server, has failed")]
 
+mod clients;
 mod edge;
 mod events;
+mod mcp;
+mod openai;
 mod openapi;
 mod support;
 mod v2;

@@ -10,14 +10,15 @@ use api::{AppParts, AppState};
 use axum::Extension;
 use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::settings::Settings;
+use domain::vault::Vault;
 use domain::{Ambient, Scope, Timestamp, WorkspaceId};
 use http::{HeaderMap, Method, StatusCode};
-use ingest::fetch::Fetcher;
+use ingest::pages::Fetcher;
 use ingest::worker::ParserPool;
 use ingest::{Ingest, IngestOptions};
 use jobs::{Runner, RunnerOptions};
 use models::openai::{OpenAi, OpenAiOptions};
-use models::{ChatModel, builtin};
+use models::{Catalogue, ChatModel, Embedder, builtin};
 use retrieval::{Retrieval, RetrievalOptions};
 use serde_json::{Value, json};
 use storage::{Blobs, Db};
@@ -37,6 +38,7 @@ pub struct TestApp {
     pub client: reqwest::Client,
     pub db: Db,
     pub ambient: Ambient,
+    pub retrieval: Retrieval,
     /// The first workspace.
     pub tenant: Tenant,
     /// Cancelled, the server is stopping.
@@ -144,12 +146,17 @@ impl TestApp {
         let db = database.db.clone();
         let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
         let tracker = TaskTracker::new();
-        let retrieval = open_index(&settings, &db).await;
+        let retrieval = open_index(&settings, &db, &ambient).await;
         let ingest = open_ingest(&settings, &db, &retrieval, &ambient);
         let (agents, default_model) =
             open_agents(&settings, &db, &retrieval, &ambient, &tracker, &stop);
         let options = RunnerOptions::default();
-        let runner = Runner::new(db.clone(), ambient.clone(), ingest.handlers(), options);
+        let runner = Runner::new(
+            db.clone(),
+            ambient.clone(),
+            [ingest.handlers(), agents.handlers()].concat(),
+            options,
+        );
         // The index is written out when its last user goes, so each of them keeps the folder.
         let folder = Arc::new(folder);
         let (kept, stopped) = (folder.clone(), stop.clone());
@@ -160,11 +167,12 @@ impl TestApp {
         let state = AppState::new(AppParts {
             db: db.clone(),
             ambient: ambient.clone(),
-            retrieval,
+            retrieval: retrieval.clone(),
             ingest,
             agents,
             settings,
             default_model,
+            vault: vault(),
             tracker: tracker.clone(),
             stopping: stopping.clone(),
         });
@@ -177,6 +185,7 @@ impl TestApp {
             client,
             db,
             ambient,
+            retrieval,
             tenant,
             stopping,
             stop,
@@ -273,20 +282,31 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
-async fn open_index(settings: &Settings, db: &Db) -> Retrieval {
+async fn open_index(settings: &Settings, db: &Db, ambient: &Ambient) -> Retrieval {
+    let embedder = settings.models.embedding_model.as_ref().map(|model| {
+        let options = OpenAiOptions::from_settings(&settings.models).unwrap();
+        let provider = OpenAi::new(&options, ambient).unwrap();
+        Arc::new(provider.embedder_of_dimension(model, 64)) as Arc<dyn Embedder>
+    });
     let options = RetrievalOptions {
         folder: settings.storage.data_dir.join("index"),
         index: settings.index.clone(),
         dense_weight: settings.models.dense_weight,
+        reranking: None,
     };
-    Retrieval::open(db.clone(), None, options).await.unwrap()
+    Retrieval::open(db.clone(), embedder, options).await.unwrap()
+}
+
+/// A ring of one key.
+fn vault() -> Vault {
+    Vault::parse(&"7".repeat(64)).unwrap()
 }
 
 fn open_ingest(settings: &Settings, db: &Db, retrieval: &Retrieval, ambient: &Ambient) -> Ingest {
     let options = IngestOptions {
         settings: settings.ingest.clone(),
         parsers: ParserPool::new(parser_program(), settings.ingest.parse_timeout),
-        fetcher: Fetcher::new(settings.fetch.clone()),
+        fetcher: Fetcher::new(fetch::Client::new(settings.fetch.clone())),
     };
     let blobs = Blobs::local(&settings.storage.data_dir.join("blobs")).unwrap();
     Ingest::new(db.clone(), blobs, retrieval.clone(), ambient.clone(), options)
@@ -315,7 +335,15 @@ fn open_agents(
         None => None,
     };
     let printed = default_model.clone().unwrap_or_else(|| builtin::MODEL_NAME.to_owned());
-    let options = AgentsOptions { defaults: settings.agents.clone(), chat, default_model };
+    let catalogue = Catalogue::new(&settings.models.catalogue);
+    let options = AgentsOptions {
+        defaults: settings.agents.clone(),
+        chat,
+        default_model,
+        catalogue,
+        fetch: fetch::Client::new(settings.fetch.clone()),
+        vault: vault(),
+    };
     let (db, retrieval, ambient) = (db.clone(), retrieval.clone(), ambient.clone());
     (Agents::new(db, retrieval, ambient, options, tracker.clone(), stop.clone()), printed)
 }

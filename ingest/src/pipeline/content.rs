@@ -10,7 +10,7 @@ use url::Url;
 use super::halt::Halt;
 use super::work::{Work, to_i64};
 use crate::extract::{self, Document, Format};
-use crate::fetch::FetchOutcome;
+use crate::pages::FetchOutcome;
 
 /// Bytes of one version of a source, and what they are.
 pub struct Content {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use domain::datastore::SourceFailure;
+use fetch::FetchError;
 use jobs::JobError;
 use models::ModelError;
 use retrieval::RetrievalError;
 use storage::StorageError;
 
 use crate::extract::ExtractError;
-use crate::fetch::FetchError;
 
 /// Why the ingestion of a version stops before it is live.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -177,6 +177,7 @@ async fn flip(
         clear_away(core, &mut tx, workspace, item).await?;
     }
     want_maintenance(&mut tx, &core.ambient, workspace).await?;
+    storage::gaps::want_recheck(&mut tx, &core.ambient, workspace, datastore).await?;
     tx.commit().await?;
     Ok(stale)
 }

@@ -35,7 +35,7 @@ use storage::{Blobs, Db, Tx};
 pub use self::live::live_chunks;
 pub use self::sweep::schedule;
 
-use crate::fetch::Fetcher;
+use crate::pages::Fetcher;
 use crate::worker::ParserPool;
 
 /// What every handler works with.

@@ -19,7 +19,7 @@ use storage::{Blobs, Db, Tx};
 use self::intake::{Intake, NewText, explained};
 pub use self::validate::MAX_NAME_CHARS;
 use crate::extract::{self, ExtractError, Format, MAX_TEXT_BYTES};
-use crate::fetch::{self, Fetcher};
+use crate::pages::Fetcher;
 use crate::pipeline::{self, Core, VersionJob, ingest_kind};
 use crate::worker::ParserPool;
 
@@ -153,7 +153,7 @@ impl Ingest {
         metadata: Map<String, Value>,
     ) -> Result<Source, DomainError> {
         let url = domain::text::required("url", url, 2_000)?;
-        let url = fetch::check_url(&url, self.core.fetcher.settings())
+        let url = fetch::check_url(&url, self.core.fetcher.client().settings())
             .map_err(|error| DomainError::invalid("url", error.message))?;
         let name = match name {
             Some(name) => validate::name(name)?,

@@ -4,8 +4,7 @@
 mod chunk;
 mod documents;
 mod extract;
-mod fetch;
-mod fetch_guard;
+mod pages;
 mod pipeline;
 mod pipeline_support;
 mod support;

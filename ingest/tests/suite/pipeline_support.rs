@@ -13,7 +13,7 @@ use domain::datastore::{Datastore, Source, SourceStatus};
 use domain::job::{Job, JobState};
 use domain::settings::{FetchSettings, IndexSettings, IngestSettings};
 use domain::{Ambient, Clock, DatastoreId, JobId, SourceId, Timestamp, WorkspaceId};
-use ingest::fetch::Fetcher;
+use ingest::pages::Fetcher;
 use ingest::{Ingest, IngestOptions, NewFile};
 use jobs::{Handler, JobContext, JobError, Outcome, Runner, RunnerOptions};
 use models::{EmbedPurpose, Embedder, EmbeddingSpace, ModelError};
@@ -74,14 +74,15 @@ impl Bench {
                 collection_prefix: "test".into(),
             },
             dense_weight: 0.2,
+            reranking: None,
         };
         let retrieval = Retrieval::open(db.clone(), Some(embedder.clone()), options).await.unwrap();
         let blobs = Blobs::local(&folder.path().join("files")).unwrap();
-        let fetcher = Fetcher::new(FetchSettings {
+        let fetcher = Fetcher::new(fetch::Client::new(FetchSettings {
             allow: vec!["127.0.0.0/8".parse().unwrap()],
             max_bytes: 1 << 20,
             timeout: Duration::from_secs(10),
-        });
+        }));
         let settings = IngestSettings {
             max_upload_bytes: 1 << 20,
             workers: 4,

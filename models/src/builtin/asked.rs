@@ -5,47 +5,37 @@ use domain::Lang;
 
 use super::TermWeights;
 use super::answer_type::{AnswerType, expected, holds};
+use super::expand::spans;
 use super::passage::AnalysedPassage;
-use crate::lexical::{Misspelt, Word, analyse_question, content_words, term_of};
+use super::view::{Put, View, sieve_bit};
+use crate::lexical::{Lexicon, Word, content_words};
 
 /// What a sentence loses when the question asks for a kind of answer (a date, a price) that it lacks.
 pub(super) const WRONG_KIND: f64 = 0.12;
-/// Words of a question that are looked for; who writes more gets by with these.
-const MOST_WORDS: usize = 64;
 /// How far apart the last word of a sentence and the first of the next one are.
 const BETWEEN_SENTENCES: u32 = 5;
 
 /// A question prepared to be compared with many passages.
 #[derive(Debug)]
 pub struct Asked {
-    /// Its words, analysed for each language that passages are in; the most common first.
+    /// What it is for passages in each language that there are; the most common first.
     views: Vec<View>,
-    /// Hashes and weights, by rising hash.
-    grams: Vec<(u32, f64)>,
-    grams_total: f64,
-    /// A set bit for the last bits of each gram's hash: what is not there need not be searched for.
-    sieve: Vec<u64>,
+    /// What it asks an index for.
+    vectors: Vectors,
     pub(super) kind: Option<AnswerType>,
 }
 
-/// The question's words as passages in one language have them.
-#[derive(Debug)]
-struct View {
-    lang: Lang,
-    /// In the order of the question, repeated as there.
-    words: Vec<AskedWord>,
-    total: f64,
-    /// Whether there is a word that no passage holds and that may be misspelt.
-    misspelt: bool,
-    /// A set bit for the last bits of each word's term.
-    sieve: u64,
-}
-
-#[derive(Debug)]
-struct AskedWord {
-    term: u32,
-    weight: f64,
-    misspelt: Option<Misspelt>,
+/// The question as the words and grams that an index is asked for, by rising hash, with their weights.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vectors {
+    /// Words.
+    pub words: Vec<(u32, f64)>,
+    /// The weight of a passage that holds each word once, in one of its forms.
+    pub words_total: f64,
+    /// 4-grams.
+    pub grams: Vec<(u32, f64)>,
+    /// The weight of a passage that holds each gram once.
+    pub grams_total: f64,
 }
 
 /// How well a passage answers to a question, besides its BM25 score.
@@ -69,27 +59,28 @@ pub(super) struct Covered {
 }
 
 impl Asked {
-    /// A question in `lang`, put to passages in `passages` (languages, the most common first).
-    pub fn new(question: &str, lang: Lang, passages: &[Lang], weights: &dyn TermWeights) -> Self {
-        let mut words = content_words(question, lang);
-        words.truncate(MOST_WORDS);
-        let views = passages.iter().map(|&lang| View::new(lang, &words, weights)).collect();
-        let terms = analyse_question(question, lang, &[]);
-        let weigh = |&(gram, count): &(u32, u32)| (gram, weights.gram(gram) * f64::from(count));
-        let grams: Vec<(u32, f64)> = terms.grams.iter().map(weigh).collect();
-        let mut sieve = vec![0; SIEVE / 64];
-        for &(gram, _) in &grams {
-            let (at, bit) = sieve_bit(gram);
-            sieve[at] |= bit;
-        }
-        let grams_total = grams.iter().map(|(_, weight)| weight).sum();
-        Self { views, grams, grams_total, sieve, kind: expected(question) }
+    /// A question in `lang`, put to passages in `passages` (languages, the most common first); the lexicons know
+    /// what else its words may be called.
+    pub fn new(
+        question: &str,
+        lang: Lang,
+        passages: &[Lang],
+        lexicons: &[&Lexicon],
+        weights: &dyn TermWeights,
+    ) -> Self {
+        let words = content_words(question, lang);
+        let spans = spans(&words, lang, lexicons);
+        let at_home = passages.contains(&lang);
+        let put = Put { question, lang, at_home, words: &words, spans: &spans };
+        let view = |&passages: &Lang| View::new(passages, &put, weights);
+        let views: Vec<View> = passages.iter().map(view).collect();
+        let vectors = Vectors::of(&views);
+        Self { views, vectors, kind: expected(question) }
     }
 
-    /// The words asked for and what each weighs, as passages in the most common language have them.
-    pub fn words(&self) -> impl Iterator<Item = (u32, f64)> {
-        let words = self.views.first().map_or(&[][..], |view| &view.words);
-        words.iter().map(|word| (word.term, word.weight))
+    /// What an index is asked for.
+    pub const fn vectors(&self) -> &Vectors {
+        &self.vectors
     }
 
     /// How well a passage answers to the question; `text` is the one that was analysed.
@@ -114,13 +105,12 @@ impl Asked {
     /// Begins to read a passage in `lang`.
     pub(super) fn read(&self, lang: Lang) -> Reading<'_> {
         let view = self.view(lang);
-        let words = view.map_or(0, |view| view.words.len());
+        let (words, grams) = view.map_or((0, 0), |view| (view.words.len(), view.grams.len()));
         Reading {
-            asked: self,
             view,
             turn: 0,
             words: vec![Seen::default(); words],
-            grams: vec![Seen::default(); self.grams.len()],
+            grams: vec![SeenGram::default(); grams],
             places: vec![Vec::new(); words],
             place: 0,
         }
@@ -128,9 +118,10 @@ impl Asked {
 
     /// The share of the question's weight that is covered, 0 to 1: mean of words and grams.
     pub(super) fn share(&self, covered: Covered, lang: Lang) -> f64 {
-        let of = |covered: f64, total: f64| if total > 0.0 { covered / total } else { 0.0 };
-        let total = self.view(lang).map_or(0.0, |view| view.total);
-        f64::midpoint(of(covered.words, total), of(covered.grams, self.grams_total))
+        let of =
+            |covered: f64, total: f64| if total > 0.0 { (covered / total).min(1.0) } else { 0.0 };
+        let Some(view) = self.view(lang) else { return 0.0 };
+        f64::midpoint(of(covered.words, view.words_total), of(covered.grams, view.grams_total))
     }
 
     fn view(&self, lang: Lang) -> Option<&View> {
@@ -138,45 +129,22 @@ impl Asked {
     }
 }
 
-impl View {
-    fn new(lang: Lang, asked: &[String], weights: &dyn TermWeights) -> Self {
-        let word = |word: &String| {
-            let term = term_of(word, lang);
-            let misspelt = if weights.has_word(term) { None } else { Misspelt::new(word) };
-            AskedWord { term, weight: weights.word(term), misspelt }
-        };
-        let words: Vec<AskedWord> = asked.iter().map(word).collect();
-        Self {
-            lang,
-            sieve: words.iter().fold(0, |bits, word| bits | term_bit(word.term)),
-            total: words.iter().map(|word| word.weight).sum(),
-            misspelt: words.iter().any(|word| word.misspelt.is_some()),
-            words,
-        }
-    }
-
-    /// Whether a passage's word may be one of the question's.
-    const fn may_have(&self, term: u32) -> bool {
-        self.misspelt || self.sieve & term_bit(term) != 0
-    }
-}
-
-const fn term_bit(term: u32) -> u64 {
-    1 << (term % 64)
-}
-
-/// Bits of the sieve. A question of a hundred grams fills one in twenty.
-const SIEVE: usize = 2048;
-
-fn sieve_bit(gram: u32) -> (usize, u64) {
-    let at = gram as usize % SIEVE;
-    (at / 64, 1 << (at % 64))
-}
-
-/// Where a word or gram of the question was seen last.
+/// A word or gram of the question seen in a passage.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     /// The text in turn; 0 for none.
+    turn: u32,
+    /// Which of its forms stand in the text in turn: a bit for each.
+    forms: u32,
+    /// Which of them stand in the heading.
+    heading: u32,
+    /// Whether it was ever seen but for a typing error.
+    misspelt: bool,
+}
+
+/// Where a gram of the question was seen last.
+#[derive(Debug, Clone, Copy, Default)]
+struct SeenGram {
     turn: u32,
     heading: bool,
 }
@@ -184,11 +152,10 @@ struct Seen {
 /// A passage being read for a question, text by text.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
-    asked: &'a Asked,
     view: Option<&'a View>,
     turn: u32,
     words: Vec<Seen>,
-    grams: Vec<Seen>,
+    grams: Vec<SeenGram>,
     /// Where each word of the question stands, counted in words.
     places: Vec<Vec<u32>>,
     place: u32,
@@ -198,7 +165,10 @@ impl Reading<'_> {
     /// What the heading covers. To be read first.
     pub(super) fn heading<'w>(&mut self, words: impl Iterator<Item = Word<'w>>) -> Covered {
         let (covered, _) = self.sentence(words);
-        for seen in self.words.iter_mut().chain(&mut self.grams) {
+        for seen in &mut self.words {
+            seen.heading = if seen.turn == self.turn { seen.forms } else { 0 };
+        }
+        for seen in &mut self.grams {
             seen.heading = seen.turn == self.turn;
         }
         covered
@@ -221,40 +191,52 @@ impl Reading<'_> {
 
     fn see_word(&mut self, word: Word<'_>) {
         let (Some(view), Some(term)) = (self.view, word.term) else { return };
-        if !view.may_have(term) {
+        for form in view.forms_of(term) {
+            self.see_form(form.word, form.bit);
+        }
+        if !view.misspelt {
             return;
         }
         let letters = word.letters();
         for (at, asked) in view.words.iter().enumerate() {
-            let same = asked.term == term
-                || (view.misspelt
-                    && asked.misspelt.as_ref().is_some_and(|asked| asked.may_mean(letters)));
-            if same {
-                self.words[at].turn = self.turn;
-                self.places[at].push(self.place);
+            if asked.misspelt.as_ref().is_some_and(|asked| asked.may_mean(letters)) {
+                self.see_form(at, 1);
+                self.words[at].misspelt = true;
             }
         }
     }
 
+    fn see_form(&mut self, at: usize, bit: u32) {
+        let seen = &mut self.words[at];
+        if seen.turn != self.turn {
+            (seen.turn, seen.forms) = (self.turn, 0);
+        }
+        seen.forms |= bit;
+        if self.places[at].last() != Some(&self.place) {
+            self.places[at].push(self.place);
+        }
+    }
+
     fn see_gram(&mut self, gram: u32) {
+        let Some(view) = self.view else { return };
         let (at, bit) = sieve_bit(gram);
-        if self.asked.sieve[at] & bit == 0 {
+        if view.sieve[at] & bit == 0 {
             return;
         }
-        if let Ok(at) = self.asked.grams.binary_search_by_key(&gram, |&(gram, _)| gram) {
+        if let Ok(at) = view.grams.binary_search_by_key(&gram, |&(gram, _)| gram) {
             self.grams[at].turn = self.turn;
         }
     }
 
     fn sum(&self, with_heading: bool) -> Covered {
-        let counts = |seen: &Seen| seen.turn == self.turn || (with_heading && seen.heading);
-        let words = self.view.map_or(&[][..], |view| &view.words);
-        let words = words.iter().zip(&self.words).filter(|(_, seen)| counts(seen));
-        let grams = self.asked.grams.iter().zip(&self.grams).filter(|(_, seen)| counts(seen));
-        Covered {
-            words: words.map(|(word, _)| word.weight).sum(),
-            grams: grams.map(|((_, weight), _)| weight).sum(),
-        }
+        let Some(view) = self.view else { return Covered::default() };
+        let counts = |seen: &SeenGram| seen.turn == self.turn || (with_heading && seen.heading);
+        let words = view.words.iter().zip(&self.words).map(|(word, seen)| {
+            let own = if seen.turn == self.turn { seen.forms } else { 0 };
+            word.covered(own | if with_heading { seen.heading } else { 0 })
+        });
+        let grams = view.grams.iter().zip(&self.grams).filter(|(_, seen)| counts(seen));
+        Covered { words: words.sum(), grams: grams.map(|((_, weight), _)| weight).sum() }
     }
 
     /// Of the pairs of neighbouring words of the question, weighed by the lighter one, the share that stands
@@ -278,12 +260,11 @@ impl Reading<'_> {
     }
 
     fn misspelt(&self) -> f64 {
-        let Some(view) = self.view.filter(|view| view.misspelt && view.total > 0.0) else {
+        let Some(view) = self.view.filter(|view| view.misspelt && view.words_total > 0.0) else {
             return 0.0;
         };
-        let found = view.words.iter().zip(&self.places);
-        let found = found.filter(|(word, places)| word.misspelt.is_some() && !places.is_empty());
-        found.map(|(word, _)| word.weight).sum::<f64>() / view.total
+        let found = view.words.iter().zip(&self.words).filter(|(_, seen)| seen.misspelt);
+        found.map(|(word, _)| word.weight).sum::<f64>() / view.words_total
     }
 }
 
@@ -301,6 +282,7 @@ fn shortest(one: &[u32], next: &[u32]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lexical::term_of;
 
     /// Every term weighs the same; only these words are known.
     struct Known(&'static [&'static str]);
@@ -315,7 +297,8 @@ mod tests {
         }
 
         fn has_word(&self, term: u32) -> bool {
-            self.0.iter().any(|word| term_of(word, Lang::Es) == term)
+            let of = |word, lang| term_of(word, lang) == term;
+            self.0.iter().any(|word| of(word, Lang::Es) || of(word, Lang::En))
         }
     }
 
@@ -324,7 +307,8 @@ mod tests {
     }
 
     fn asked(question: &str) -> Asked {
-        Asked::new(question, Lang::Es, &[Lang::Es], &Known(&["garantia", "mochilas", "envio"]))
+        let known = Known(&["garantia", "mochilas", "envio"]);
+        Asked::new(question, Lang::Es, &[Lang::Es], &[], &known)
     }
 
     #[test]
@@ -367,8 +351,78 @@ mod tests {
     #[test]
     fn nothing_asked_is_close_to_nothing() {
         assert_eq!(closeness(&asked(""), "Envíos", "Dos días."), Closeness::default());
-        let nowhere = Asked::new("garantía", Lang::Es, &[], &Known(&[]));
+        let nowhere = Asked::new("garantía", Lang::Es, &[], &[], &Known(&[]));
         assert!(closeness(&nowhere, "", "La garantía.").sentence <= 0.5);
+    }
+
+    const LEXICON: &str = "es: celular, fono móvil, teléfono | en: mobile phone, handset\n\
+        es: arreglar, reparar | en: fix, repair\nes: mochila | en: backpack";
+
+    fn close(question: &str, lang: Lang, known: &'static [&'static str], text: &str) -> Closeness {
+        let lexicon = Lexicon::parse(LEXICON).unwrap();
+        let asked = Asked::new(question, lang, &[Lang::Es], &[&lexicon], &Known(known));
+        closeness(&asked, "", text)
+    }
+
+    #[test]
+    fn a_synonym_covers_part_of_a_word_and_more_where_nobody_says_the_word() {
+        let text = "Puede reparar todo.";
+        let beside = close("arreglar", Lang::Es, &["arreglar", "reparar"], text).sentence;
+        let instead = close("arreglar", Lang::Es, &["reparar"], text).sentence;
+        let unknown = close("arreglar", Lang::Es, &["arreglar"], text).sentence;
+        assert!(
+            unknown < beside && beside < instead && instead < 0.5,
+            "{unknown} {beside} {instead}"
+        );
+        let itself = close("reparar", Lang::Es, &["arreglar", "reparar"], text).sentence;
+        assert!((itself - 1.0).abs() < 1e-9, "{itself}");
+    }
+
+    #[test]
+    fn synonyms_do_not_add_up_and_half_of_one_is_half() {
+        let known = &["celular", "fono", "movil", "telefono"];
+        let of = |text| close("celular", Lang::Es, known, text).sentence;
+        let (one, both) = (of("El fono móvil."), of("El fono móvil, teléfono."));
+        assert!((one - both).abs() < 1e-9, "{one} {both}");
+        let half = of("El fono.");
+        assert!(half > 0.0 && half < one, "{half} {one}");
+    }
+
+    #[test]
+    fn a_translation_is_the_word_for_passages_in_another_language() {
+        let known = &["mochila", "arreglar", "reparar"];
+        let of = |text| close("repair my backpack", Lang::En, known, text);
+        let both = of("Reparar la mochila.");
+        // What the translation is not: the 4-grams of the other translation.
+        assert!(both.sentence > 0.7, "{both:?}");
+        assert!((both.neighbours - 1.0).abs() < 1e-9 && both.misspelt.abs() < 1e-9, "{both:?}");
+        let one = of("Una mochila.");
+        assert!(one.sentence > 0.2 && one.sentence < both.sentence, "{one:?}");
+        assert!(of("El envío.").sentence < 0.1);
+    }
+
+    #[test]
+    fn an_index_is_asked_for_every_form_and_a_passage_needs_one() {
+        let lexicon = Lexicon::parse(LEXICON).unwrap();
+        let known = Known(&["reparar", "fix", "repair"]);
+        let asked = Asked::new("fix", Lang::En, &[Lang::Es, Lang::En], &[&lexicon], &known);
+        let vectors = asked.vectors();
+        let terms = [("reparar", Lang::Es), ("fix", Lang::En), ("repair", Lang::En)];
+        for (word, lang) in terms {
+            let term = term_of(word, lang);
+            assert!(vectors.words.iter().any(|&(asked, weight)| asked == term && weight > 0.0));
+        }
+        assert_eq!(vectors.words.len(), 3, "{vectors:?}");
+        assert!((vectors.words_total - 1.0).abs() < 1e-9, "{vectors:?}");
+        assert!(vectors.words.is_sorted() && vectors.grams.is_sorted());
+    }
+
+    #[test]
+    fn a_long_question_is_asked_in_full() {
+        let words: Vec<String> = (0..100).map(|n| format!("palabra{n}")).collect();
+        let asked = Asked::new(&words.join(" "), Lang::Es, &[Lang::Es], &[], &Known(&[]));
+        assert_eq!(asked.vectors().words.len(), 100);
+        assert!((asked.vectors().words_total - 100.0).abs() < 1e-9);
     }
 
     #[test]

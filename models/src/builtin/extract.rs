@@ -111,7 +111,7 @@ mod tests {
         let passage =
             |&(heading, text): &(_, _)| Passage { text, heading, lang: Lang::Es, score: 1.0 };
         let passages: Vec<Passage<'_>> = passages.iter().map(passage).collect();
-        let asked = Asked::new(question, Lang::Es, &[Lang::Es], &Even);
+        let asked = Asked::new(question, Lang::Es, &[Lang::Es], &[], &Even);
         let extracts = extract(&asked, &passages);
         extracts.into_iter().map(|extract| extract.sentence).collect()
     }

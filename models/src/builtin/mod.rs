@@ -3,14 +3,16 @@
 
 mod answer_type;
 mod asked;
+mod expand;
 mod extract;
 mod intent;
 mod passage;
 mod sentences;
+mod view;
 
 use domain::Lang;
 
-pub use asked::{Asked, Closeness};
+pub use asked::{Asked, Closeness, Vectors};
 pub use extract::extract;
 pub use intent::intent;
 pub use passage::AnalysedPassage;

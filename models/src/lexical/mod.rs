@@ -5,6 +5,7 @@
 
 mod detect;
 mod fold;
+mod lexicon;
 mod near;
 mod stem;
 mod tokens;
@@ -14,6 +15,8 @@ use domain::Lang;
 
 pub use detect::detect;
 pub use fold::fold;
+pub use lexicon::{Lexicon, LexiconError};
+pub(crate) use lexicon::{Match, Spoken, TermRef};
 pub use near::Misspelt;
 pub use tokens::each_word;
 pub(crate) use words::{Word, Words};
@@ -50,25 +53,6 @@ pub fn analyse_passage(parts: &[&str], lang: Lang) -> Terms {
     bag.count()
 }
 
-/// Analyses a question in `lang` that is put to passages in `passages`. Its words are stemmed the way the
-/// passages' words were, once for each of their languages; what chats say without meaning it (`hola`,
-/// `xfa`) is left out.
-pub fn analyse_question(text: &str, lang: Lang, passages: &[Lang]) -> Terms {
-    let mut bag = Bag::default();
-    // Short words help grams tell phrases apart, so they stay there.
-    each_word(text, |word| bag.add_grams(word));
-    for word in content_words(text, lang) {
-        let first = bag.words.len();
-        for &language in passages {
-            let term = term_of(&word, language);
-            if !bag.words[first..].contains(&term) {
-                bag.words.push(term);
-            }
-        }
-    }
-    bag.count()
-}
-
 /// The folded words of a question that say what it is about, in order; all words where there is none.
 pub fn content_words(text: &str, lang: Lang) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
@@ -91,6 +75,15 @@ pub fn each_term(text: &str, lang: Lang, mut each: impl FnMut(&str, Option<u32>)
     stem::with_stemmer(lang, |stemmer| {
         each_word(text, |word| each(word, stemmer.term(word)));
     });
+}
+
+/// Calls `each` with the 4-grams of a folded word.
+pub(crate) fn each_gram_of(word: &str, each: impl FnMut(u32)) {
+    let mut marked = String::with_capacity(word.len() + 2);
+    marked.push(MARK);
+    marked.push_str(word);
+    marked.push(MARK);
+    each_gram(&marked, each);
 }
 
 /// Terms under way, repeated as often as they occur.

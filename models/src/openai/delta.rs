@@ -63,6 +63,12 @@ struct Counted {
     prompt_tokens: i64,
     #[serde(default)]
     completion_tokens: i64,
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Default, Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -265,9 +271,11 @@ impl Parts {
             return;
         }
         if let Some(counted) = frame.usage {
+            let cached = counted.prompt_tokens_details.and_then(|details| details.cached_tokens);
             self.usage = Some(Usage {
                 prompt_tokens: counted.prompt_tokens,
                 completion_tokens: counted.completion_tokens,
+                cached_tokens: cached.unwrap_or(0),
             });
         }
         // One answer is asked for; a server that sends more is heard once.

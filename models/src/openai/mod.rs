@@ -14,8 +14,10 @@ mod breaker;
 mod catalogue;
 mod delta;
 mod embeddings;
+mod judge;
 mod provider;
 mod request;
+mod rerank;
 mod sse;
 
 use std::fmt;
@@ -40,6 +42,8 @@ use request::{Dialect, Dialects};
 
 pub use attempts::{Pause, TimerPause};
 pub use embeddings::OpenAiEmbedder;
+pub use judge::Judge;
+pub use rerank::HttpReranker;
 
 /// Where a provider is and how it is spoken to.
 #[derive(Clone)]
@@ -64,6 +68,8 @@ pub struct OpenAiOptions {
     pub max_attempts: u32,
     /// Waits between two tries.
     pub pause: Arc<dyn Pause>,
+    /// Says where the provider may be, when its address came from a user; `None` for an operator's.
+    pub judge: Option<Arc<dyn Judge>>,
 }
 
 impl OpenAiOptions {
@@ -85,6 +91,7 @@ impl OpenAiOptions {
             idle_timeout: settings.idle_timeout,
             max_attempts: settings.max_attempts,
             pause: Arc::new(TimerPause),
+            judge: None,
         })
     }
 }
@@ -132,6 +139,11 @@ impl OpenAi {
     pub fn embedder_of_dimension(&self, model: &str, dimension: usize) -> OpenAiEmbedder {
         let patience = self.first_token_timeout.saturating_add(self.idle_timeout);
         OpenAiEmbedder::of_dimension(self.provider.clone(), model, dimension, patience)
+    }
+
+    /// A reranker that asks `model`; asks nothing yet.
+    pub fn reranker(&self, model: &str) -> HttpReranker {
+        HttpReranker::new(self.provider.clone(), model)
     }
 
     /// Asks until the model has begun to answer, or until there is no point in asking on.

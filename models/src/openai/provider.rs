@@ -18,6 +18,7 @@ use url::{Host, Url};
 use super::OpenAiOptions;
 use super::attempts::{Failure, Pause, retry_after};
 use super::breaker::Breaker;
+use super::judge::JudgedHost;
 use crate::ModelError;
 
 /// Longest text of a provider's error that is kept, in characters.
@@ -42,7 +43,7 @@ impl Provider {
     pub fn new(options: &OpenAiOptions, ambient: &Ambient) -> Result<Self, ModelError> {
         let mut base = options.base_url.clone();
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            let reason = "OPENAI_BASE_URL must be an http or https address";
+            let reason = "the address of a provider must begin with http:// or https://; check OPENAI_BASE_URL";
             return Err(ModelError::Refused(reason.to_owned()));
         }
         if let Ok(mut path) = base.path_segments_mut() {
@@ -147,7 +148,7 @@ impl Provider {
             408 | 409 | 425 | 500.. => Failure::passing(ModelError::Unavailable(told)),
             // Redirects are not followed: the key would go along.
             300..=399 => Failure::lasting(ModelError::Refused(format!(
-                "status {}: the address of the provider redirects; set OPENAI_BASE_URL to where it leads",
+                "status {}: the address of the provider redirects; set OPENAI_BASE_URL, or the provider's `baseUrl`, to where it leads",
                 status.as_u16()
             ))),
             _ => Failure::lasting(ModelError::Refused(told)),
@@ -289,7 +290,7 @@ fn extend<'a>(url: &mut Url, segments: impl IntoIterator<Item = &'a str>) {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one client for model providers; operators set its address, not users"
+    reason = "the one client for model providers; operators set its address, or a judge says where it may be"
 )]
 fn client(options: &OpenAiOptions, base: &Url) -> Result<Client, ModelError> {
     let mut headers = HeaderMap::new();
@@ -317,8 +318,12 @@ fn client(options: &OpenAiOptions, base: &Url) -> Result<Client, ModelError> {
         .no_gzip()
         .no_brotli()
         .no_deflate();
-    if is_loopback(base) {
+    if is_loopback(base) || options.judge.is_some() {
         builder = builder.no_proxy();
+    }
+    if let Some(judge) = &options.judge {
+        let host = JudgedHost { judge: judge.clone(), base: base.clone() };
+        builder = builder.dns_resolver(Arc::new(host));
     }
     let built = builder.build();
     built.map_err(|error| ModelError::Unavailable(format!("cannot set up the client: {error}")))

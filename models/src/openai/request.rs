@@ -6,15 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use async_openai::types::chat::{
     ChatCompletionMessageToolCall, ChatCompletionMessageToolCalls,
     ChatCompletionRequestAssistantMessage, ChatCompletionRequestAssistantMessageContent,
-    ChatCompletionRequestMessage, ChatCompletionRequestSystemMessage,
+    ChatCompletionRequestMessage, ChatCompletionRequestMessageContentPartImage,
+    ChatCompletionRequestMessageContentPartText, ChatCompletionRequestSystemMessage,
     ChatCompletionRequestToolMessage, ChatCompletionRequestUserMessage,
-    ChatCompletionStreamOptions, ChatCompletionTool, ChatCompletionTools,
-    CreateChatCompletionRequest, FunctionCall, FunctionObject,
+    ChatCompletionRequestUserMessageContent, ChatCompletionRequestUserMessageContentPart,
+    ChatCompletionStreamOptions, ChatCompletionTool, ChatCompletionToolChoiceOption,
+    ChatCompletionTools, CreateChatCompletionRequest, FunctionCall, FunctionObject, ImageUrl,
+    ResponseFormat, ResponseFormatJsonSchema, StopConfiguration, ToolChoiceOptions,
 };
 use bytes::Bytes;
 
 use super::provider::{CallFailure, ErrorBody};
-use crate::{ChatMessage, ChatRequest, ChatRole, ModelError, ToolSpec};
+use crate::{AnswerFormat, ChatMessage, ChatRequest, ChatRole, ModelError, ToolChoice, ToolSpec};
 
 /// Most models whose dialect is remembered.
 const MAX_REMEMBERED: usize = 256;
@@ -23,18 +26,22 @@ const MAX_REMEMBERED: usize = 256;
 ///
 /// The limit of the answer has two names. OpenAI's reasoning models refuse `max_tokens`; most compatible servers know only
 /// that and pass over `max_completion_tokens`, which would take the limit away without a word. So OpenAI and Azure get the
-/// new name, all others the old one, and a refusal that names the one sent is answered with the other. `stream_options` and
-/// `temperature` are left out when a refusal names them.
+/// new name, all others the old one, and a refusal that names the one sent is answered with the other. `stream_options`,
+/// `temperature` and `seed`, which is best effort anyway, are left out when a refusal names them. `stop` and
+/// `response_format` are not: an answer without them would not be the one that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option that a model takes or not")]
 pub(super) struct Dialect {
     pub completion_tokens: bool,
     pub stream_options: bool,
     pub temperature: bool,
+    pub seed: bool,
+    pub tools: bool,
 }
 
 impl Dialect {
     pub fn new(completion_tokens: bool) -> Self {
-        Self { completion_tokens, stream_options: true, temperature: true }
+        Self { completion_tokens, stream_options: true, temperature: true, seed: true, tools: true }
     }
 
     /// The dialect to try next after a refusal, if it names something that can be said differently. `first` is what
@@ -51,6 +58,13 @@ impl Dialect {
         }
         if request.temperature.is_some() && said.names("temperature") {
             next.temperature = false;
+        }
+        if request.seed.is_some() && said.names("seed") {
+            next.seed = false;
+        }
+        // Small models of local servers have no tools; they answer without.
+        if !request.tools.is_empty() && said.names("tools") {
+            next.tools = false;
         }
         if request.max_tokens.is_some()
             && self.completion_tokens == first.completion_tokens
@@ -101,9 +115,21 @@ pub(super) fn body(request: &ChatRequest, dialect: Dialect) -> Result<Bytes, Mod
         stream: Some(true),
         stream_options: dialect.stream_options.then_some(usage),
         temperature,
-        tools: (!request.tools.is_empty()).then(|| request.tools.iter().map(tool).collect()),
+        stop: (!request.stop.is_empty())
+            .then(|| StopConfiguration::StringArray(request.stop.clone())),
+        response_format: request.format.as_ref().map(format),
+        tools: (dialect.tools && !request.tools.is_empty())
+            .then(|| request.tools.iter().map(tool).collect()),
+        tool_choice: (dialect.tools
+            && !request.tools.is_empty()
+            && request.tool_choice == ToolChoice::Never)
+            .then_some(ChatCompletionToolChoiceOption::Mode(ToolChoiceOptions::None)),
         ..CreateChatCompletionRequest::default()
     };
+    #[expect(deprecated, reason = "other servers honour it, and OpenAI still takes it")]
+    {
+        body.seed = request.seed.filter(|_| dialect.seed);
+    }
     if dialect.completion_tokens {
         body.max_completion_tokens = request.max_tokens;
     } else {
@@ -128,7 +154,7 @@ fn message(message: &ChatMessage) -> ChatCompletionRequestMessage {
             })
         }
         ChatRole::User => ChatCompletionRequestMessage::User(ChatCompletionRequestUserMessage {
-            content: content.into(),
+            content: user_content(message),
             name: None,
         }),
         ChatRole::Tool => ChatCompletionRequestMessage::Tool(ChatCompletionRequestToolMessage {
@@ -136,6 +162,43 @@ fn message(message: &ChatMessage) -> ChatCompletionRequestMessage {
             tool_call_id: message.answers.clone().unwrap_or_default(),
         }),
         ChatRole::Assistant => ChatCompletionRequestMessage::Assistant(assistant(message)),
+    }
+}
+
+/// A text alone stays a text: many compatible servers know nothing else.
+fn user_content(message: &ChatMessage) -> ChatCompletionRequestUserMessageContent {
+    let text = message.content.clone();
+    if message.images.is_empty() {
+        return text.into();
+    }
+    let text = ChatCompletionRequestUserMessageContentPart::Text(
+        ChatCompletionRequestMessageContentPartText {
+            text,
+            ..ChatCompletionRequestMessageContentPartText::default()
+        },
+    );
+    let images = message.images.iter().map(|image| {
+        ChatCompletionRequestUserMessageContentPart::ImageUrl(
+            ChatCompletionRequestMessageContentPartImage {
+                image_url: ImageUrl { url: image.address().to_owned(), detail: None },
+                ..ChatCompletionRequestMessageContentPartImage::default()
+            },
+        )
+    });
+    ChatCompletionRequestUserMessageContent::Array([text].into_iter().chain(images).collect())
+}
+
+fn format(format: &AnswerFormat) -> ResponseFormat {
+    match format {
+        AnswerFormat::JsonObject => ResponseFormat::JsonObject,
+        AnswerFormat::JsonSchema { name, schema } => ResponseFormat::JsonSchema {
+            json_schema: ResponseFormatJsonSchema {
+                description: None,
+                name: name.clone(),
+                schema: schema.clone(),
+                strict: Some(true),
+            },
+        },
     }
 }
 

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use models::{
-    ChatEvent, ChatMessage, ChatModel, ChatRequest, FinishReason, ToolCall, ToolSpec, Usage,
+    AnswerFormat, ChatEvent, ChatMessage, ChatModel, ChatRequest, FinishReason, Image, ModelError,
+    ToolCall, ToolSpec, Usage,
 };
 use serde_json::{Value, json};
 use testkit::model_server::Reply;
@@ -15,7 +16,7 @@ async fn tokens_arrive_in_order_and_then_the_end_with_its_count() {
     let bench = Bench::new().await;
     bench.server.enqueue(Reply::tokens(&["Abri", "mos ", "a las", " 9 ñ🙂"]).usage(12, 4));
     let mut expected = tokens(&["Abri", "mos ", "a las", " 9 ñ🙂"]);
-    let usage = Some(Usage { prompt_tokens: 12, completion_tokens: 4 });
+    let usage = Some(Usage { prompt_tokens: 12, completion_tokens: 4, cached_tokens: 0 });
     expected.push(ChatEvent::Finished { reason: FinishReason::Stop, usage });
     assert_eq!(bench.ask().await.unwrap(), expected);
 }
@@ -129,7 +130,7 @@ async fn tool_calls_are_put_together_from_fragments() {
 async fn a_server_that_does_not_stream_is_understood() {
     let bench = Bench::new().await;
     bench.server.enqueue(Reply::tokens(&["Hola", " mundo"]).usage(3, 2).whole());
-    let usage = Some(Usage { prompt_tokens: 3, completion_tokens: 2 });
+    let usage = Some(Usage { prompt_tokens: 3, completion_tokens: 2, cached_tokens: 0 });
     let end = ChatEvent::Finished { reason: FinishReason::Stop, usage };
     assert_eq!(bench.ask().await.unwrap(), [ChatEvent::Token("Hola mundo".to_owned()), end]);
 }
@@ -239,4 +240,77 @@ async fn a_value_that_is_refused_under_both_names_is_an_error() {
     };
     assert!(error.to_string().contains("may not exceed 4096"), "{error}");
     assert_eq!(bench.server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn seed_stop_form_and_images_are_said_as_providers_want_them() {
+    let bench = Bench::new().await;
+    let images =
+        vec![Image::new("https://ejemplo.com/a.png"), Image::new("data:image/png;base64,iVBORw0=")];
+    let request = ChatRequest {
+        messages: vec![ChatMessage::user_showing("¿Qué es?", images)],
+        seed: Some(-7),
+        stop: vec!["\n\n".to_owned(), "FIN".to_owned()],
+        format: Some(AnswerFormat::JsonObject),
+        ..question()
+    };
+    bench.model.chat(request.clone()).await.unwrap().collect::<Vec<_>>().await;
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+    let format = AnswerFormat::JsonSchema { name: "reply".to_owned(), schema: schema.clone() };
+    let request = ChatRequest { format: Some(format), ..request };
+    bench.model.chat(request).await.unwrap().collect::<Vec<_>>().await;
+
+    let seen = bench.server.requests();
+    let expected = json!({
+        "model": "gpt-test",
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "¿Qué es?"},
+            {"type": "image_url", "image_url": {"url": "https://ejemplo.com/a.png"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0="}},
+        ]}],
+        "stream": true,
+        "stream_options": {"include_usage": true},
+        "seed": -7,
+        "stop": ["\n\n", "FIN"],
+        "response_format": {"type": "json_object"},
+    });
+    assert_eq!(seen[0].body, expected);
+    let format = json!({"type": "json_schema", "json_schema": {
+        "name": "reply", "schema": schema, "strict": true,
+    }});
+    assert_eq!(seen[1].body["response_format"], format);
+}
+
+#[tokio::test]
+async fn a_seed_that_is_refused_is_left_out_and_a_form_that_is_refused_is_told() {
+    let bench = Bench::new().await;
+    let request =
+        ChatRequest { seed: Some(7), format: Some(AnswerFormat::JsonObject), ..question() };
+    bench.server.enqueue(Reply::error(400, "Unsupported parameter: 'seed'"));
+    bench.model.chat(request.clone()).await.unwrap().collect::<Vec<_>>().await;
+    bench.server.enqueue(Reply::error(400, "Invalid parameter: 'response_format'"));
+    let refused = bench.model.chat(request).await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, ModelError::Refused(_)), "{refused}");
+    let seeds: Vec<bool> =
+        bench.server.requests().iter().map(|seen| seen.body.get("seed").is_some()).collect();
+    assert_eq!(seeds, [true, false, false], "a refusal is provoked once");
+}
+
+#[tokio::test]
+async fn tokens_that_the_provider_had_kept_are_told_apart() {
+    let bench = Bench::new().await;
+    let frame = r#"{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":64}}}"#;
+    bench.server.enqueue(Reply::tokens(&["Hola"]).frame(frame));
+    let events = bench.ask().await.unwrap();
+    let usage = Usage { prompt_tokens: 100, completion_tokens: 5, cached_tokens: 64 };
+    let end = ChatEvent::Finished { reason: FinishReason::Stop, usage: Some(usage) };
+    assert_eq!(events.last(), Some(&end));
+    let two = usage.plus(usage);
+    assert_eq!((two.prompt_tokens, two.completion_tokens, two.cached_tokens), (200, 10, 128));
+}
+
+#[test]
+fn an_image_is_not_printed() {
+    let image = Image::new("data:image/png;base64,planted");
+    assert_eq!(format!("{image:?}"), "Image(data, 29 bytes)");
 }

@@ -5,6 +5,8 @@
 mod chat;
 mod embeddings;
 mod failures;
+mod local;
 mod providers;
+mod rerank;
 mod secrets;
 mod support;

@@ -1,8 +1,11 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use domain::Ambient;
 use futures::StreamExt;
-use models::openai::OpenAi;
+use models::openai::{Judge, OpenAi};
 use models::{ChatModel, ChatRequest, ModelError};
 use testkit::model_server::{Endpoint, ModelServer, Reply};
 
@@ -119,4 +122,40 @@ async fn a_provider_that_fails_leaves_the_old_list_in_force() {
     bench.clock.advance(Duration::from_mins(11));
     bench.server.enqueue_for(Endpoint::Models, Reply::error(500, "no"));
     assert!(bench.model.knows("gpt-test").await.unwrap());
+}
+
+/// Knows one name.
+#[derive(Debug)]
+struct OneHost(SocketAddr);
+
+#[async_trait]
+impl Judge for OneHost {
+    async fn addresses(&self, url: &url::Url) -> Result<Vec<SocketAddr>, String> {
+        match url.host_str() {
+            Some("provider.test") => Ok(vec![self.0]),
+            _ => Err("the address is private".to_owned()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_of_a_user_is_spoken_to_only_where_the_judge_says() {
+    let server = ModelServer::start().await.unwrap();
+    let judge: Arc<dyn Judge> = Arc::new(OneHost(server.address()));
+    let with = |base: &str| {
+        let mut options = options_for(base);
+        options.judge = Some(judge.clone());
+        OpenAi::new(&options, &Ambient::system()).unwrap()
+    };
+    let allowed = with("http://provider.test/v1");
+    allowed.chat(question()).await.unwrap().collect::<Vec<_>>().await;
+    assert_eq!(server.requests()[0].header("host"), "provider.test");
+    let port = server.address().port();
+    let refused = with(&format!("http://localhost:{port}/v1")).chat(question()).await;
+    let error = refused.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&error, ModelError::Unavailable(reason) if reason.contains("private")),
+        "{error}"
+    );
+    assert_eq!(server.requests().len(), 1);
 }

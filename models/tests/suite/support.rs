@@ -98,6 +98,7 @@ pub fn options_for(base_url: &str) -> OpenAiOptions {
         idle_timeout: Duration::from_secs(20),
         max_attempts: 3,
         pause: Arc::new(NotedPauses::default()),
+        judge: None,
     }
 }
 

@@ -87,6 +87,22 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// Puts the questions to the passages of another set, which have the same ids: those questions whose relevant
+    /// passages are all there.
+    pub(super) fn over(&mut self, folder: &Path) -> Result<(), BenchError> {
+        self.corpus = lines(&folder.join("corpus.jsonl"))?;
+        let there: BTreeSet<&str> = self.corpus.iter().map(|passage| passage.id.as_str()).collect();
+        for style in &mut self.styles {
+            style.qrels.retain(|_, relevant| relevant.iter().all(|id| there.contains(id.as_str())));
+            style.queries.retain(|query| style.qrels.contains_key(&query.id));
+        }
+        let other = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.name = format!("{} over {}", self.name, other.unwrap_or_default());
+        Ok(())
+    }
+}
+
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> BenchError {
     BenchError::Dataset(format!("{}: {error}", path.display()))
 }

@@ -34,6 +34,9 @@ pub struct BenchOptions {
     /// Where the ranking is written as a TREC run file (`query Q0 passage rank score tag`), so that anyone
     /// can check the figures with `trec_eval`.
     pub run_file: Option<PathBuf>,
+    /// A folder whose passages take the place of the set's own, as those of another language with the same ids:
+    /// of the questions those are asked whose relevant passages are all there.
+    pub passages: Option<PathBuf>,
 }
 
 /// Why a measurement failed.
@@ -63,7 +66,10 @@ const LISTED: usize = 100;
 /// Measures the set in `folder`: passages are indexed one to a chunk in a throw-away folder, every question
 /// is searched, answers are extracted, and unanswerable questions compared with the answerable.
 pub async fn bench(folder: &Path, options: &BenchOptions) -> Result<Report, BenchError> {
-    let dataset = Dataset::read(folder)?;
+    let mut dataset = Dataset::read(folder)?;
+    if let Some(other) = &options.passages {
+        dataset.over(other)?;
+    }
     let place = tempfile::tempdir()?;
     let bench = Bench::fill(&dataset, place.path(), options.mode).await?;
     let outcome = bench.measure(&dataset, options).await;
@@ -109,6 +115,7 @@ impl Bench {
                 collection_prefix: "bench".to_owned(),
             },
             dense_weight: 0.0,
+            reranking: None,
         };
         let retrieval = Retrieval::open(db.clone(), None, options).await?;
         let mut bench = Self {

@@ -23,6 +23,30 @@ async fn a_small_set_is_measured_and_its_run_written() {
 }
 
 #[tokio::test]
+async fn questions_are_put_to_the_passages_of_another_language_with_the_same_ids() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tienda");
+    let place = tempfile::tempdir().unwrap();
+    let passages = [
+        (
+            "horarios",
+            "Opening hours",
+            "We are open until 14:00 on Saturdays and closed on Sundays.",
+        ),
+        ("pagos", "Payment", "We take credit cards. We do not accept cryptocurrency."),
+    ];
+    let line = |(id, title, text): (&str, &str, &str)| {
+        serde_json::json!({"id": id, "title": title, "text": text, "lang": "en"}).to_string()
+    };
+    std::fs::write(place.path().join("corpus.jsonl"), passages.map(line).join("\n")).unwrap();
+    let options =
+        BenchOptions { passages: Some(place.path().to_owned()), ..BenchOptions::default() };
+    let report = bench(&folder, &options).await.unwrap();
+    assert_eq!(report.passages, 2);
+    assert!(report.rows[0].count > 0 && report.rows[0].count < 5, "{report}");
+    assert!(report.rows[0].ndcg10 > 0.99, "{report}");
+}
+
+#[tokio::test]
 async fn a_folder_without_a_set_is_refused_with_its_name() {
     let place = tempfile::tempdir().unwrap();
     let error = bench(place.path(), &BenchOptions::default()).await.unwrap_err().to_string();
@@ -34,10 +58,11 @@ async fn a_folder_without_a_set_is_refused_with_its_name() {
 /// reached less two or three questions: equal scores are ordered by ids, which differ from run to run, and move
 /// the threshold a little (en was at .9375 and .948, 90 and 91 of 96).
 const GATED: &[(&str, &str, f64, f64)] = &[
-    ("xsquad-es", "clean/human", 0.88, 0.93),
-    ("xsquad-es", "noisy", 0.83, 0.93),
-    ("xsquad-en", "clean/human", 0.88, 0.91),
-    ("faquad-pt", "clean", 0.87, 0.80),
+    ("xsquad-es", "clean/human", 0.88, 0.94),
+    ("xsquad-es", "noisy", 0.82, 0.94),
+    ("xsquad-en", "clean/human", 0.90, 0.91),
+    ("faquad-pt", "clean", 0.87, 0.83),
+    ("xsquad-es over xsquad-en", "clean", 0.69, 0.88),
 ];
 
 /// At the threshold that keeps 88 % of the questions: the share of absent topics abstained that is the goal.
@@ -47,13 +72,16 @@ const ABSTAINED: &[(&str, &str, f64)] = &[
     ("faquad-pt", "clean", 0.87),
 ];
 
-/// The goals: set, questions, nDCG@10, recall@5 (where there is one), containment.
+/// Set, questions, nDCG@10, recall@5, containment: what was reached less a small margin, and no less than the goal
+/// where there is one. Answers are not contained in passages of another language.
 const GOALS: &[(&str, &str, f64, f64, f64)] = &[
-    ("xsquad-es", "clean/human", 0.90, 0.96, 0.79),
-    ("xsquad-es", "noisy", 0.87, 0.94, 0.76),
-    ("xsquad-en", "clean/human", 0.93, 0.0, 0.83),
-    ("faquad-pt", "clean", 0.92, 0.0, 0.88),
-    ("tienda-es", "clean", 0.83, 0.89, 0.71),
+    ("xsquad-es", "clean/human", 0.92, 0.96, 0.80),
+    ("xsquad-es", "noisy", 0.91, 0.95, 0.78),
+    ("xsquad-en", "clean/human", 0.93, 0.965, 0.83),
+    ("faquad-pt", "clean", 0.922, 0.98, 0.905),
+    ("tienda-es", "clean", 0.885, 0.945, 0.80),
+    ("xsquad-es over xsquad-en", "clean", 0.84, 0.90, 0.0),
+    ("xsquad-es over xsquad-en", "noisy", 0.81, 0.88, 0.0),
 ];
 
 #[tokio::test]
@@ -65,8 +93,11 @@ async fn the_evaluation_sets_reach_their_goals() {
         return;
     }
     let mut reports: Vec<Report> = Vec::new();
-    for set in ["xsquad-es", "xsquad-en", "faquad-pt", "tienda-es"] {
-        let report = bench(&folder.join(set), &BenchOptions::default()).await.unwrap();
+    let own = ["xsquad-es", "xsquad-en", "faquad-pt", "tienda-es"].map(|set| (set, None));
+    for (set, passages) in own.into_iter().chain([("xsquad-es", Some("xsquad-en"))]) {
+        let passages = passages.map(|passages| folder.join(passages));
+        let options = BenchOptions { passages, ..BenchOptions::default() };
+        let report = bench(&folder.join(set), &options).await.unwrap();
         println!("{report}");
         reports.push(report);
     }

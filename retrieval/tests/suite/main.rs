@@ -8,6 +8,7 @@ mod calibration;
 mod durability;
 mod faq;
 mod languages;
+mod rerank;
 mod search;
 mod statistics;
 mod upkeep;

@@ -5,10 +5,10 @@ use retrieval::StatsChange;
 
 use crate::world::{World, arms};
 
-/// The weight of the first word of `text`.
+/// The weight of `text`.
 async fn weight(world: &World, text: &str) -> f64 {
     let results = world.search(text).await;
-    results.question.asked.words().next().unwrap().1
+    results.question.asked.vectors().words_total
 }
 
 #[tokio::test]

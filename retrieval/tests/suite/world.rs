@@ -7,8 +7,8 @@ use domain::settings::IndexSettings;
 use domain::{Ambient, ChunkId, DatastoreId, Lang, SourceId, WorkspaceId};
 use models::Embedder;
 use retrieval::{
-    IndexPoint, Retrieval, RetrievalOptions, SearchMode, SearchQuery, SearchResults, StatsChange,
-    passage_heading,
+    IndexPoint, Reranking, Retrieval, RetrievalOptions, SearchMode, SearchQuery, SearchResults,
+    StatsChange, passage_heading,
 };
 use serde_json::{Map, Value};
 use storage::Db;
@@ -75,6 +75,14 @@ impl World {
     pub async fn reopen(&mut self) {
         self.retrieval.close().await;
         let options = options(&self.arm, &self.folder, &self.prefix);
+        self.retrieval = Retrieval::open(self.db.clone(), None, options).await.unwrap();
+    }
+
+    /// Closes the index and opens it again with a reranker, or without.
+    pub async fn reopen_with(&mut self, reranking: Option<Reranking>) {
+        self.retrieval.close().await;
+        let options = options(&self.arm, &self.folder, &self.prefix);
+        let options = RetrievalOptions { reranking, ..options };
         self.retrieval = Retrieval::open(self.db.clone(), None, options).await.unwrap();
     }
 
@@ -186,6 +194,12 @@ impl World {
         self.retrieval.search(self.workspace, &self.query(text)).await.unwrap()
     }
 
+    /// What reaches a score.
+    pub async fn search_from(&self, text: &str, least: f64) -> SearchResults {
+        let query = SearchQuery { min_score: Some(least), ..self.query(text) };
+        self.retrieval.search(self.workspace, &query).await.unwrap()
+    }
+
     /// Names of the sources found, best first.
     pub async fn found(&self, text: &str) -> Vec<String> {
         names(&self.search(text).await)
@@ -234,6 +248,7 @@ pub fn options(arm: &Arm, folder: &TempDir, prefix: &str) -> RetrievalOptions {
             collection_prefix: prefix.to_owned(),
         },
         dense_weight: 0.2,
+        reranking: None,
     }
 }
 

@@ -19,6 +19,9 @@ pub struct BenchArgs {
     /// Write the ranking as a TREC run file; for one folder
     #[arg(long, value_name = "FILE")]
     run: Option<PathBuf>,
+    /// Search the passages of this folder instead, such as those of another language with the same ids
+    #[arg(long, value_name = "FOLDER")]
+    passages: Option<PathBuf>,
     /// Which vectors are searched
     #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
     mode: Mode,
@@ -36,7 +39,11 @@ pub async fn run(arguments: &BenchArgs, json: bool) -> anyhow::Result<ExitCode> 
     };
     let mut reports = Vec::new();
     for folder in &arguments.folders {
-        let options = BenchOptions { mode, run_file: arguments.run.clone() };
+        let options = BenchOptions {
+            mode,
+            run_file: arguments.run.clone(),
+            passages: arguments.passages.clone(),
+        };
         let report = bench(folder, &options)
             .await
             .with_context(|| format!("cannot measure {}", folder.display()))?;

@@ -110,7 +110,7 @@ pub async fn restore(arguments: &RestoreArgs, run: &Run) -> anyhow::Result<ExitC
     let _lock = home.lock()?;
     let models = providers::build(&settings.models, &Ambient::system(), &home).await?;
     let db = open_database(settings, &home).await?;
-    let index = open_index(settings, &home, &db, models.embedder).await?;
+    let index = open_index(settings, &home, &db, models).await?;
     let chunks = reindex::rebuild(&index).await?;
     index.close().await;
     db.close().await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Ambient;
-use models::{EmbedPurpose, Embedder};
+use models::{EmbedPurpose, Embedder, Reranker, local};
 use serde::Serialize;
 
 use crate::app::{open_database, open_index};
@@ -92,8 +92,16 @@ fn look_at_settings(run: &Run, findings: &mut Findings) {
         "VOCERO_CHAT_MODEL is set without OPENAI_API_KEY or OPENAI_BASE_URL: the built-in answerer answers",
     );
     note(
-        models.embedding_model.is_some() && !has_provider,
+        models.embedding_model.as_deref().is_some_and(needs_provider) && !has_provider,
         "VOCERO_EMBEDDING_MODEL is set without OPENAI_API_KEY or OPENAI_BASE_URL: search is by words alone",
+    );
+    note(
+        providers::lacks_reranker(models),
+        "VOCERO_RERANK_MODEL is set without VOCERO_RERANK_URL, OPENAI_API_KEY or OPENAI_BASE_URL: nothing is reranked",
+    );
+    note(
+        models.rerank_url.is_some() && models.rerank_model.is_none(),
+        "VOCERO_RERANK_URL is set without VOCERO_RERANK_MODEL: nothing is reranked",
     );
     note(
         models.azure_api_version.is_some() && models.openai_base_url.is_none(),
@@ -114,6 +122,10 @@ fn look_at_settings(run: &Run, findings: &mut Findings) {
     if findings.0.len() == before {
         findings.add("settings", Verdict::Ok, "no mistakes, and nothing set without effect");
     }
+}
+
+fn needs_provider(model: &str) -> bool {
+    local::folder_of(model).is_none()
 }
 
 async fn look_at_models(run: &Run, findings: &mut Findings) {
@@ -158,6 +170,18 @@ async fn look_at_embeddings(embedder: Option<&Arc<dyn Embedder>>, findings: &mut
     }
 }
 
+async fn look_at_reranker(reranker: Option<&Arc<dyn Reranker>>, findings: &mut Findings) {
+    let Some(reranker) = reranker else { return };
+    let passages = ["vocero".to_owned()];
+    match tokio::time::timeout(PATIENCE, reranker.rerank("vocero", &passages)).await {
+        Ok(Ok(_)) => {
+            findings.add("reranker", Verdict::Ok, format!("{}: reachable", reranker.model()));
+        }
+        Ok(Err(error)) => findings.add("reranker", Verdict::Fail, error.to_string()),
+        Err(_) => findings.add("reranker", Verdict::Fail, "the reranker does not answer"),
+    }
+}
+
 async fn look_at_data(run: &Run, findings: &mut Findings) {
     let settings = &run.loaded.settings;
     let folder = &settings.storage.data_dir;
@@ -175,11 +199,12 @@ async fn look_at_data(run: &Run, findings: &mut Findings) {
         Err(error) => return findings.add("database", Verdict::Fail, format!("{error:#}")),
     };
     let models = providers::build(&settings.models, &Ambient::system(), &home).await;
-    let embedder = match models {
-        Ok(models) => models.embedder,
+    let models = match models {
+        Ok(models) => models,
         Err(error) => return findings.add("embeddings", Verdict::Fail, format!("{error:#}")),
     };
-    look_at_embeddings(embedder.as_ref(), findings).await;
+    look_at_embeddings(models.embedder.as_ref(), findings).await;
+    look_at_reranker(models.reranker.as_ref(), findings).await;
     let kind = if db.is_postgres() { "PostgreSQL" } else { "SQLite" };
     findings.add("database", Verdict::Ok, format!("{kind} answers"));
     let in_process = settings.index.qdrant_url.is_none();
@@ -195,7 +220,7 @@ async fn look_at_data(run: &Run, findings: &mut Findings) {
         findings.add("index", Verdict::Ok, detail);
     } else {
         let looked = async {
-            let index = open_index(settings, &home, &db, embedder).await?;
+            let index = open_index(settings, &home, &db, models).await?;
             index.ping().await?;
             index.close().await;
             Ok(if in_process { "in process, opens" } else { "the Qdrant server answers" }

@@ -18,7 +18,7 @@ pub async fn run(run: &Run) -> anyhow::Result<ExitCode> {
     let _lock = if settings.index.qdrant_url.is_some() { None } else { Some(home.lock()?) };
     let models = providers::build(&settings.models, &Ambient::system(), &home).await?;
     let db = open_database(settings, &home).await?;
-    let index = open_index(settings, &home, &db, models.embedder).await?;
+    let index = open_index(settings, &home, &db, models).await?;
     let chunks = rebuild(&index).await?;
     index.close().await;
     db.close().await;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use domain::settings::Settings;
+use domain::Vault;
+use domain::settings::{ModelFacts, Settings};
+use models::local;
 use secrecy::ExposeSecret;
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -62,6 +64,14 @@ fn storage_rules(settings: &Settings) -> Vec<Rule> {
         ),
         (storage.max_connections == 0, "storage.max_connections", ONE),
         (
+            storage
+                .vault_key
+                .as_ref()
+                .is_some_and(|key| Vault::parse(key.expose_secret()).is_err()),
+            "storage.vault_key",
+            "give 64 hexadecimal digits, for example from `openssl rand -hex 32`",
+        ),
+        (
             storage.blob_url.as_ref().is_some_and(|url| url.scheme() != "s3"),
             "storage.blob_url",
             "give s3://bucket/prefix, or leave it out for the data folder",
@@ -75,13 +85,33 @@ fn model_rules(settings: &Settings) -> Vec<Rule> {
     vec![
         (is_not_http(models.openai_base_url.as_deref()), "models.openai_base_url", HTTP),
         (
-            models.embedding_model.as_ref().is_some_and(|model| model.starts_with("local:")),
+            models.embedding_model.as_deref().is_some_and(is_no_folder),
             "models.embedding_model",
-            "this version has no local embedding models; name one of the provider's, or leave it out",
+            "there is no such folder; give local:<folder of a sentence-transformers model>",
         ),
+        (
+            models.rerank_model.as_deref().is_some_and(is_no_folder),
+            "models.rerank_model",
+            "there is no such folder; give local:<folder of a cross-encoder>",
+        ),
+        (is_not_http(models.rerank_url.as_deref()), "models.rerank_url", HTTP),
+        (!(1..=100).contains(&models.rerank_top), "models.rerank_top", "give 1 to 100"),
         (models.max_attempts == 0, "models.max_attempts", ONE),
+        (
+            !models.catalogue.iter().all(is_sound),
+            "models.catalogue",
+            "give each model a name, a context of at least 1 token, and prices of 0 or more, `input` and `output` together",
+        ),
         (!(0.0..=1.0).contains(&models.dense_weight), "models.dense_weight", UNIT),
     ]
+}
+
+fn is_sound(facts: &ModelFacts) -> bool {
+    let prices = [facts.input, facts.cached_input, facts.output];
+    !facts.name.trim().is_empty()
+        && facts.context > 0
+        && facts.input.is_some() == facts.output.is_some()
+        && prices.into_iter().flatten().all(|price| price >= 0)
 }
 
 fn work_rules(settings: &Settings) -> Vec<Rule> {
@@ -112,17 +142,23 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
 fn time_rules(settings: &Settings) -> Vec<Rule> {
     let times = [
         ("server.header_timeout", settings.server.header_timeout),
+        ("models.rerank_timeout", settings.models.rerank_timeout),
         ("models.connect_timeout", settings.models.connect_timeout),
         ("models.first_token_timeout", settings.models.first_token_timeout),
         ("models.idle_timeout", settings.models.idle_timeout),
         ("fetch.timeout", settings.fetch.timeout),
         ("ingest.parse_timeout", settings.ingest.parse_timeout),
         ("agents.turn_timeout", settings.agents.turn_timeout),
+        ("agents.tool_timeout", settings.agents.tool_timeout),
     ];
     times
         .into_iter()
         .map(|(key, time)| (time == Duration::ZERO, key, "give more than 0 seconds"))
         .collect()
+}
+
+fn is_no_folder(model: &str) -> bool {
+    local::folder_of(model).is_some_and(|folder| !folder.is_dir())
 }
 
 fn is_not_http(url: Option<&Url>) -> bool {

@@ -10,19 +10,23 @@ use toml::Value;
 use super::{Given, Origin, Problem};
 
 /// Names that others rely on, and the settings behind them.
-const SHORT_NAMES: [(&str, &str, &str); 14] = [
+const SHORT_NAMES: [(&str, &str, &str); 18] = [
     ("VOCERO_LISTEN", "server", "listen"),
     ("VOCERO_PUBLIC_URL", "server", "public_url"),
     ("VOCERO_ROLES", "server", "roles"),
     ("VOCERO_RATE_LIMIT", "server", "rate_limit"),
     ("VOCERO_DATA_DIR", "storage", "data_dir"),
     ("DATABASE_URL", "storage", "database_url"),
+    ("VOCERO_VAULT_KEY", "storage", "vault_key"),
     ("QDRANT_URL", "index", "qdrant_url"),
     ("QDRANT_API_KEY", "index", "qdrant_api_key"),
     ("OPENAI_API_KEY", "models", "openai_api_key"),
     ("OPENAI_BASE_URL", "models", "openai_base_url"),
     ("VOCERO_CHAT_MODEL", "models", "chat_model"),
     ("VOCERO_EMBEDDING_MODEL", "models", "embedding_model"),
+    ("VOCERO_RERANK_MODEL", "models", "rerank_model"),
+    ("VOCERO_RERANK_URL", "models", "rerank_url"),
+    ("VOCERO_RERANK_API_KEY", "models", "rerank_api_key"),
     ("VOCERO_FETCH_ALLOW", "fetch", "allow"),
     ("VOCERO_LOG", "log", "filter"),
 ];

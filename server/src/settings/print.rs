@@ -10,7 +10,7 @@ use url::Url;
 use super::{Loaded, Origin};
 
 /// Settings that are never shown.
-const SECRETS: [&str; 2] = ["index.qdrant_api_key", "models.openai_api_key"];
+const SECRETS: [&str; 3] = ["index.qdrant_api_key", "models.openai_api_key", "storage.vault_key"];
 
 /// As a configuration file, with the origin of what is not a default.
 pub fn print_toml(loaded: &Loaded) -> String {

@@ -7,6 +7,7 @@ mod crash;
 mod first_start;
 mod house;
 mod lifecycle;
+mod models;
 mod processes;
 mod secrets;
 mod settings;

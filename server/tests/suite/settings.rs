@@ -125,3 +125,21 @@ fn doctor_fails_when_the_provider_cannot_be_reached() {
     let model = findings.iter().find(|finding| finding["what"] == "chat model").expect("the model");
     assert_eq!(model["verdict"], "fail", "{report}");
 }
+
+#[test]
+fn models_are_added_to_the_catalogue_and_checked() {
+    let installation = Installation::new();
+    let file = installation.folder().join("vocero.toml");
+    let entry = "[[models.catalogue]]\nname = \"casa\"\ncontext = 32768\ninput = 150000\n";
+    fs::write(&file, format!("{entry}output = 600000\nsees = true\n")).expect("a file");
+    let printed = installation.json(&["config", "print"]);
+    assert_eq!(printed["models.catalogue"]["value"][0]["name"], "casa");
+    assert_eq!(printed["models.catalogue"]["origin"], "vocero.toml");
+    fs::write(&file, entry).expect("a file");
+    let message = installation.failure(&["config", "check"]);
+    assert!(message.contains("models.catalogue (from vocero.toml)"), "{message}");
+    assert!(message.contains("`input` and `output` together"), "{message}");
+    fs::write(&file, format!("{entry}outputt = 1\n")).expect("a file");
+    let message = installation.failure(&["config", "check"]);
+    assert!(message.contains("models.catalogue") && message.contains("outputt"), "{message}");
+}

@@ -1,8 +1,10 @@
 //! How domain values are written to and read from columns.
 
 use domain::agent::AgentStatus;
+use domain::budget::{BudgetPeriod, BudgetScope, BudgetUnit};
 use domain::conversation::{ConversationStatus, Handler};
 use domain::datastore::{IngestStage, SourceStatus};
+use domain::gap::{GapReason, GapStatus};
 use domain::ids::PrefixedId;
 use domain::job::JobState;
 use domain::message::{Author, MessageState, Outcome, Rating};
@@ -165,8 +167,13 @@ macro_rules! closed {
 closed!(
     AgentStatus,
     Author,
+    BudgetPeriod,
+    BudgetScope,
+    BudgetUnit,
     domain::conversation::Channel,
     ConversationStatus,
+    GapReason,
+    GapStatus,
     Handler,
     IngestStage,
     JobState,
@@ -174,6 +181,8 @@ closed!(
     Outcome,
     Rating,
     SourceStatus,
+    domain::agent::ToolKind,
+    domain::message::ToolStatus,
 );
 
 impl Closed for Lang {

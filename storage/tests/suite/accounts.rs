@@ -44,6 +44,9 @@ async fn agents_are_kept_listed_changed_and_removed() {
         let mut conn = place.read().await;
         assert_eq!(agents::get(&mut conn, ws, agent.id).await.unwrap(), Some(agent.clone()));
         assert_eq!(agents::get(&mut conn, stranger, agent.id).await.unwrap(), None);
+        let by_code = agents::get_by_code(&mut conn, ws, &agent.code).await.unwrap();
+        assert_eq!(by_code, Some(agent.clone()));
+        assert_eq!(agents::get_by_code(&mut conn, stranger, &agent.code).await.unwrap(), None);
         let first = agents::list(&mut conn, ws, None, 1).await.unwrap();
         assert_eq!(ids(&first, |a| a.id), [agent.id]);
         let rest = agents::list(&mut conn, ws, Some(agent.id), 9).await.unwrap();

@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
+use domain::agent::ToolKind;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition};
-use domain::message::{Author, Citation, Message, MessageState, Outcome, Rating};
-use domain::{ConversationId, VisitorId};
+use domain::gap::{GapReason, GapStatus};
+use domain::lead::Lead;
+use domain::message::{
+    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ToolStatus, ToolUse,
+};
+use domain::{ConversationId, Lang, VisitorId};
 use serde_json::json;
 use storage::conversations::ConversationFilter;
-use storage::gaps::Gap;
+use storage::gaps::{Gap, GapFilter, Recheck};
 use storage::messages::NewMessage;
-use storage::{StorageError, contacts, conversations, events, gaps, messages};
+use storage::{
+    StorageError, chunks, citations, contacts, conversations, events, gaps, leads, messages,
+    sources,
+};
 use tokio_util::task::TaskTracker;
 
 use crate::support::{Place, ids, places};
@@ -56,9 +64,17 @@ fn message(place: &Place, conversation: ConversationId, author: Author, text: &s
         reply_to: None,
         prompt_tokens: None,
         completion_tokens: None,
+        unsupported: Vec::new(),
         created_at: place.later(Duration::from_millis(1)),
     };
-    NewMessage { message, citations: Vec::new(), trace: None, client_id: None }
+    NewMessage {
+        message,
+        citations: Vec::new(),
+        passages: Vec::new(),
+        tools: Vec::new(),
+        trace: None,
+        client_id: None,
+    }
 }
 
 async fn say(place: &Place, message: &NewMessage) -> Message {
@@ -254,6 +270,7 @@ fn citation(place: &Place, marker: i64) -> Citation {
         url: (marker == 1).then(|| "https://example.com/faq".to_owned()),
         page: (marker == 2).then_some(7),
         quote: "de 9 a 18 hs".to_owned(),
+        span: (marker == 1).then_some((4, 16)),
         score: 0.1 + 0.2,
     }
 }
@@ -271,6 +288,7 @@ async fn an_answer_keeps_its_citations_and_its_trace() {
         answer.message.reply_to = Some(asked.id);
         answer.message.prompt_tokens = Some(812);
         answer.message.completion_tokens = Some(9);
+        answer.message.unsupported = vec!["10 %".to_owned(), "\"X-1\"".to_owned()];
         answer.citations = vec![citation(&place, 2), citation(&place, 1)];
         answer.trace = Some(json!({ "hits": [{ "score": 0.5 }], "ms": 12 }));
         let stored = say(&place, &answer).await;
@@ -284,10 +302,10 @@ async fn an_answer_keeps_its_citations_and_its_trace() {
         assert_eq!(messages::reply(&mut conn, stranger, asked.id).await.unwrap(), None);
         assert_eq!(messages::reply(&mut conn, ws, stored.id).await.unwrap(), None);
         let both = [asked.id, stored.id];
-        let cited = messages::citations(&mut conn, ws, &both).await.unwrap();
+        let cited = citations::of_messages(&mut conn, ws, &both).await.unwrap();
         let expected: Vec<_> = answer.citations.iter().map(|c| (stored.id, c.clone())).collect();
         assert_eq!(cited, expected, "in order of first use, to the last bit of the score");
-        assert!(messages::citations(&mut conn, stranger, &both).await.unwrap().is_empty());
+        assert!(citations::of_messages(&mut conn, stranger, &both).await.unwrap().is_empty());
         assert_eq!(messages::trace(&mut conn, ws, stored.id).await.unwrap(), answer.trace);
         assert_eq!(messages::trace(&mut conn, ws, asked.id).await.unwrap(), None);
         assert_eq!(messages::trace(&mut conn, stranger, stored.id).await.unwrap(), None);
@@ -302,6 +320,55 @@ async fn an_answer_keeps_its_citations_and_its_trace() {
         let lost = message(&place, conversation, Author::Customer, "ajena");
         let refused = messages::insert(&mut tx, stranger, &lost, place.now()).await;
         assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cited_passage_is_kept_once_and_goes_when_nothing_names_it() {
+    for place in places("cited passages").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let source = place.source(place.home.datastore.id, "FAQ");
+        let chunk = place.chunk(&source, 1, 0);
+        let mut tx = place.write().await;
+        sources::insert(&mut tx, ws, std::slice::from_ref(&source)).await.unwrap();
+        chunks::insert_many(&mut tx, std::slice::from_ref(&chunk)).await.unwrap();
+        tx.commit().await.unwrap();
+        let shown = |text: &str| CitedPassage {
+            chunk_id: chunk.id,
+            heading: chunk.heading.clone(),
+            text: text.to_owned(),
+        };
+        let conversation = begin(&place).await.id;
+        for text in [&*chunk.text, "another text"] {
+            let mut answer = message(&place, conversation, Author::Agent, "Sí [1].");
+            answer.citations = vec![Citation { chunk_id: chunk.id, ..citation(&place, 1) }];
+            answer.passages = vec![shown(text)];
+            say(&place, &answer).await;
+        }
+        let stored = async |workspace| {
+            let mut conn = place.read().await;
+            citations::passages(&mut conn, workspace, &[chunk.id]).await.unwrap()
+        };
+        assert_eq!(stored(ws).await, [shown(&chunk.text)], "what was shown first is never changed");
+        assert!(stored(stranger).await.is_empty());
+
+        let sweep = async || {
+            let mut tx = place.write().await;
+            let swept = citations::delete_uncited(&mut tx, 9).await.unwrap();
+            tx.commit().await.unwrap();
+            swept
+        };
+        let mut tx = place.write().await;
+        sources::delete(&mut tx, ws, source.id).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sweep().await, 0, "answers cite it");
+        assert_eq!(stored(ws).await.len(), 1);
+        let later = place.later(Duration::from_secs(1));
+        let mut tx = place.write().await;
+        conversations::delete_older(&mut tx, ws, later, 9).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sweep().await, 1);
+        assert!(stored(ws).await.is_empty());
     }
 }
 
@@ -410,6 +477,10 @@ async fn a_rating_is_set_changed_and_taken_back() {
             let expected = rating.map(|rating| (rating, comment.map(str::to_owned)));
             assert_eq!(messages::feedback(&mut tx, ws, id).await.unwrap(), expected);
             assert_eq!(messages::feedback(&mut tx, stranger, id).await.unwrap(), None);
+            let listed = messages::feedbacks(&mut tx, ws, &[id]).await.unwrap();
+            let listed = listed.into_iter().map(|(_, rating, comment)| (rating, comment)).next();
+            assert_eq!(listed, expected);
+            assert!(messages::feedbacks(&mut tx, stranger, &[id]).await.unwrap().is_empty());
             tx.commit().await.unwrap();
         }
         let told = events::list(&mut place.read().await, ws, 2, 9).await.unwrap();
@@ -426,28 +497,204 @@ async fn gaps_are_listed_newest_first() {
     for place in places("gaps").await {
         let (ws, stranger) = (place.ws(), place.stranger());
         let conversation = begin(&place).await.id;
-        let gap = |question: &str| Gap {
-            created_at: place.later(Duration::from_millis(1)),
-            id: place.ambient.new_id(),
-            agent_id: place.home.agent.id,
-            conversation_id: conversation,
-            message_id: place.ambient.new_id(),
-            question: question.to_owned(),
-            evidence: 0.125,
+        let gap = |question: &str| {
+            let created_at = place.later(Duration::from_millis(1));
+            let id = place.ambient.new_id();
+            Gap {
+                id,
+                group_id: id,
+                agent_id: place.home.agent.id,
+                conversation_id: conversation,
+                message_id: place.ambient.new_id(),
+                question: question.to_owned(),
+                reason: GapReason::Abstained,
+                lang: Some(Lang::Es),
+                evidence: 0.125,
+                created_at,
+            }
         };
         let (first, second) = (gap("¿Abren el domingo?"), gap("¿Y el lunes?"));
+        let mut like_first = gap("abren domingo?");
+        like_first.group_id = first.id;
+        like_first.reason = GapReason::Disliked;
         let mut tx = place.write().await;
-        gaps::insert(&mut tx, ws, &first).await.unwrap();
-        gaps::insert(&mut tx, ws, &second).await.unwrap();
+        for gap in [&first, &second, &like_first] {
+            gaps::insert(&mut tx, ws, gap).await.unwrap();
+        }
         tx.commit().await.unwrap();
         let mut conn = place.read().await;
         let all = gaps::list(&mut conn, ws, None, 9).await.unwrap();
-        assert_eq!(all, [second.clone(), first.clone()]);
-        assert_eq!(gaps::list(&mut conn, ws, Some(second.id), 9).await.unwrap(), [first]);
+        assert_eq!(all, [like_first.clone(), second.clone(), first.clone()]);
+        let older = gaps::list(&mut conn, ws, Some(second.id), 9).await.unwrap();
+        assert_eq!(ids(&older, |gap| gap.id), [first.id]);
         assert!(gaps::list(&mut conn, stranger, None, 9).await.unwrap().is_empty());
+        let of_first = gaps::of_groups(&mut conn, ws, &[first.id], 9).await.unwrap();
+        assert_eq!(of_first, [like_first.clone(), first.clone()]);
+        assert!(gaps::of_groups(&mut conn, stranger, &[first.id], 9).await.unwrap().is_empty());
+        let found = gaps::of_message(&mut conn, ws, second.message_id).await.unwrap();
+        assert_eq!(found, Some(second.clone()));
+        assert_eq!(gaps::of_message(&mut conn, stranger, second.message_id).await.unwrap(), None);
+
+        let any = GapFilter::default();
+        let groups = gaps::groups(&mut conn, ws, any, None, 9).await.unwrap();
+        assert_eq!(ids(&groups, |g| (g.id, g.count)), [(second.id, 1), (first.id, 2)]);
+        assert_eq!(groups[1].last_at, like_first.created_at);
+        assert!(gaps::groups(&mut conn, stranger, any, None, 9).await.unwrap().is_empty());
+        let group = gaps::group(&mut conn, ws, first.id).await.unwrap();
+        assert_eq!(group.as_ref(), Some(&groups[1]));
+        assert_eq!(gaps::group(&mut conn, stranger, first.id).await.unwrap(), None);
+        let agent = place.home.agent.id;
+        let known = gaps::questions(&mut conn, ws, agent, None, 9).await.unwrap();
+        assert_eq!(ids(&known, |(id, _)| *id), [second.id, first.id]);
+        let known = gaps::questions(&mut conn, ws, agent, Some(first.id), 9).await.unwrap();
+        assert_eq!(known, [(second.id, second.question.clone())]);
+        assert!(gaps::questions(&mut conn, stranger, agent, None, 9).await.unwrap().is_empty());
         drop(conn);
         let mut tx = place.write().await;
         let refused = gaps::insert(&mut tx, stranger, &gap("x")).await;
         assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gap_is_closed_by_an_answer_dismissed_and_removed() {
+    for place in places("gap status").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let conversation = begin(&place).await.id;
+        let id = place.ambient.new_id();
+        let gap = Gap {
+            id,
+            group_id: id,
+            agent_id: place.home.agent.id,
+            conversation_id: conversation,
+            message_id: place.ambient.new_id(),
+            question: "¿Abren?".to_owned(),
+            reason: GapReason::Disliked,
+            lang: None,
+            evidence: 0.25,
+            created_at: place.now(),
+        };
+        let datastore = place.home.datastore.id;
+        let mut tx = place.write().await;
+        gaps::want_recheck(&mut tx, &place.ambient, ws, datastore).await.unwrap();
+        gaps::insert(&mut tx, ws, &gap).await.unwrap();
+        for _ in 0..2 {
+            gaps::want_recheck(&mut tx, &place.ambient, ws, datastore).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let wanted = storage::jobs::counts(&mut conn).await.unwrap();
+        let wanted: Vec<_> = wanted.iter().filter(|(kind, ..)| kind == gaps::RECHECK).collect();
+        assert_eq!(wanted.len(), 1, "none while nothing is open, one for all that changes at once");
+        assert_eq!(wanted[0].2, 1);
+        drop(conn);
+
+        let now = place.later(Duration::from_secs(1));
+        let state = async |found: Recheck<'_>| {
+            let mut tx = place.write().await;
+            assert!(!gaps::note_recheck(&mut tx, stranger, id, found, now).await.unwrap());
+            assert!(gaps::note_recheck(&mut tx, ws, id, found, now).await.unwrap());
+            tx.commit().await.unwrap();
+            let mut conn = place.read().await;
+            gaps::group(&mut conn, ws, id).await.unwrap().unwrap()
+        };
+        let group = state(Recheck { evidence: 0.5, answer: None }).await;
+        assert_eq!((group.status, group.evidence, group.closed_at), (GapStatus::Open, 0.5, None));
+        assert_eq!(group.rechecked_at, Some(now));
+        let group = state(Recheck { evidence: 0.25, answer: Some("Sí.") }).await;
+        assert_eq!((group.status, group.evidence), (GapStatus::Closed, 0.5));
+        assert_eq!((group.closed_at, group.answer.as_deref()), (Some(now), Some("Sí.")));
+
+        let mut tx = place.write().await;
+        let dismissed = GapStatus::Dismissed;
+        assert!(!gaps::set_status(&mut tx, stranger, id, dismissed, now).await.unwrap());
+        assert!(gaps::set_status(&mut tx, ws, id, dismissed, now).await.unwrap());
+        assert!(!gaps::delete(&mut tx, stranger, id).await.unwrap());
+        assert!(gaps::delete(&mut tx, ws, id).await.unwrap());
+        assert_eq!(gaps::group(&mut tx, ws, id).await.unwrap(), None, "with its last gap");
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_lead_grows_with_its_conversation() {
+    for place in places("leads").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let conversation = begin(&place).await;
+        let lead = |place: &Place, fields: &[(&str, &str)]| Lead {
+            id: place.ambient.new_id(),
+            agent_id: place.home.agent.id,
+            conversation_id: conversation.id,
+            contact_id: None,
+            fields: fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            created_at: place.now(),
+            updated_at: place.now(),
+        };
+        let first = lead(&place, &[("name", "Ana"), ("email", "a@b.cl")]);
+        place.later(Duration::from_secs(1));
+        let second = lead(&place, &[("email", "ana@b.cl"), ("phone", "+569")]);
+        let mut tx = place.write().await;
+        assert_eq!(leads::note(&mut tx, ws, &first).await.unwrap(), first);
+        let grown = leads::note(&mut tx, ws, &second).await.unwrap();
+        let refused = leads::note(&mut tx, stranger, &second).await;
+        assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+        drop(tx);
+        let mut tx = place.write().await;
+        leads::note(&mut tx, ws, &first).await.unwrap();
+        leads::note(&mut tx, ws, &second).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!((grown.id, grown.fields["email"].as_str()), (first.id, "ana@b.cl"));
+        assert_eq!((grown.fields.len(), grown.created_at), (3, first.created_at));
+        let mut conn = place.read().await;
+        let found = leads::of_conversation(&mut conn, ws, conversation.id).await.unwrap();
+        assert_eq!(found, Some(grown.clone()));
+        let agent = Some(place.home.agent.id);
+        let listed = leads::list(&mut conn, ws, agent, None, 10).await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(&grown));
+        let none = Some(place.other.agent.id);
+        assert!(leads::list(&mut conn, ws, none, None, 10).await.unwrap().is_empty());
+        assert!(leads::list(&mut conn, ws, None, Some(grown.id), 10).await.unwrap().is_empty());
+        assert!(leads::list(&mut conn, stranger, None, None, 10).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_tools_of_a_message_are_kept_in_the_order_of_their_calls() {
+    for place in places("message tools").await {
+        let conversation = begin(&place).await;
+        let used = |name: &str, status| ToolUse {
+            kind: ToolKind::Http,
+            name: name.to_owned(),
+            status,
+            arguments: json!({"id": "Ñ-1", "n": 2}),
+            result: "listo".to_owned(),
+            took: Duration::from_micros(1_234),
+        };
+        let tools = vec![used("b", ToolStatus::Done), used("a", ToolStatus::Failed)];
+        let mut new = message(&place, conversation.id, Author::Agent, "Listo.");
+        new.tools.clone_from(&tools);
+        let stored = say(&place, &new).await;
+        let mut conn = place.read().await;
+        let found = messages::tools(&mut conn, place.ws(), &[stored.id]).await.unwrap();
+        assert_eq!(found, tools.into_iter().map(|tool| (stored.id, tool)).collect::<Vec<_>>());
+        let foreign = messages::tools(&mut conn, place.stranger(), &[stored.id]).await.unwrap();
+        assert!(foreign.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_summary_only_ever_covers_more() {
+    for place in places("summary").await {
+        let (ws, conversation) = (place.ws(), begin(&place).await);
+        let mut tx = place.write().await;
+        let id = conversation.id;
+        assert_eq!(conversations::summary(&mut tx, ws, id).await.unwrap(), None);
+        assert!(conversations::set_summary(&mut tx, ws, id, "uno", 4).await.unwrap());
+        assert!(!conversations::set_summary(&mut tx, ws, id, "viejo", 4).await.unwrap());
+        assert!(!conversations::set_summary(&mut tx, place.stranger(), id, "x", 9).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let found = conversations::summary(&mut conn, ws, id).await.unwrap();
+        assert_eq!(found, Some(("uno".to_owned(), 4)));
     }
 }

@@ -8,7 +8,7 @@ use domain::{BlobId, ChunkId, Lang};
 use serde_json::json;
 use storage::chunks::ChunkCursor;
 use storage::sources::{GoLive, Validators, VersionText};
-use storage::{StorageError, chunks, datastores, projects, sources, stats, workspaces};
+use storage::{StorageError, chunks, datastores, glossaries, projects, sources, stats, workspaces};
 
 use crate::support::{Place, ids, metadata, places};
 
@@ -465,5 +465,35 @@ async fn sources_are_counted_by_datastore_and_the_files_that_they_name_are_known
         assert_eq!(used, HashSet::from([named]));
         assert!(sources::blobs_in_use(&mut conn, stranger, &[named]).await.unwrap().is_empty());
         assert!(sources::blobs_in_use(&mut conn, ws, &[]).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_glossary_is_its_workspaces_own_and_its_revision_only_rises() {
+    for place in places("glossaries").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let mut conn = place.read().await;
+        assert_eq!(glossaries::get(&mut conn, ws).await.unwrap(), None);
+        assert_eq!(glossaries::revision(&mut conn, ws).await.unwrap(), 0);
+        drop(conn);
+
+        let text = "es: pucho, cigarro";
+        let mut tx = place.write().await;
+        let first = glossaries::put(&mut tx, ws, text, 1, place.now()).await.unwrap();
+        assert_eq!((first.revision, first.entries, first.content.as_str()), (1, 1, text));
+        let later = place.later(Duration::from_secs(5));
+        let second = glossaries::put(&mut tx, ws, "", 0, later).await.unwrap();
+        assert_eq!((second.revision, second.entries, second.content.as_str()), (2, 0, ""));
+        assert_eq!(second.updated_at, later);
+        let nowhere = place.ambient.new_id();
+        let refused = glossaries::put(&mut tx, nowhere, text, 1, place.now()).await;
+        assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+        tx.commit().await.unwrap();
+
+        let mut conn = place.read().await;
+        assert_eq!(glossaries::get(&mut conn, ws).await.unwrap(), Some(second));
+        assert_eq!(glossaries::revision(&mut conn, ws).await.unwrap(), 2);
+        assert_eq!(glossaries::get(&mut conn, stranger).await.unwrap(), None);
+        assert_eq!(glossaries::revision(&mut conn, stranger).await.unwrap(), 0);
     }
 }

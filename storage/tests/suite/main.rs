@@ -11,4 +11,5 @@ mod knowledge;
 mod outbox;
 mod queue;
 mod schema;
+mod spending;
 mod support;

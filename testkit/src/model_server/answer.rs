@@ -11,12 +11,18 @@ pub fn answer_to(request: &Value) -> String {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     // Earlier answers carry markers too; they are no passages.
     let given = messages.iter().rev().filter(|message| message["role"] != "assistant");
-    let texts: Vec<&str> = given.filter_map(|message| message["content"].as_str()).collect();
+    let texts: Vec<&str> = given.filter_map(text_of).collect();
     if let Some(quote) = texts.iter().find_map(|text| first_passage(text)) {
         return format!("{quote} [1]");
     }
     let echo: String = texts.first().copied().unwrap_or_default().chars().take(MAX_QUOTE).collect();
     format!("You said: {}", one_line(&echo))
+}
+
+/// The text of a message, which stands alone or as the first of its parts.
+fn text_of(message: &Value) -> Option<&str> {
+    let content = &message["content"];
+    content.as_str().or_else(|| content[0]["text"].as_str())
 }
 
 /// A text as a model would stream it: words with the space before them. Joined they are the text.

@@ -42,6 +42,8 @@ pub enum Endpoint {
     Embeddings,
     /// `…/models`.
     Models,
+    /// `/v1/rerank`.
+    Rerank,
 }
 
 /// A request as it arrived.

@@ -26,6 +26,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/v1/chat/completions", post(chat))
         .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
+        .route("/v1/rerank", post(rerank))
         .route("/openai/deployments/{deployment}/chat/completions", post(chat))
         .route("/openai/deployments/{deployment}/embeddings", post(embeddings))
         .with_state(state)
@@ -76,6 +77,32 @@ async fn models(
         }
     });
     respond(state, reply, &request).await
+}
+
+async fn rerank(
+    Shared(state): Shared<Arc<State>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let request = receive(&state, Endpoint::Rerank, peer, request).await;
+    let reply = state.scripted(&request).unwrap_or_else(|| Reply::json(&ranking(&request.body)));
+    respond(state, reply, &request).await
+}
+
+/// The documents best first, by the share of the query's words that they lack: the opposite of what a lexical search
+/// finds.
+fn ranking(request: &Value) -> Value {
+    let documents = request["documents"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let words: Vec<&str> = request["query"].as_str().unwrap_or_default().split(' ').collect();
+    let score = |document: &Value| {
+        let text = document.as_str().unwrap_or_default();
+        let held = words.iter().filter(|word| text.contains(**word)).count();
+        1.0 - held as f64 / words.len() as f64
+    };
+    let mut results: Vec<(usize, f64)> = documents.iter().map(score).enumerate().collect();
+    results.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let item = |(index, score): &(usize, f64)| json!({"index": index, "relevance_score": score});
+    json!({"id": "rerank-1", "results": results.iter().map(item).collect::<Vec<_>>()})
 }
 
 fn model_list(names: &[String]) -> Value {

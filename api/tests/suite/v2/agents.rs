@@ -28,7 +28,12 @@ async fn an_agent_is_made_changed_and_deleted() {
             "description": "Responde consultas",
             "status": "paused",
             "tools": ["lead_capture", {"type": "datastore", "id": app.tenant.datastore}],
-            "settings": {"topK": 7, "unknownAnswer": "No lo sé.", "minEvidence": 0.4}
+            "settings": {
+                "topK": 7, "unknownAnswer": "No lo sé.", "minEvidence": 0.4,
+                "seed": 7, "stop": ["\n\n", "FIN"], "jsonMode": true,
+                "fallbackModels": ["gpt-4o-mini"],
+                "unsupported": "withhold"
+            }
         });
         let changed = app.put(&path, &wanted).await.expect(200);
         assert_eq!(changed["name"], "Agente de Soporte", "what is absent stays");
@@ -39,10 +44,19 @@ async fn an_agent_is_made_changed_and_deleted() {
         assert_eq!(changed["tools"], json!(["lead-capture", datastore]));
         assert_eq!(changed["settings"]["topK"], 7);
         assert_eq!(changed["settings"]["unknownAnswer"], "No lo sé.");
-        let cleared = json!({"settings": {"unknownAnswer": null}});
+        assert_eq!(changed["settings"]["seed"], 7);
+        assert_eq!(changed["settings"]["stop"], json!(["\n\n", "FIN"]));
+        assert_eq!(changed["settings"]["jsonMode"], true);
+        assert_eq!(changed["settings"]["unsupported"], "withhold");
+        assert_eq!(changed["settings"]["fallbackModels"], json!(["gpt-4o-mini"]));
+        let cleared = json!({"settings": {"unknownAnswer": null, "seed": null}});
         let cleared = app.put(&path, &cleared).await.expect(200);
         assert_eq!(cleared["settings"]["unknownAnswer"], Value::Null);
         assert_eq!(cleared["settings"]["minEvidence"], 0.4);
+        assert_eq!(
+            (&cleared["settings"]["seed"], &cleared["settings"]["jsonMode"]),
+            (&Value::Null, &json!(true))
+        );
         assert_eq!(app.get(&path).await.expect(200), cleared);
 
         // What is printed reads back as the same.
@@ -116,6 +130,16 @@ async fn what_an_agent_cannot_be_is_refused_by_name() {
         ("settings.topK", json!({"name": "x", "settings": {"topK": 9_999_999_999_i64}})),
         ("settings.minEvidence", json!({"name": "x", "settings": {"minEvidence": 1.1}})),
         ("settings.temperature", json!({"name": "x", "settings": {"temperature": -1}})),
+        ("settings.seed", json!({"name": "x", "settings": {"seed": 1.5}})),
+        ("settings.stop", json!({"name": "x", "settings": {"stop": ["a", "b", "c", "d", "e"]}})),
+        ("settings.stop[1]", json!({"name": "x", "settings": {"stop": ["a", ""]}})),
+        (
+            "settings.fallbackModels",
+            json!({"name": "x", "settings": {"fallbackModels": ["a", "b", "c", "d", "e", "f"]}}),
+        ),
+        ("settings.fallbackModels[0]", json!({"name": "x", "settings": {"fallbackModels": [""]}})),
+        ("settings.jsonMode", json!({"name": "x", "settings": {"jsonMode": "yes"}})),
+        ("settings.unsupported", json!({"name": "x", "settings": {"unsupported": "ignore"}})),
         ("settings", json!({"name": "x", "settings": "hot"})),
         ("voice", json!({"name": "x", "voice": "a\u{0}b"})),
     ] {
@@ -132,4 +156,46 @@ async fn what_an_agent_cannot_be_is_refused_by_name() {
         app.post("/api/v2/agents", &body).await.expect_error(404, "NOT_FOUND");
     }
     assert_eq!(app.get("/api/v2/agents").await.expect(200)["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_tools_secret_is_sealed_never_shown_and_kept_until_it_is_set_anew() {
+    for app in TestApp::on_each_database("a_tools_secret").await {
+        let tool = |secret: Value| {
+            json!({
+                "type": "http",
+                "name": "find_order",
+                "description": "Finds an order.",
+                "url": "https://api.example.com/orders/{order}",
+                "parameters": [{"name": "order"}],
+                "headers": [secret, {"name": "x-plain", "value": "shown"}],
+            })
+        };
+        let with_value = tool(json!({"name": "x-key", "value": "planted-secret", "secret": true}));
+        let body = json!({"name": "Pedidos", "tools": [with_value]});
+        let made = app.post("/api/v2/agents", &body).await.expect(201);
+        let headers = &made["tools"][0]["headers"];
+        assert_eq!(headers[0], json!({"name": "x-key", "secret": true}));
+        assert_eq!(headers[1]["value"], "shown");
+        let path = format!("/api/v2/agents/{}", made["id"].as_str().unwrap());
+        let stored = async || {
+            let id = made["id"].as_str().unwrap().parse().unwrap();
+            let mut conn = app.db.read().await.unwrap();
+            let found = storage::agents::get(&mut conn, app.tenant.workspace, id).await.unwrap();
+            Value::Object(found.unwrap().tools[0].settings.clone())
+        };
+        let first = stored().await;
+        assert!(!first.to_string().contains("planted-secret"), "{first}");
+
+        // What is shown can be sent back: the secret stays. One that is not there cannot.
+        let same = json!({"tools": made["tools"]});
+        app.put(&path, &same).await.expect(200);
+        assert_eq!(stored().await["headers"][0]["sealed"], first["headers"][0]["sealed"]);
+        let forged = tool(json!({"name": "x-other", "secret": true, "sealed": "v1:0:0:0"}));
+        let refused = app.put(&path, &json!({"tools": [forged]})).await.expect(400);
+        assert_eq!(refused["error"]["details"][0]["field"], "tools[0].headers[0].value");
+        let twice = json!({"tools": [made["tools"][0], made["tools"][0], tool(json!({"name": "a", "value": "b"}))]});
+        let refused = app.put(&path, &twice).await.expect(400);
+        assert_eq!(refused["error"]["details"][0]["field"], "tools[2].name");
+    }
 }

@@ -279,7 +279,10 @@ async fn while_a_person_has_the_conversation_the_agent_is_silent() {
         let body = json!({"query": "Quiero hablar con una persona", "streaming": true});
         let events = events::parse(&chat(&app, &body).await.text);
         assert_eq!(events[0].name, "tool", "{events:?}");
-        assert_eq!(events[0].data, json!({"name": "request-human", "status": "done"}));
+        assert_eq!(
+            events[0].data,
+            json!({"name": "request-human", "type": "request-human", "status": "done"})
+        );
         assert_eq!(events::check(&events)["outcome"], "handed-off");
         let id = &asked["conversationId"];
         let body = json!({"query": "¿Cuáles son los horarios?", "conversationId": id});

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use api::RouteInfo;
 use domain::Scope;
 use http::{Method, StatusCode};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
+use crate::openai;
 use crate::support::{Reply, Tenant, TestApp, read};
 
 /// Ids of the first workspace that paths are filled with.
@@ -21,6 +23,13 @@ impl Ids {
         let answer =
             app.post(&app.chat_path(), &json!({"query": "¿A qué hora abren?"})).await.expect(200);
         let keys = app.get("/api/v2/api-keys").await.expect(200);
+        let budget =
+            json!({"scope": "agent", "unit": "tokens", "period": "day", "limit": 1_000_000});
+        let budget = app.post("/api/v2/budgets", &budget).await.expect(201);
+        app.post(&app.chat_path(), &json!({"query": "¿Venden submarinos nucleares?"}))
+            .await
+            .expect(200);
+        let gaps = app.get("/api/v2/gaps").await.expect(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self(HashMap::from([
             ("{agentId}", app.tenant.agent.clone()),
@@ -29,7 +38,10 @@ impl Ids {
             ("{chunkId}", text(&chunks["data"][0]["id"])),
             ("{conversationId}", text(&answer["conversationId"])),
             ("{messageId}", text(&answer["messageId"])),
+            ("{gapId}", text(&gaps["data"][0]["id"])),
             ("{keyId}", text(&keys["data"][0]["id"])),
+            ("{budgetId}", text(&budget["id"])),
+            ("{model}", app.tenant.agent.clone()),
         ]))
     }
 
@@ -58,7 +70,9 @@ fn request_to(
     };
     let last = path.rsplit('/').next().unwrap_or_default();
     let body = match (method.as_str(), last) {
-        ("GET" | "DELETE", _) | ("POST", "stop" | "retry" | "cancel" | "sync") => return request,
+        ("GET" | "DELETE", _) | ("POST", "stop" | "retry" | "cancel" | "sync" | "recheck") => {
+            return request;
+        }
         ("POST", "file") => {
             let part = Part::bytes(b"hola".to_vec()).file_name("a.txt");
             return request.multipart(Form::new().part("file", part));
@@ -66,8 +80,16 @@ fn request_to(
         (_, "chat" | "query") => json!({"query": "hola"}),
         (_, "url") => json!({"url": "https://ejemplo.com/"}),
         (_, "text") => json!({"name": "x", "content": "x"}),
+        ("PUT", last) if last.starts_with("gap_") || path.contains("/gaps/") => {
+            json!({"status": "open"})
+        }
         (_, "status") => json!({"status": "open"}),
+        (_, "glossary") => json!({"text": "es: carpa, toldo"}),
         (_, "feedback") => json!({"rating": "up"}),
+        (_, "completions") => {
+            json!({"model": app.tenant.agent, "messages": [{"role": "user", "content": "hola"}]})
+        }
+        (_, "embeddings") => json!({"model": "any", "input": "hola"}),
         _ => json!({"name": "x"}),
     };
     request.json(&body)
@@ -75,6 +97,26 @@ fn request_to(
 
 async fn ask(app: &TestApp, key: Option<&str>, method: &Method, path: &str) -> Reply {
     read(request_to(app, key, method, path)).await
+}
+
+/// The routes of every surface.
+fn all_routes() -> Vec<RouteInfo> {
+    let mut routes = api::routes_v2();
+    routes.extend(api::routes_openai());
+    routes
+}
+
+/// Checks a refusal in the shape of the route's surface; its message.
+fn refusal(path: &str, reply: &Reply, status: u16, code: &str) -> String {
+    if !path.starts_with("/openai/") {
+        return reply.expect_error(status, code);
+    }
+    let (code, param) = match code {
+        "UNAUTHORIZED" => ("invalid_api_key", None),
+        "FORBIDDEN" => ("insufficient_permissions", None),
+        _ => ("model_not_found", Some("model")),
+    };
+    openai::expect_error(reply, status, code, param)
 }
 
 #[tokio::test]
@@ -87,8 +129,8 @@ async fn no_route_answers_without_a_key_that_holds() {
         app.delete(&format!("/api/v2/api-keys/{}", made["id"].as_str().unwrap())).await.expect(204);
         let revoked = made["key"].as_str().unwrap().to_owned();
         let unknown = format!("vk_{}", "a".repeat(64));
-        let routes = api::routes_v2();
-        assert!(routes.len() >= 35, "{}", routes.len());
+        let routes = all_routes();
+        assert!(routes.len() >= 39, "{}", routes.len());
         let mut bodies = Vec::new();
         for route in &routes {
             let path = ids.fill(&route.path);
@@ -96,15 +138,15 @@ async fn no_route_answers_without_a_key_that_holds() {
                 [None, Some("garbage"), Some(""), Some(&*unknown), Some(&*expired), Some(&*revoked)]
             {
                 let reply = ask(&app, key, &route.method, &path).await;
-                let message = reply.expect_error(401, "UNAUTHORIZED");
-                bodies.push(message);
+                let message = refusal(&path, &reply, 401, "UNAUTHORIZED");
+                // One surface speaks Spanish to whom names no language, as specified; the other English.
+                bodies.push(message.replace("API key inválida", "invalid API key"));
             }
             for header in ["Basic dXNlcjpwYXNz", "Bearer", "Bearer  ", &app.tenant.key] {
                 let request =
                     app.client.request(route.method.clone(), format!("{}{path}", app.base));
-                read(request.header("authorization", header))
-                    .await
-                    .expect_error(401, "UNAUTHORIZED");
+                let reply = read(request.header("authorization", header)).await;
+                refusal(&path, &reply, 401, "UNAUTHORIZED");
             }
         }
         bodies.dedup();
@@ -121,7 +163,7 @@ async fn each_route_needs_its_scope_and_no_other() {
             keys.insert(scope.name(), app.key(&[scope], None).await);
         }
         // What deletes comes last, so that the others find what they name.
-        let mut routes = api::routes_v2();
+        let mut routes = all_routes();
         routes.sort_by_key(|route| (route.method == Method::DELETE, route.path.len()));
         for route in routes {
             let path = ids.fill(&route.path);
@@ -137,7 +179,7 @@ async fn each_route_needs_its_scope_and_no_other() {
                     assert!(!reply.status.is_server_error(), "{name}");
                 } else {
                     assert_eq!(reply.status, StatusCode::FORBIDDEN, "{name}");
-                    reply.expect_error(403, "FORBIDDEN");
+                    refusal(&path, &reply, 403, "FORBIDDEN");
                 }
             }
             if needed == Scope::Manage && route.method != Method::DELETE {
@@ -155,19 +197,19 @@ async fn what_belongs_to_another_tenant_is_absent() {
     for app in TestApp::on_each_database("what_belongs_to_another_tenant_is_absent").await {
         let ids = Ids::of(&app).await;
         let other: Tenant = app.other_tenant().await;
-        for route in api::routes_v2() {
+        for route in all_routes() {
             let path = ids.fill(&route.path);
             if path == route.path {
                 continue;
             }
             let reply = ask(&app, Some(&other.key), &route.method, &path).await;
-            let foreign = reply.expect_error(404, "NOT_FOUND");
+            let foreign = refusal(&path, &reply, 404, "NOT_FOUND");
             // Absent and malformed ids answer in the same words.
             for id in ["00000000000000000000000000000000", "x"] {
                 let absent = absent_path(&route.path, id);
                 let reply = ask(&app, Some(&other.key), &route.method, &absent).await;
                 assert_eq!(
-                    reply.expect_error(404, "NOT_FOUND"),
+                    refusal(&path, &reply, 404, "NOT_FOUND"),
                     foreign,
                     "{} {absent}",
                     route.method
@@ -191,7 +233,10 @@ fn absent_path(path: &str, id: &str) -> String {
         ("{chunkId}", "chunk_"),
         ("{conversationId}", "conv_"),
         ("{messageId}", "msg_"),
+        ("{gapId}", "gap_"),
         ("{keyId}", "key_"),
+        ("{budgetId}", "budget_"),
+        ("{model}", "agent_"),
     ];
     prefixes.into_iter().fold(path.to_owned(), |path, (parameter, prefix)| {
         path.replace(parameter, &format!("{prefix}{id}"))

@@ -1,9 +1,13 @@
 mod agents;
 mod api_keys;
 mod chat;
+mod citations;
 mod conversations;
 mod datastores;
+mod gaps;
+mod glossary;
 mod matrix;
 mod provider;
 mod samples;
 mod sources;
+mod spending;

@@ -2,16 +2,47 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use domain::settings::FetchSettings;
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::{FetchError, USER_AGENT_NAME};
+use crate::FetchError;
 
 /// Longest address that is taken, in bytes.
 const MAX_URL_BYTES: usize = 2_048;
 
-/// Checks what can be told without the network: scheme, user info, port, literal hosts, `localhost`.
-pub(super) fn check(text: &str, allow: &[IpNet]) -> Result<Url, FetchError> {
+/// An address whose host is resolved and judged. Only [`crate::Client::judge`] makes one.
+#[derive(Debug, Clone)]
+pub struct Target {
+    url: Url,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Target {
+    /// The address.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Another path of the same site, which needs no further judging.
+    #[must_use]
+    pub fn at_path(&self, path: &str) -> Self {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url.set_query(None);
+        url.set_fragment(None);
+        Self { url, addresses: self.addresses.clone() }
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// Checks an address as far as that goes without the network: scheme, port, user info, literal hosts,
+/// `localhost`. The normalised address, without its fragment; `FETCH_REFUSED` says why not.
+pub fn check_url(text: &str, settings: &FetchSettings) -> Result<Url, FetchError> {
+    let allow = &settings.allow;
     let text = text.trim();
     if text.len() > MAX_URL_BYTES {
         return Err(FetchError::refused(format!(
@@ -26,8 +57,8 @@ pub(super) fn check(text: &str, allow: &[IpNet]) -> Result<Url, FetchError> {
     Ok(url)
 }
 
-/// As `check`, for an address that is parsed already.
-pub(super) fn check_parsed(url: &Url, allow: &[IpNet]) -> Result<(), FetchError> {
+/// As `check_url`, for an address that is parsed already.
+fn check_parsed(url: &Url, allow: &[IpNet]) -> Result<(), FetchError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(FetchError::refused("only http and https addresses are fetched"));
     }
@@ -44,7 +75,7 @@ pub(super) fn check_parsed(url: &Url, allow: &[IpNet]) -> Result<(), FetchError>
 }
 
 /// Where to connect to: every address of the host, all of them judged. Resolves a name exactly once.
-pub(super) async fn resolve(url: &Url, allow: &[IpNet]) -> Result<Vec<SocketAddr>, FetchError> {
+pub(crate) async fn resolve(url: &Url, allow: &[IpNet]) -> Result<Target, FetchError> {
     check_parsed(url, allow)?;
     let port = url.port_or_known_default().unwrap_or(80);
     let addresses = match literal_addresses(url)? {
@@ -52,7 +83,8 @@ pub(super) async fn resolve(url: &Url, allow: &[IpNet]) -> Result<Vec<SocketAddr
         None => look_up(url.host_str().unwrap_or_default(), port).await?,
     };
     let judged = judge(&addresses, has_ordinary_port(url), allow)?;
-    Ok(judged.into_iter().map(|address| SocketAddr::new(address, port)).collect())
+    let addresses = judged.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+    Ok(Target { url: url.clone(), addresses })
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<IpAddr>, FetchError> {
@@ -118,7 +150,7 @@ fn has_ordinary_port(url: &Url) -> bool {
 }
 
 /// Whether an address is on the public internet, by the IANA special-purpose registries.
-pub(super) fn is_public(address: IpAddr) -> bool {
+fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match embedded_v4(address) {
@@ -174,9 +206,4 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         _ => false,
     };
     global_unicast && !special
-}
-
-/// The `User-Agent` that pages and robots.txt see.
-pub(super) fn user_agent() -> String {
-    format!("{USER_AGENT_NAME}/{}", env!("CARGO_PKG_VERSION"))
 }

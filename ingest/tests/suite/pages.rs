@@ -1,4 +1,4 @@
-//! The guarded client against real servers.
+//! Pages of real servers.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -12,9 +12,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
 use domain::settings::FetchSettings;
+use fetch::{Client, FetchError, check_url};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use ingest::fetch::{FetchError, FetchOutcome, Fetched, Fetcher, check_url};
+use ingest::pages::{FetchOutcome, Fetched, Fetcher};
 use storage::sources::Validators;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -50,8 +51,12 @@ fn settings() -> FetchSettings {
     }
 }
 
+fn fetcher(settings: FetchSettings) -> Fetcher {
+    Fetcher::new(Client::new(settings))
+}
+
 async fn fetch(site: &Site, path: &str) -> Result<Fetched, FetchError> {
-    match Fetcher::new(settings()).fetch(&site.url(path), &Validators::default()).await? {
+    match fetcher(settings()).fetch(&site.url(path), &Validators::default()).await? {
         FetchOutcome::Fetched(fetched) => Ok(*fetched),
         FetchOutcome::NotModified => panic!("nothing was asked conditionally"),
     }
@@ -95,7 +100,7 @@ async fn a_page_comes_with_its_type_charset_and_validators() {
 async fn a_site_that_is_not_allowed_is_never_connected_to() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let closed = Fetcher::new(FetchSettings { allow: Vec::new(), ..settings() });
+    let closed = fetcher(FetchSettings { allow: Vec::new(), ..settings() });
     for host in ["127.0.0.1", "localhost", "0x7f.1", "[::ffff:127.0.0.1]"] {
         let url = Url::parse(&format!("http://{host}:{}/", address.port())).expect("an address");
         let error = closed.fetch(&url, &Validators::default()).await.expect_err("refused");
@@ -121,10 +126,8 @@ async fn a_name_is_judged_by_what_it_resolves_to() {
     let mut judged = 0;
     for name in names {
         let url = Url::parse(&format!("http://{name}/")).expect("an address");
-        let error = Fetcher::new(closed.clone())
-            .fetch(&url, &Validators::default())
-            .await
-            .expect_err("refused");
+        let error =
+            fetcher(closed.clone()).fetch(&url, &Validators::default()).await.expect_err("refused");
         assert_eq!(error.code, "FETCH_REFUSED", "{name}");
         judged += 1;
     }
@@ -200,7 +203,7 @@ async fn a_body_that_never_ends_runs_into_the_time_limit() {
         ([(header::CONTENT_TYPE, "text/plain")], Body::from_stream(body))
     };
     let site = Site::start(Router::new().route("/", get(stalled))).await;
-    let hasty = Fetcher::new(FetchSettings { timeout: Duration::from_millis(300), ..settings() });
+    let hasty = fetcher(FetchSettings { timeout: Duration::from_millis(300), ..settings() });
     let error = hasty.fetch(&site.url("/"), &Validators::default()).await.expect_err("too slow");
     assert_eq!((error.code, error.retry), ("FETCH_TIMEOUT", true));
     assert!(error.message.contains("0.3 seconds"), "{error}");
@@ -245,7 +248,7 @@ async fn robots_txt_is_respected_and_read_once() {
         .route("/to-private", get(|| async { Redirect::to("/private/page") }))
         .fallback(|| async { html("page") });
     let site = Site::start(routes).await;
-    let fetcher = Fetcher::new(settings());
+    let fetcher = fetcher(settings());
     for (path, allowed) in [
         ("/public", true),
         ("/private/page", false),
@@ -303,7 +306,7 @@ async fn an_unchanged_page_is_not_sent_again() {
         }),
     );
     let site = Site::start(routes).await;
-    let fetcher = Fetcher::new(settings());
+    let fetcher = fetcher(settings());
     let by_etag = Validators { etag: Some("\"v1\"".into()), last_modified: None };
     let by_date =
         Validators { etag: None, last_modified: Some("Sun, 21 Jan 2024 10:00:00 GMT".into()) };
@@ -330,9 +333,7 @@ async fn a_refusing_server_and_a_closed_port_say_whether_to_try_again() {
     let address = closed.local_addr().expect("an address");
     drop(closed);
     let url = check_url(&format!("http://{address}/"), &settings()).expect("allowed");
-    let error = Fetcher::new(settings())
-        .fetch(&url, &Validators::default())
-        .await
-        .expect_err("nobody listens");
+    let error =
+        fetcher(settings()).fetch(&url, &Validators::default()).await.expect_err("nobody listens");
     assert_eq!((error.code, error.retry), ("FETCH_UNREACHABLE", true));
 }

@@ -8,6 +8,9 @@ use super::USER_AGENT_NAME;
 /// Bytes of a robots.txt that are looked at; the standard asks for at least 500 KiB.
 pub(super) const MAX_BYTES: usize = 512 * 1_024;
 
+/// Where a site's rules stand.
+pub(super) const PATH: &str = "/robots.txt";
+
 /// The rules of one site.
 #[derive(Debug)]
 pub(super) enum Rules {
@@ -30,13 +33,4 @@ impl Rules {
             Self::Listed(robot) => robot.allowed(url.as_str()),
         }
     }
-}
-
-/// Where the rules for a page stand.
-pub(super) fn address(page: &Url) -> Url {
-    let mut url = page.clone();
-    url.set_path("/robots.txt");
-    url.set_query(None);
-    url.set_fragment(None);
-    url
 }

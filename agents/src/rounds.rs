@@ -1,0 +1,210 @@
+//! The talk with a model: it speaks, calls tools, is told what came of them, and speaks again, within limits.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use domain::agent::Unsupported;
+use models::{ChatMessage, ChatModel, ChatRequest, ModelError, ToolCall, ToolChoice};
+use serde_json::json;
+
+use crate::run::Work;
+use crate::running::Cut;
+use crate::speak::{End, Speaker};
+use crate::tools::{Called, Toolbox, handoff_text};
+use crate::trace::Trace;
+use crate::turn::{ToolPhase, ToolStep};
+use crate::words::Words;
+
+/// Calls of one round that are done; more are refused.
+const MAX_CALLS: usize = 8;
+
+/// How a talk ended.
+#[derive(Debug)]
+pub(crate) enum Over {
+    /// By itself.
+    Finished,
+    /// A person was called.
+    HandedOff,
+    /// Early, for our reasons.
+    Cut(Cut),
+    /// The provider failed.
+    Failed(ModelError),
+}
+
+/// A talk with a model.
+pub(crate) struct Talk<'a> {
+    work: &'a Work,
+    request: ChatRequest,
+    words: &'static Words,
+    pub(crate) toolbox: Toolbox<'a>,
+    pub(crate) speaker: Speaker<'a>,
+    /// Rounds in which tools were called.
+    rounds: u32,
+    /// When tools may no longer be called.
+    tools_until: Option<tokio::time::Instant>,
+}
+
+impl<'a> Talk<'a> {
+    pub(crate) fn new(
+        work: &'a Work,
+        mut request: ChatRequest,
+        words: &'static Words,
+        toolbox: Toolbox<'a>,
+        speaker: Speaker<'a>,
+    ) -> Self {
+        if work.inner.options.defaults.tool_rounds > 0 {
+            request.tools = toolbox.specs();
+        }
+        Self { work, request, words, toolbox, speaker, rounds: 0, tools_until: None }
+    }
+
+    /// Talks until the answer is complete.
+    pub(crate) async fn run<C: Future<Output = Cut>>(
+        &mut self,
+        chat: &dyn ChatModel,
+        trace: &mut Trace,
+        mut cut: Pin<&mut C>,
+    ) -> Over {
+        loop {
+            let request = self.next_request();
+            let end = self.speaker.round(chat, request, cut.as_mut()).await;
+            trace.round(self.rounds);
+            let calls = match end {
+                End::Calls(calls) => calls,
+                End::Finished => {
+                    return match self.speaker.finish(cut).await {
+                        Ok(()) => Over::Finished,
+                        Err(reason) => Over::Cut(reason),
+                    };
+                }
+                End::Cut(reason) => return Over::Cut(reason),
+                End::Failed(error) => return Over::Failed(error),
+            };
+            if self.request.tool_choice == ToolChoice::Never {
+                let error = "the model calls tools after it was told to answer without";
+                return Over::Failed(ModelError::Broken(error.to_owned()));
+            }
+            match Box::pin(self.call_all(calls, trace, cut.as_mut())).await {
+                Ok(true) => {
+                    let words = handoff_text(self.work, self.words).unwrap_or_default();
+                    return match self.speaker.add(&words, cut).await {
+                        Ok(()) => Over::HandedOff,
+                        Err(reason) => Over::Cut(reason),
+                    };
+                }
+                Ok(false) => {}
+                Err(reason) => return Over::Cut(reason),
+            }
+            self.rounds += 1;
+            self.speaker.go_on();
+            if let Some(limit) = self.limit_reached() {
+                trace.note("toolLimit", limit);
+                self.request.tool_choice = ToolChoice::Never;
+            }
+        }
+    }
+
+    /// Asks for the whole answer once more, after telling the model what is wrong with the one that it gave. Right
+    /// only while nothing of it was sent.
+    pub(crate) async fn again<C: Future<Output = Cut>>(
+        &mut self,
+        chat: &dyn ChatModel,
+        finding: String,
+        trace: &mut Trace,
+        cut: Pin<&mut C>,
+    ) -> Over {
+        let answer = self.speaker.start_over();
+        self.request.messages.push(ChatMessage::assistant(answer));
+        self.request.messages.push(ChatMessage::user(finding));
+        if !self.request.tools.is_empty() {
+            self.request.tool_choice = ToolChoice::Never;
+        }
+        self.rounds += 1;
+        self.run(chat, trace, cut).await
+    }
+
+    /// The next request; the last use of it takes the messages along.
+    fn next_request(&mut self) -> ChatRequest {
+        let may_repeat = self.work.agent.settings.unsupported == Unsupported::Retry;
+        let last = self.request.tools.is_empty() || self.request.tool_choice == ToolChoice::Never;
+        if last && !may_repeat {
+            let last =
+                ChatRequest { tool_choice: self.request.tool_choice, ..ChatRequest::default() };
+            return std::mem::replace(&mut self.request, last);
+        }
+        self.request.clone()
+    }
+
+    /// Does every call and puts what came of it into the request; whether a person was called.
+    async fn call_all<C: Future<Output = Cut>>(
+        &mut self,
+        calls: Vec<ToolCall>,
+        trace: &mut Trace,
+        mut cut: Pin<&mut C>,
+    ) -> Result<bool, Cut> {
+        let until = self.work.inner.options.defaults.tool_timeout;
+        let until = *self.tools_until.get_or_insert_with(|| tokio::time::Instant::now() + until);
+        self.request.messages.push(ChatMessage::tool_calls("", calls.clone()));
+        for (place, call) in calls.into_iter().enumerate() {
+            let began = Instant::now();
+            self.tell(&call, ToolPhase::Running, cut.as_mut()).await?;
+            let called = if place >= MAX_CALLS {
+                Called::Failed(format!("only {MAX_CALLS} calls are done at a time; call it again"))
+            } else if tokio::time::Instant::now() >= until {
+                too_late()
+            } else {
+                tokio::select! {
+                    biased;
+                    reason = &mut cut => return Err(reason),
+                    () = tokio::time::sleep_until(until) => too_late(),
+                    called = self.toolbox.call(&call, &mut self.speaker.passages) => called,
+                }
+            };
+            self.toolbox.note(&call, &called, began);
+            trace.tool(&call, &called, began.elapsed());
+            let (phase, result) = match called {
+                Called::Told(text) => (ToolPhase::Done, text),
+                Called::Failed(reason) => (ToolPhase::Failed, json!({"error": reason}).to_string()),
+                Called::HandOff => {
+                    self.tell(&call, ToolPhase::Done, cut).await?;
+                    return Ok(true);
+                }
+            };
+            self.tell(&call, phase, cut.as_mut()).await?;
+            self.request.messages.push(ChatMessage::tool(call.id, result));
+        }
+        Ok(false)
+    }
+
+    /// Tells the reader how a tool of the agent stands; calls of what it does not have are nobody's business.
+    async fn tell<C: Future<Output = Cut>>(
+        &mut self,
+        call: &ToolCall,
+        phase: ToolPhase,
+        cut: Pin<&mut C>,
+    ) -> Result<(), Cut> {
+        let Some((kind, name)) = self.toolbox.find(call) else { return Ok(()) };
+        self.speaker.tool(ToolStep { kind, name, phase }, cut).await
+    }
+
+    /// Why no more tools may be called, if so.
+    fn limit_reached(&self) -> Option<&'static str> {
+        let defaults = &self.work.inner.options.defaults;
+        let spent = self
+            .speaker
+            .spoken
+            .usage
+            .map_or(0, |usage| usage.prompt_tokens + usage.completion_tokens);
+        if self.rounds >= defaults.tool_rounds {
+            return Some("rounds");
+        }
+        if self.tools_until.is_some_and(|until| tokio::time::Instant::now() >= until) {
+            return Some("time");
+        }
+        (spent >= i64::from(defaults.turn_tokens)).then_some("tokens")
+    }
+}
+
+fn too_late() -> Called {
+    Called::Failed("the time for tools is over".to_owned())
+}

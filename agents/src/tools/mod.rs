@@ -1,0 +1,232 @@
+//! The tools that a model may call in a turn. What a model writes is data: it chooses among what the agent's row
+//! offers, and every value that it gives is checked as if a stranger had sent it.
+
+mod http;
+mod human;
+mod lead;
+mod search;
+
+use std::time::Instant;
+
+use domain::agent::{Agent, ToolKind};
+use domain::message::{ToolStatus, ToolUse};
+use domain::tool::{HttpSettings, LeadSettings, ToolSettings};
+use models::{ToolCall, ToolSpec};
+use retrieval::Hit;
+use serde_json::{Map, Value, json};
+
+pub(crate) use human::{handoff_text, human_settings};
+pub(crate) use lead::{Note, fields_of, lead_settings, note_lead};
+
+use crate::prepare::Effect;
+use crate::run::Work;
+use search::Search;
+
+/// Longest result that is stored with the message, in characters.
+const MAX_STORED_RESULT: usize = 2_000;
+
+/// A tool as it is offered to the model.
+#[derive(Debug)]
+enum Offer {
+    Search(Search),
+    Lead(LeadSettings),
+    Human,
+    Resolve,
+    Http(Box<HttpSettings>),
+}
+
+impl Offer {
+    fn kind(&self) -> ToolKind {
+        match self {
+            Self::Search(_) => ToolKind::Datastore,
+            Self::Lead(_) => ToolKind::LeadCapture,
+            Self::Human => ToolKind::RequestHuman,
+            Self::Resolve => ToolKind::MarkAsResolved,
+            Self::Http(_) => ToolKind::Http,
+        }
+    }
+
+    /// What the model calls it.
+    fn name(&self) -> &str {
+        match self {
+            Self::Search(_) => search::NAME,
+            Self::Lead(_) => lead::NAME,
+            Self::Human => human::NAME,
+            Self::Resolve => "mark_as_resolved",
+            Self::Http(settings) => &settings.name,
+        }
+    }
+
+    /// What clients and people call it.
+    fn shown_name(&self) -> &str {
+        match self {
+            Self::Http(settings) => &settings.name,
+            _ => self.kind().name(),
+        }
+    }
+
+    fn spec(&self) -> ToolSpec {
+        let (description, parameters) = match self {
+            Self::Search(search) => search.spec(),
+            Self::Lead(settings) => lead::spec(settings),
+            Self::Human => human::spec(),
+            Self::Http(settings) => http::spec(settings),
+            Self::Resolve => (
+                "Closes the conversation. Call it when the customer says that nothing is left to do."
+                    .to_owned(),
+                json!({"type": "object", "properties": {}, "additionalProperties": false}),
+            ),
+        };
+        ToolSpec { name: self.name().to_owned(), description, parameters }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) enum Called {
+    /// What the model is told.
+    Told(String),
+    /// Why it failed, which the model is told.
+    Failed(String),
+    /// A person is called: the agent's turn ends.
+    HandOff,
+}
+
+/// The tools of a turn and what came of them.
+pub(crate) struct Toolbox<'a> {
+    work: &'a Work,
+    offers: Vec<Offer>,
+    /// What the customer has said in this conversation, for values that must come from there.
+    said: Vec<String>,
+    /// The uses so far, in the order of the calls.
+    pub(crate) uses: Vec<ToolUse>,
+    /// What is to be written together with the answer.
+    pub(crate) effects: Vec<Effect>,
+    /// Something was noted of the customer.
+    pub(crate) lead: bool,
+}
+
+impl<'a> Toolbox<'a> {
+    pub(crate) fn new(work: &'a Work, said: Vec<String>) -> Self {
+        let offers = offers(work);
+        Self { work, offers, said, uses: Vec::new(), effects: Vec::new(), lead: false }
+    }
+
+    pub(crate) fn specs(&self) -> Vec<ToolSpec> {
+        self.offers.iter().map(Offer::spec).collect()
+    }
+
+    /// The kind and the shown name of what a call names; `None` when the agent has no such tool.
+    pub(crate) fn find(&self, call: &ToolCall) -> Option<(ToolKind, String)> {
+        let offer = self.offers.iter().find(|offer| offer.name() == call.name)?;
+        Some((offer.kind(), offer.shown_name().to_owned()))
+    }
+
+    /// Does what a call asks for. `passages` are those that the answer may cite so far; a search adds to them.
+    /// Dropping the future gives the call up.
+    pub(crate) async fn call(&mut self, call: &ToolCall, passages: &mut Vec<Hit>) -> Called {
+        let Some(place) = self.offers.iter().position(|offer| offer.name() == call.name) else {
+            let known: Vec<&str> = self.offers.iter().map(Offer::name).collect();
+            return Called::Failed(format!(
+                "there is no tool {:?}; there are {known:?}",
+                call.name
+            ));
+        };
+        let arguments = match arguments(&call.arguments) {
+            Ok(arguments) => arguments,
+            Err(reason) => return Called::Failed(reason),
+        };
+        match &self.offers[place] {
+            Offer::Search(search) => search.run(self.work, &arguments, passages).await,
+            Offer::Lead(settings) => {
+                let called = lead::run(self.work, settings, &arguments, &self.said).await;
+                self.lead |= matches!(called, Called::Told(_));
+                called
+            }
+            Offer::Http(settings) => http::run(self.work, settings, &arguments).await,
+            Offer::Human => {
+                self.effects.push(Effect::Handoff);
+                Called::HandOff
+            }
+            Offer::Resolve => {
+                if !self.effects.contains(&Effect::Resolve) {
+                    self.effects.push(Effect::Resolve);
+                }
+                Called::Told(
+                    "The conversation is closed with your answer. Say good-bye.".to_owned(),
+                )
+            }
+        }
+    }
+
+    /// Keeps what came of a call for the stored message.
+    pub(crate) fn note(&mut self, call: &ToolCall, called: &Called, began: Instant) {
+        let Some((kind, name)) = self.find(call) else { return };
+        let (status, result) = match called {
+            Called::Told(text) => (ToolStatus::Done, text.as_str()),
+            Called::Failed(reason) => (ToolStatus::Failed, reason.as_str()),
+            Called::HandOff => (ToolStatus::Done, ""),
+        };
+        let arguments = serde_json::from_str(&call.arguments)
+            .unwrap_or_else(|_| Value::String(cut(&call.arguments)));
+        self.uses.push(ToolUse {
+            kind,
+            name,
+            status,
+            arguments,
+            result: cut(result),
+            took: began.elapsed(),
+        });
+    }
+}
+
+/// Whether an agent has a tool that can be of use where its knowledge is not.
+pub(crate) fn can_act(agent: &Agent) -> bool {
+    agent.tools.iter().any(|tool| match tool.kind {
+        ToolKind::LeadCapture | ToolKind::MarkAsResolved | ToolKind::Http => true,
+        ToolKind::Datastore | ToolKind::RequestHuman => false,
+    })
+}
+
+fn offers(work: &Work) -> Vec<Offer> {
+    let mut offers = Vec::new();
+    if let Some(datastores) = work.datastores.as_deref().filter(|known| !known.is_empty()) {
+        offers.push(Offer::Search(Search::new(&work.agent, datastores)));
+    }
+    for tool in &work.agent.tools {
+        let offer = match tool.kind {
+            ToolKind::LeadCapture => Offer::Lead(lead_settings(&work.agent).unwrap_or_default()),
+            ToolKind::RequestHuman => Offer::Human,
+            ToolKind::MarkAsResolved => Offer::Resolve,
+            ToolKind::Http => match ToolSettings::read("tools", tool) {
+                Ok(ToolSettings::Http(settings)) => Offer::Http(settings),
+                // A row that no longer reads offers nothing.
+                _ => continue,
+            },
+            ToolKind::Datastore => continue,
+        };
+        if !offers.iter().any(|known: &Offer| known.name() == offer.name()) {
+            offers.push(offer);
+        }
+    }
+    offers
+}
+
+/// The arguments of a call; models send nothing for no arguments.
+fn arguments(text: &str) -> Result<Map<String, Value>, String> {
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(text) {
+        Ok(Value::Object(arguments)) => Ok(arguments),
+        Ok(_) => Err("the arguments must be a JSON object".to_owned()),
+        Err(error) => Err(format!("the arguments are no JSON: {error}")),
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_STORED_RESULT) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,4 @@
+//! What the guarded client sends, and what it refuses.
+
+mod client;
+mod guard;

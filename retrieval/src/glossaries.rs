@@ -1,0 +1,70 @@
+//! The glossaries of workspaces, kept in memory by their revision.
+
+use std::sync::{Arc, LazyLock};
+
+use domain::WorkspaceId;
+use models::lexical::Lexicon;
+use moka::sync::Cache;
+use storage::Conn;
+
+use crate::RetrievalError;
+
+/// Memory that they may take.
+const BYTES: u64 = 8 << 20;
+
+/// A workspace's glossary at some revision.
+#[derive(Debug, Default)]
+pub(crate) struct Glossary {
+    revision: i64,
+    /// Empty when the workspace has none.
+    pub(crate) lexicon: Lexicon,
+}
+
+impl Glossary {
+    /// Of the row that it was read from; 0 for none.
+    pub(crate) const fn revision(&self) -> i64 {
+        self.revision
+    }
+}
+
+/// What most workspaces have.
+static NONE: LazyLock<Arc<Glossary>> = LazyLock::new(Arc::default);
+
+/// Glossaries looked at lately, least recently used ones dropped above a bound.
+#[derive(Debug)]
+pub(crate) struct Glossaries(Cache<WorkspaceId, Arc<Glossary>>);
+
+impl Glossaries {
+    pub(crate) fn new() -> Self {
+        let bytes = |_: &WorkspaceId, glossary: &Arc<Glossary>| {
+            u32::try_from(glossary.lexicon.bytes() + 100).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(BYTES).weigher(bytes).build())
+    }
+
+    /// What is held of a workspace.
+    pub(crate) fn held(&self, workspace: WorkspaceId) -> Option<Arc<Glossary>> {
+        self.0.get(&workspace)
+    }
+
+    /// The workspace's glossary as it is now.
+    pub(crate) async fn current(
+        &self,
+        conn: &mut Conn,
+        workspace: WorkspaceId,
+    ) -> Result<Arc<Glossary>, RetrievalError> {
+        let revision = storage::glossaries::revision(conn, workspace).await?;
+        if let Some(held) = self.0.get(&workspace).filter(|held| held.revision == revision) {
+            return Ok(held);
+        }
+        let current = match storage::glossaries::get(conn, workspace).await? {
+            // Lines were checked when they were stored; those that another version does not take are left out.
+            Some(row) => {
+                Arc::new(Glossary { revision: row.revision, lexicon: Lexicon::read(&row.content) })
+            }
+            None => Arc::clone(&NONE),
+        };
+        self.0.insert(workspace, Arc::clone(&current));
+        Ok(current)
+    }
+}
