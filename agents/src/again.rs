@@ -35,7 +35,10 @@ pub(crate) async fn try_answer(
     if results.hits.is_empty() || evidence < threshold.unwrap_or(results.threshold) {
         return Ok((evidence, None));
     }
-    let Some(first) = inner.candidates(agent).into_iter().next() else {
+    let mut conn = inner.db.read().await?;
+    let candidates = inner.candidates(&mut conn, agent).await?;
+    drop(conn);
+    let Some(first) = candidates.into_iter().next() else {
         return Ok((evidence, extracted(&results)));
     };
     if better_than.is_some_and(|known| evidence <= known) {

@@ -11,6 +11,7 @@ use domain::datastore::Datastore;
 use domain::message::{Author, Message, MessageState};
 use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
 use models::builtin::{self, Intent};
+use models::{Catalogue, Image};
 use storage::budgets::Hold;
 use storage::messages::NewMessage;
 use storage::{
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use crate::images::SeenImage;
 use crate::model::{Candidate, TurnModel};
 use crate::prepare::{self, EarlySearch, Said};
 use crate::run::{self, Work};
@@ -75,6 +77,19 @@ impl Known {
         self.candidates.first().map_or(builtin::MODEL_NAME, |first| &first.name)
     }
 
+    /// Leaves out the models that take no images.
+    fn keep_those_who_see(&mut self, catalogue: &Catalogue) -> Result<(), DomainError> {
+        let first = self.model_name().to_owned();
+        self.candidates.retain(|candidate| catalogue.sees(&candidate.name));
+        if self.candidates.is_empty() {
+            let message = format!(
+                "`images`: the agent's model {first} is not known to take images; give the agent one that does, or describe it in models.catalogue"
+            );
+            return Err(DomainError::invalid("images", message));
+        }
+        Ok(())
+    }
+
     /// Who pays for a turn of `conversation`, and which parts of the budgets it needs.
     fn spending(
         &self,
@@ -116,6 +131,9 @@ pub(crate) async fn begin(
     }
     let began = Instant::now();
     let mut known = look_up(inner, &request).await?;
+    if !request.images.is_empty() {
+        known.keep_those_who_see(&inner.options.catalogue)?;
+    }
     let admission = match (request.conversation, &request.client_id) {
         (Some(conversation), _) => Some(Admission::Conversation(conversation)),
         (None, Some(id)) => Some(Admission::Request(request.workspace, request.agent, id.clone())),
@@ -126,8 +144,7 @@ pub(crate) async fn begin(
         None => None,
     };
     if let Some(question) = asked_before(inner, &request).await? {
-        let (supplied, api_key) = (request.history, request.api_key);
-        return again(inner, known, question, supplied, api_key, reading, began).await;
+        return again(inner, known, question, request.into(), reading, began).await;
     }
     let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
     let said = Said::new(&request.query);
@@ -141,8 +158,7 @@ pub(crate) async fn begin(
         }
         Stored::Before(question) => {
             drop(place);
-            let (supplied, api_key) = (request.history, request.api_key);
-            return again(inner, known, question, supplied, api_key, reading, began).await;
+            return again(inner, known, question, request.into(), reading, began).await;
         }
     };
     if conversation.handler != Handler::Bot {
@@ -160,6 +176,7 @@ pub(crate) async fn begin(
         datastores: known.datastores,
         said,
         early,
+        images: shown(&request.images),
         fresh: request.conversation.is_none(),
         supplied: request.history,
         conversation,
@@ -187,7 +204,8 @@ fn early_search(
 ) -> Option<EarlySearch> {
     let datastores = known.datastores.as_ref()?;
     let is_first = request.conversation.is_none() && request.history.is_empty();
-    if !is_first || said.intent != Intent::Question {
+    // What is shown says what is meant.
+    if !is_first || !request.images.is_empty() || said.intent != Intent::Question {
         return None;
     }
     let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
@@ -214,7 +232,8 @@ async fn look_up(inner: &Inner, request: &TurnRequest) -> Result<Known, DomainEr
     }
     let datastores = datastores_of(&mut conn, &agent).await?;
     let budgets = budgets::list(&mut conn, workspace).await?;
-    Ok(Known { candidates: inner.candidates(&agent), agent, datastores, budgets })
+    let candidates = inner.candidates(&mut conn, &agent).await?;
+    Ok(Known { agent, datastores, candidates, budgets })
 }
 
 /// What a caller is told of an agent that does not answer.
@@ -303,6 +322,7 @@ async fn store(
             unsupported: Vec::new(),
             created_at: now,
         },
+        images: request.images.iter().map(|image| image.shown.clone()).collect(),
         citations: Vec::new(),
         tools: Vec::new(),
         passages: Vec::new(),
@@ -426,14 +446,31 @@ async fn continue_conversation(
     Ok(conversation)
 }
 
+/// What a repeated request tells again, since it is not stored.
+struct Asked {
+    supplied: Vec<Earlier>,
+    images: Vec<Image>,
+    api_key: Option<ApiKeyId>,
+}
+
+impl From<TurnRequest> for Asked {
+    fn from(request: TurnRequest) -> Self {
+        let images = shown(&request.images);
+        Self { supplied: request.history, images, api_key: request.api_key }
+    }
+}
+
+fn shown(images: &[SeenImage]) -> Vec<Image> {
+    images.iter().map(|seen| seen.image.clone()).collect()
+}
+
 /// A repeated request: the stored answer is given again; without one the question is answered now, unless
 /// that is being done already.
 async fn again(
     inner: &Arc<Inner>,
     mut known: Known,
     question: Message,
-    supplied: Vec<Earlier>,
-    api_key: Option<ApiKeyId>,
+    asked: Asked,
     reading: Reading,
     began: Instant,
 ) -> Result<Turn, DomainError> {
@@ -454,7 +491,7 @@ async fn again(
     let key = TurnKey { workspace, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
     let place = inner.queue.enter(id).map_err(|_| busy())?;
-    let spending = known.spending(inner, &conversation, api_key, &question.content);
+    let spending = known.spending(inner, &conversation, asked.api_key, &question.content);
     if !spending.holds.is_empty() {
         let mut tx = inner.db.write().await?;
         hold(inner, &mut tx, workspace, answer, &spending.holds).await?;
@@ -469,8 +506,9 @@ async fn again(
         datastores: known.datastores,
         said: Said::new(&question.content),
         early: None,
+        images: asked.images,
         fresh: false,
-        supplied,
+        supplied: asked.supplied,
         conversation,
         question,
         answer,

@@ -130,6 +130,7 @@ fn new_message(
             unsupported: reply.unsupported.clone(),
             created_at: work.inner.ambient.now(),
         },
+        images: Vec::new(),
         citations: reply.citations.clone(),
         tools: reply.tools.clone(),
         passages: reply.passages.clone(),

@@ -7,11 +7,13 @@ mod citations;
 mod claim;
 mod context;
 mod gaps;
+mod images;
 mod keep;
 mod likeness;
 mod model;
 mod prepare;
 mod prompt;
+mod providers;
 mod queue;
 mod rewrite;
 mod rounds;
@@ -28,6 +30,7 @@ mod turn;
 mod words;
 
 pub use gaps::Rechecked;
+pub use images::{MAX_IMAGES, SeenImage};
 pub use supplied::Earlier;
 pub use turn::{
     Agents, AgentsOptions, Answer, ToolPhase, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,

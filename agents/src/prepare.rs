@@ -313,7 +313,8 @@ async fn answer_from(
     let Told { memory, history, follow_up } = told(work, earlier).await?;
     let mut messages = vec![prompt::grounded_system(&work.agent, &memory, lang)];
     messages.extend(history);
-    messages.push(prompt::grounded_question(&work.inner.ambient, &passages, query));
+    let asked = prompt::grounded_question(&work.inner.ambient, &passages, query);
+    messages.push(ChatMessage { images: work.images.clone(), ..asked });
     let request = request(work, model, messages);
     Ok(Prepared::Ask(Box::new(Asking {
         request,
@@ -528,7 +529,7 @@ async fn answer_freely(
     let Told { memory, history, follow_up } = told(work, earlier).await?;
     let mut messages = vec![prompt::free_system(&work.agent, &memory, lang)];
     messages.extend(history);
-    messages.push(ChatMessage::user(query.as_str()));
+    messages.push(ChatMessage::user_showing(query.as_str(), work.images.clone()));
     Ok(Prepared::Ask(Box::new(Asking {
         request: request(work, model, messages),
         passages: Vec::new(),
@@ -592,7 +593,10 @@ async fn standalone(
 ) -> (String, Option<Usage>) {
     let query = &work.question.content;
     let mut spent = None;
-    if work.agent.settings.rewrite == Rewrite::Model && context::leans(query, earlier, lang) {
+    let leans =
+        work.agent.settings.rewrite == Rewrite::Model && context::leans(query, earlier, lang);
+    // What is shown can be searched for only in words.
+    if leans || !work.images.is_empty() {
         let (rewritten, usage) = Box::pin(rewrite::standalone(work, earlier)).await;
         trace.step("rewrite");
         spent = usage;

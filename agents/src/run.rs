@@ -7,7 +7,7 @@ use domain::agent::{Agent, ToolKind, Unsupported};
 use domain::conversation::Conversation;
 use domain::message::{Citation, Message, MessageState, Outcome, ToolStatus, ToolUse};
 use domain::{DomainError, ErrorKind, Lang, MessageId, WorkspaceId};
-use models::{ChatModel, ChatRequest, Usage, builtin};
+use models::{ChatModel, ChatRequest, Image, Usage, builtin};
 use retrieval::Hit;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -54,6 +54,8 @@ pub(crate) struct Work {
     pub(crate) reading: Reading,
     /// Whether the lease in the database is held.
     pub(crate) locked: bool,
+    /// What the customer shows beside the message.
+    pub(crate) images: Vec<Image>,
     /// Nothing was said before.
     pub(crate) fresh: bool,
     /// What the caller says was said before.

@@ -108,8 +108,9 @@ async fn summarise(inner: &Inner, job: &Job) -> Outcome {
     let known = known.filter(|(_, seq)| *seq > conversation.context_after);
     let after = known.as_ref().map_or(conversation.context_after, |(_, seq)| *seq);
     let unread = messages::list(&mut conn, workspace, id, after, BATCH).await.map_err(retry)?;
+    let candidates = inner.candidates(&mut conn, &agent).await.map_err(retry)?;
     drop(conn);
-    let (candidates, catalogue) = (inner.candidates(&agent), inner.options.catalogue.clone());
+    let catalogue = inner.options.catalogue.clone();
     let Some(model) = TurnModel::new(candidates, catalogue, Arc::default()) else { return Ok(()) };
     let (said, upto) = portion(unread, payload.upto);
     if upto <= after {

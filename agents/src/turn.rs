@@ -2,28 +2,30 @@
 
 use std::sync::Arc;
 
-use domain::agent::{Agent, ToolKind};
+use domain::agent::ToolKind;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::message::{Citation, MessageState, Outcome, ToolStatus, ToolUse};
-use domain::settings::AgentDefaults;
+use domain::settings::{AgentDefaults, ModelSettings};
 use domain::vault::Vault;
 use domain::{
-    AgentId, Ambient, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, VisitorId,
-    WorkspaceId,
+    AgentId, Ambient, ApiKeyId, ConversationId, DatastoreId, DomainError, ErrorKind, MessageId,
+    VisitorId, WorkspaceId,
 };
-use models::{Catalogue, ChatModel, builtin};
+use models::{Catalogue, ChatModel, ModelError};
 use retrieval::Retrieval;
-use storage::Db;
+use storage::providers::Provider;
+use storage::{Conn, Db};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use crate::begin::{self, Admission, Reading};
-use crate::model::Candidate;
+use crate::images::SeenImage;
+use crate::providers::Providers;
 use crate::queue::{KeyedLocks, Queue};
 use crate::running::Running;
-use crate::spend::INSTALLATION;
 use crate::supplied::Earlier;
 
 /// What turns need.
@@ -39,8 +41,10 @@ pub struct AgentsOptions {
     pub catalogue: Catalogue,
     /// What tools reach addresses by that operators declared.
     pub fetch: fetch::Client,
-    /// Opens the secrets of tools.
+    /// Opens the secrets of tools and providers.
     pub vault: Vault,
+    /// Time limits and tries of the workspaces' own providers.
+    pub models: ModelSettings,
 }
 
 /// Runs turns. Cheap to clone.
@@ -61,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) queue: Arc<Queue>,
     pub(crate) admissions: KeyedLocks<Admission>,
     pub(crate) running: Arc<Running>,
+    pub(crate) providers: Providers,
 }
 
 /// A datastore that an agent may search.
@@ -68,33 +73,6 @@ pub(crate) struct Inner {
 pub(crate) struct KnownDatastore {
     pub(crate) id: DatastoreId,
     pub(crate) name: String,
-}
-
-impl Inner {
-    /// The models that may answer for an agent, first choice first; none when the built-in answerer answers:
-    /// there is no provider, or the agent names the built-in one.
-    pub(crate) fn candidates(&self, agent: &Agent) -> Vec<Candidate> {
-        let Some(chat) = &self.options.chat else { return Vec::new() };
-        let own = agent.model_name.as_deref().filter(|name| !name.is_empty());
-        let Some(first) = own.or(self.options.default_model.as_deref()) else {
-            return Vec::new();
-        };
-        if first == builtin::MODEL_NAME {
-            return Vec::new();
-        }
-        let mut names: Vec<&str> = vec![first];
-        for name in &agent.settings.fallback_models {
-            if name != builtin::MODEL_NAME && !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-        let at_provider = |name: &str| Candidate {
-            chat: chat.clone(),
-            name: name.to_owned(),
-            provider: INSTALLATION.to_owned(),
-        };
-        names.into_iter().map(at_provider).collect()
-    }
 }
 
 /// A message from a customer. Checked at the edge.
@@ -106,6 +84,9 @@ pub struct TurnRequest {
     pub agent: AgentId,
     /// What the customer says, 1 to 8,000 characters.
     pub query: String,
+    /// What the customer shows beside it, at most [`MAX_IMAGES`](crate::MAX_IMAGES); 400 `images` when the model that
+    /// answers does not see.
+    pub images: Vec<SeenImage>,
     /// The conversation that goes on; `None` begins one.
     pub conversation: Option<ConversationId>,
     /// What was said before, oldest first, when the caller keeps the conversation itself; only for a
@@ -233,6 +214,7 @@ impl Agents {
     ) -> Self {
         let running = Arc::new(Running::new(&ambient));
         let inner = Inner {
+            providers: Providers::new(&options, &ambient),
             db,
             retrieval,
             ambient,
@@ -274,15 +256,57 @@ impl Agents {
         Ok(self.inner.running.stop(workspace, message))
     }
 
-    /// Whether an agent may name this model: 400 `modelName` when the provider does not know it. Without a
+    /// Whether an agent of the workspace may name this model: 400 `modelName` when no provider knows it. Without a
     /// provider every name is taken, for the day there is one; until then the built-in answerer answers.
-    pub async fn check_model(&self, model: &str) -> Result<(), DomainError> {
-        let Some(chat) = &self.inner.options.chat else { return Ok(()) };
-        if model == builtin::MODEL_NAME || chat.knows(model).await? {
-            return Ok(());
+    pub async fn check_model(
+        &self,
+        workspace: WorkspaceId,
+        model: &str,
+    ) -> Result<(), DomainError> {
+        self.inner.check_model(workspace, model).await
+    }
+
+    /// The model that answers for an agent of the workspace that names none: `builtin-extractive` without a provider.
+    pub async fn default_model(
+        &self,
+        conn: &mut Conn,
+        workspace: WorkspaceId,
+    ) -> Result<String, DomainError> {
+        Ok(self.inner.default_model(conn, workspace).await?)
+    }
+
+    /// An address that tools and providers may have, normalised, as far as that can be told without the network; else why
+    /// not.
+    pub fn check_address(&self, address: &str) -> Result<Url, String> {
+        let fetch = self.inner.options.fetch.settings();
+        fetch::check_url(address, fetch).map_err(|error| error.message)
+    }
+
+    /// The names that a provider lists, which it is asked for now: `None` when it has no list.
+    ///
+    /// Errors: 400 `baseUrl` when its address is not allowed; 503 when it cannot be asked.
+    pub async fn listed_models(
+        &self,
+        workspace: WorkspaceId,
+        provider: &Provider,
+    ) -> Result<Option<Vec<String>>, DomainError> {
+        let client = self.inner.providers.connect(workspace, provider).map_err(provider_error)?;
+        client.list().await.map_err(provider_error)
+    }
+
+    /// Tells this process that the providers of a workspace were changed; others notice within seconds.
+    pub fn providers_changed(&self, workspace: WorkspaceId) {
+        self.inner.providers.forget(workspace);
+    }
+}
+
+/// What the owner of a provider is told of its failure: in its own words, since they are who can mend it.
+fn provider_error(error: ModelError) -> DomainError {
+    match error {
+        ModelError::Credential(_) | ModelError::Refused(_) => {
+            let message = format!("the provider cannot be used: {error}");
+            DomainError::new(ErrorKind::Unavailable, "PROVIDER_REFUSED", message)
         }
-        let words =
-            format!("`modelName` {model} is not known to the model provider; choose one it lists");
-        Err(DomainError::invalid("modelName", words))
+        other => other.into(),
     }
 }

@@ -31,9 +31,7 @@ pub struct AppParts {
     pub agents: Agents,
     /// Limits and defaults.
     pub settings: Settings,
-    /// The model that answers where an agent names none: `builtin-extractive` without a provider.
-    pub default_model: String,
-    /// Seals the secrets of tools.
+    /// Seals the secrets of tools and providers.
     pub vault: Vault,
     /// Tracks what is done off the request path.
     pub tracker: TaskTracker,
@@ -53,7 +51,6 @@ pub struct Shared {
     pub(crate) ingest: Ingest,
     pub(crate) agents: Agents,
     pub(crate) settings: Settings,
-    pub(crate) default_model: String,
     pub(crate) vault: Vault,
     pub(crate) stopping: CancellationToken,
     pub(crate) authenticator: Authenticator,
@@ -86,7 +83,6 @@ impl AppState {
             ingest: parts.ingest,
             agents: parts.agents,
             settings: parts.settings,
-            default_model: parts.default_model,
             vault: parts.vault,
             stopping: parts.stopping,
         })))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::ToolKind;
@@ -36,6 +37,15 @@ pub struct Message {
     pub unsupported: Vec<String>,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+/// An image that a customer showed beside a message. The image itself is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownImage {
+    /// `image/png`.
+    pub media_type: String,
+    /// Its size.
+    pub bytes: i64,
 }
 
 /// Who wrote a message.

@@ -288,6 +288,8 @@ pub struct AgentDefaults {
     pub turn_timeout: Duration,
     /// Country that phone numbers without `+` are read in (ISO 3166).
     pub default_country: Option<String>,
+    /// Largest image of a message, in bytes.
+    pub max_image_bytes: usize,
     /// Times in a turn that a model may call tools and be told what came of it; then it must answer.
     pub tool_rounds: u32,
     /// Seconds from a turn's first call of a tool after which no tool is called any more.

@@ -34,7 +34,8 @@ impl Target {
         Self { url, addresses: self.addresses.clone() }
     }
 
-    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+    /// Where it is, every address judged.
+    pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 }

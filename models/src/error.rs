@@ -39,7 +39,7 @@ impl From<ModelError> for DomainError {
         match error {
             ModelError::Credential(_) => Self::unavailable(
                 "MODEL_CREDENTIAL",
-                "the model provider refuses this installation's key; set OPENAI_API_KEY",
+                "the model provider refuses the key; set OPENAI_API_KEY, or the key of the workspace's provider",
                 Duration::from_mins(1),
             ),
             ModelError::Refused(reason) => Self::new(

@@ -38,7 +38,6 @@ pub struct App {
     pub ingest: Ingest,
     /// Turns.
     pub agents: Agents,
-    default_model: String,
     vault: Vault,
     /// The name that jobs are claimed under, when it outlives the process.
     worker: Option<String>,
@@ -120,27 +119,17 @@ impl App {
             ambient.clone(),
             AgentsOptions {
                 defaults: settings.agents.clone(),
-                default_model: models.chat.is_some().then(|| default_model.clone()),
+                default_model: models.chat.is_some().then_some(default_model),
                 chat: models.chat,
                 catalogue: Catalogue::new(&settings.models.catalogue),
                 fetch: fetch::Client::new(settings.fetch.clone()),
                 vault: vault.clone(),
+                models: settings.models.clone(),
             },
             signals.tracker.clone(),
             signals.ending.clone(),
         );
-        Ok(Self {
-            settings,
-            ambient,
-            db,
-            retrieval,
-            ingest,
-            agents,
-            default_model,
-            vault,
-            worker: None,
-            signals,
-        })
+        Ok(Self { settings, ambient, db, retrieval, ingest, agents, vault, worker: None, signals })
     }
 
     /// What tells the parts to stop.
@@ -157,7 +146,6 @@ impl App {
             ingest: self.ingest.clone(),
             agents: self.agents.clone(),
             settings: (*self.settings).clone(),
-            default_model: self.default_model.clone(),
             vault: self.vault.clone(),
             tracker: self.signals.tracker.clone(),
             stopping: self.signals.stopping.clone(),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use domain::agent::ToolKind;
 use domain::message::{
-    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ToolStatus, ToolUse,
+    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
+    ToolUse,
 };
 use domain::{AgentId, ConversationId, MessageId, Timestamp, WorkspaceId};
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use crate::{Conn, Result, StorageError, Tx, citations, events};
 pub struct NewMessage {
     /// The message; `seq` is ignored.
     pub message: Message,
+    /// What the customer showed beside it.
+    pub images: Vec<ShownImage>,
     /// Its citations.
     pub citations: Vec<Citation>,
     /// The texts of the passages that it cites.
@@ -89,7 +92,7 @@ pub async fn insert(
     message: &NewMessage,
     now: Timestamp,
 ) -> Result<Message> {
-    let NewMessage { message, citations, passages, tools, trace, client_id } = message;
+    let NewMessage { message, images, citations, passages, tools, trace, client_id } = message;
     if let Some(client_id) = client_id {
         lock_conversation(tx, workspace, message.conversation_id).await?;
         if let Some(stored) = find(tx, workspace, message.conversation_id, client_id).await? {
@@ -101,6 +104,7 @@ pub async fn insert(
     insert_row(tx, workspace, &message, client_id.as_deref()).await?;
     citations::insert(tx, workspace, message.id, citations, passages).await?;
     insert_tools(tx, workspace, message.id, tools).await?;
+    insert_images(tx, workspace, message.id, images).await?;
     if let Some(trace) = trace {
         insert_trace(tx, workspace, message.id, trace).await?;
     }
@@ -259,6 +263,30 @@ pub async fn tools(
         .all()
         .await?;
     Ok(rows.into_iter().map(|row| (row.message_id.0, ToolUse::from(row))).collect())
+}
+
+/// What was shown beside messages of a workspace, where something was.
+pub async fn images(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, Vec<ShownImage>)>> {
+    let rows: Vec<(Id<MessageId>, Json<Vec<ShownImage>>)> = conn
+        .statement(with_list!(
+            "SELECT
+                message_id,
+                images
+            FROM message_images
+            WHERE workspace_id = $1
+                AND ",
+            "message_id" in "$2";
+            ""
+        ))
+        .bind(Id(workspace))
+        .list(messages)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(id, images)| (id.0, images.0)).collect())
 }
 
 /// How an answer came about.
@@ -506,6 +534,26 @@ async fn insert_tools(
     .bind(Id(message))
     .bind(Id(workspace))
     .json(&rows)
+    .later()
+    .await
+}
+
+async fn insert_images(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: MessageId,
+    images: &[ShownImage],
+) -> Result<()> {
+    if images.is_empty() {
+        return Ok(());
+    }
+    tx.statement(
+        "INSERT INTO message_images (message_id, workspace_id, images)
+        VALUES ($1, $2, $3)",
+    )
+    .bind(Id(message))
+    .bind(Id(workspace))
+    .json(&images)
     .later()
     .await
 }

@@ -17,7 +17,9 @@ pub struct Provider {
     pub base_url: String,
     /// Its key, sealed (`domain::Vault`).
     pub api_key: Option<String>,
-    /// The models that it answers to; empty means those that it lists.
+    /// Azure's `api-version`; its presence chooses Azure-style requests.
+    pub azure_api_version: Option<String>,
+    /// The models that it answers to, the one for agents that name none first.
     pub models: Vec<String>,
     /// Lower ones are asked first.
     pub priority: i64,
@@ -44,6 +46,7 @@ struct ProviderRow {
     name: String,
     base_url: String,
     api_key: Option<String>,
+    azure_api_version: Option<String>,
     models: Json<Vec<String>>,
     priority: i64,
     created_at: Micros,
@@ -58,6 +61,7 @@ macro_rules! select_providers {
                 name,
                 base_url,
                 api_key,
+                azure_api_version,
                 models,
                 priority,
                 created_at,
@@ -82,6 +86,7 @@ pub async fn insert(
             name,
             base_url,
             api_key,
+            azure_api_version,
             models,
             priority,
             created_at,
@@ -94,18 +99,20 @@ pub async fn insert(
             $4,
             $5,
             $6,
-            CAST($7 AS BIGINT),
+            $7,
             CAST($8 AS BIGINT),
-            CAST($9 AS BIGINT)
+            CAST($9 AS BIGINT),
+            CAST($10 AS BIGINT)
         FROM workspaces
         WHERE id = $1
-            AND (SELECT COUNT(*) FROM providers WHERE workspace_id = $1) < $10",
+            AND (SELECT COUNT(*) FROM providers WHERE workspace_id = $1) < $11",
     )
     .bind(Id(workspace))
     .bind(Id(provider.id))
     .bind(&provider.name)
     .bind(&provider.base_url)
     .bind(&provider.api_key)
+    .bind(&provider.azure_api_version)
     .json(&provider.models)
     .bind(provider.priority)
     .bind(Micros(provider.created_at))
@@ -123,9 +130,10 @@ pub async fn update(tx: &mut Tx, workspace: WorkspaceId, provider: &Provider) ->
             name = $3,
             base_url = $4,
             api_key = $5,
-            models = $6,
-            priority = $7,
-            updated_at = $8
+            azure_api_version = $6,
+            models = $7,
+            priority = $8,
+            updated_at = $9
         WHERE workspace_id = $1
             AND id = $2",
     )
@@ -134,6 +142,7 @@ pub async fn update(tx: &mut Tx, workspace: WorkspaceId, provider: &Provider) ->
     .bind(&provider.name)
     .bind(&provider.base_url)
     .bind(&provider.api_key)
+    .bind(&provider.azure_api_version)
     .json(&provider.models)
     .bind(provider.priority)
     .bind(Micros(provider.updated_at))
@@ -192,6 +201,7 @@ impl From<ProviderRow> for Provider {
             name: row.name,
             base_url: row.base_url,
             api_key: row.api_key,
+            azure_api_version: row.azure_api_version,
             models: row.models.0,
             priority: row.priority,
             created_at: row.created_at.0,

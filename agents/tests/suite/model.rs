@@ -239,9 +239,10 @@ async fn a_greeting_is_the_models_to_answer_and_needs_no_evidence() {
 async fn models_are_checked_against_the_provider() {
     for test_db in databases("check model").await {
         let world = World::scripted(test_db).await;
-        world.agents.check_model("gpt-test-mini").await.unwrap();
-        world.agents.check_model("builtin-extractive").await.unwrap();
-        let error = world.agents.check_model("gpt-nonsense").await.unwrap_err();
+        world.agents.check_model(world.born.workspace.id, "gpt-test-mini").await.unwrap();
+        world.agents.check_model(world.born.workspace.id, "builtin-extractive").await.unwrap();
+        let error =
+            world.agents.check_model(world.born.workspace.id, "gpt-nonsense").await.unwrap_err();
         assert_eq!(error.field.as_deref(), Some("modelName"));
         let mut agent = world.born.agent.clone();
         agent.id = world.ambient.new_id();

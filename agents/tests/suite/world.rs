@@ -9,7 +9,7 @@ use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation};
 use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
 use domain::message::{Author, Citation, Message};
-use domain::settings::{AgentDefaults, FetchSettings, IndexSettings};
+use domain::settings::{AgentDefaults, FetchSettings, IndexSettings, Settings};
 use domain::vault::Vault;
 use domain::{Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId};
 use models::openai::{OpenAi, OpenAiOptions, TimerPause};
@@ -104,6 +104,7 @@ impl World {
             catalogue: Catalogue::default(),
             fetch: fetch::Client::new(fetching),
             vault: Vault::parse(&"7".repeat(64)).unwrap(),
+            models: default_settings().models,
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let agents = Agents::new(
@@ -250,6 +251,7 @@ impl World {
             workspace: self.born.workspace.id,
             agent: self.born.agent.id,
             query: query.to_owned(),
+            images: Vec::new(),
             conversation: None,
             history: Vec::new(),
             visitor: None,
@@ -346,6 +348,7 @@ fn defaults(turn_timeout: Duration) -> AgentDefaults {
         min_evidence: None,
         turn_timeout,
         default_country: Some("CL".to_owned()),
+        max_image_bytes: 100_000,
         tool_rounds: 8,
         tool_timeout: PATIENCE,
         turn_tokens: 100_000,
@@ -354,6 +357,11 @@ fn defaults(turn_timeout: Duration) -> AgentDefaults {
 
 pub fn visitor(name: &str) -> Option<VisitorId> {
     VisitorId::parse(name)
+}
+
+/// As shipped.
+fn default_settings() -> Settings {
+    toml::from_str(include_str!("../../../server/src/default.toml")).unwrap()
 }
 
 fn provider(server: &ModelServer, ambient: &Ambient) -> Arc<dyn ChatModel> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agents::MAX_IMAGES;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -19,9 +20,23 @@ use crate::state::AppState;
 /// A JSON body sent as `application/json`; also a JSON answer.
 pub(crate) struct Json<T>(pub T);
 
-/// A JSON body sent as `application/json`, as nothing, or as `text/plain`, which is what browsers and
-/// Node make of a text body without a type.
+/// A message to an agent, which may show images: a JSON body sent as `application/json`, as nothing, or as `text/plain`,
+/// which is what browsers and Node make of a text body without a type.
 pub(crate) struct ChatJson<T>(pub T);
+
+/// As [`Json`], for a message that may show images.
+pub(crate) struct JsonWithImages<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for JsonWithImages<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(refuse_type(request, state).await);
+        }
+        Ok(Self(read(request.into_body(), most_of_chat(state)).await?))
+    }
+}
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
     type Rejection = ApiError;
@@ -30,7 +45,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
         if !is_json(request.headers()) {
             return Err(refuse_type(request, state).await);
         }
-        Ok(Self(read(request.into_body(), state).await?))
+        Ok(Self(read(request.into_body(), state.settings.server.max_json_bytes).await?))
     }
 }
 
@@ -43,8 +58,15 @@ impl<T: DeserializeOwned> FromRequest<AppState> for ChatJson<T> {
         if !untyped && !is_json(headers) && essence(headers).as_deref() != Some("text/plain") {
             return Err(refuse_type(request, state).await);
         }
-        Ok(Self(read(request.into_body(), state).await?))
+        Ok(Self(read(request.into_body(), most_of_chat(state)).await?))
     }
+}
+
+/// Largest message with its images, which are a third longer as base64.
+fn most_of_chat(state: &AppState) -> usize {
+    let image = state.settings.agents.max_image_bytes;
+    let images = image.saturating_mul(MAX_IMAGES).saturating_mul(4) / 3;
+    state.settings.server.max_json_bytes.saturating_add(images)
 }
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -80,9 +102,8 @@ fn missing_body() -> ApiError {
     ApiError::invalid_json("the body is missing; send a JSON object")
 }
 
-async fn read<T: DeserializeOwned>(body: Body, state: &AppState) -> ApiResult<T> {
-    let bytes = collect(body, state.settings.server.max_json_bytes).await?;
-    parse(&bytes)
+async fn read<T: DeserializeOwned>(body: Body, most: usize) -> ApiResult<T> {
+    parse(&collect(body, most).await?)
 }
 
 /// Reads a body of at most `most` bytes.

@@ -6,7 +6,7 @@ mod ids;
 mod query;
 mod upload;
 
-pub(crate) use body::{ChatJson, Json};
+pub(crate) use body::{ChatJson, Json, JsonWithImages};
 pub(crate) use headers::{client_id, id_headers};
 pub(crate) use ids::{Id, Ids};
 pub(crate) use query::Query;

@@ -192,6 +192,7 @@ async fn ask(state: &AppState, caller: &Caller, ask: Ask) -> ApiResult<CallToolR
         workspace,
         agent,
         query,
+        images: Vec::new(),
         conversation,
         history: Vec::new(),
         visitor: None,

@@ -1,6 +1,6 @@
 //! Talking to an agent as to a model.
 
-use agents::{Answer, Turn, TurnEvent, TurnRequest};
+use agents::{Answer, SeenImage, Turn, TurnEvent, TurnRequest};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::agent::Agent;
@@ -18,9 +18,10 @@ use super::models;
 use super::stream::{self, Streaming};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Json as Body, client_id, id_headers};
+use crate::extract::{Json as Body, JsonWithImages, client_id, id_headers};
 use crate::routes::Routes;
 use crate::state::AppState;
+use crate::v2::read_images;
 
 pub(super) fn routes() -> Routes {
     Routes::new().route(Action::Chat, routes!(create))
@@ -67,7 +68,7 @@ async fn create(
     State(state): State<AppState>,
     caller: Caller,
     headers: HeaderMap,
-    Body(request): Body<CompletionRequest>,
+    JsonWithImages(mut request): JsonWithImages<CompletionRequest>,
 ) -> ApiResult<Response> {
     request.refuse_what_cannot_be_done()?;
     let workspace = caller.workspace();
@@ -75,7 +76,9 @@ async fn create(
     let is_stream = request.stream.unwrap_or(false);
     let include_usage =
         request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false);
-    let request = request.check(&caller, &agent, client_id(&headers)?)?;
+    let mut said = messages::read(std::mem::take(&mut request.messages))?;
+    let images = read_images(&state, &said.images_field, &std::mem::take(&mut said.images)).await?;
+    let request = request.check(&caller, &agent, said, images, client_id(&headers)?)?;
     let question = request.query.clone();
     let turn = if is_stream {
         state.agents.start(request).await?
@@ -132,9 +135,11 @@ impl CompletionRequest {
         self,
         caller: &Caller,
         agent: &Agent,
+        said: Said,
+        images: Vec<SeenImage>,
         client_id: Option<String>,
     ) -> ApiResult<TurnRequest> {
-        let Said { question, earlier } = messages::read(self.messages)?;
+        let Said { question, earlier, .. } = said;
         let conversation = self.metadata.as_ref().and_then(|fields| fields.get("conversation_id"));
         let conversation = conversation.map(read_conversation).transpose()?;
         let visitor = match (self.user, self.safety_identifier) {
@@ -146,6 +151,7 @@ impl CompletionRequest {
             workspace: caller.workspace(),
             agent: agent.id,
             query: question,
+            images,
             conversation,
             // A conversation that goes on has its own memory.
             history: if conversation.is_some() { Vec::new() } else { earlier },

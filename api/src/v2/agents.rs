@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
-use domain::{Action, AgentId, DatastoreId, DomainError, text};
+use domain::{Action, AgentId, DatastoreId, DomainError, WorkspaceId, text};
 use http::StatusCode;
 use models::builtin;
 use serde::{Deserialize, Serialize};
@@ -245,8 +245,8 @@ async fn list(
     let mut conn = state.db.read().await?;
     let found =
         agents::list(&mut conn, caller.workspace(), paging.after, paging.one_more()).await?;
-    let page = paging.page(found, |agent| agent.id, |agent| view(agent, &state.default_model));
-    Ok(Json(page))
+    let default = state.agents.default_model(&mut conn, caller.workspace()).await?;
+    Ok(Json(paging.page(found, |agent| agent.id, |agent| view(agent, &default))))
 }
 
 /// Create an agent
@@ -293,7 +293,7 @@ async fn create(
     agent.code = agents::next_code(&mut tx, caller.workspace()).await?;
     agents::insert(&mut tx, &agent).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(view(agent, &state.default_model))))
+    Ok((StatusCode::CREATED, Json(view(agent, &default_model(&state, &caller).await?))))
 }
 
 /// Get an agent
@@ -311,7 +311,8 @@ async fn get(
     caller: Caller,
     Id(id): Id<AgentId>,
 ) -> ApiResult<Json<AgentView>> {
-    Ok(Json(view(find(&state, &caller, id).await?, &state.default_model)))
+    let agent = find(&state, &caller, id).await?;
+    Ok(Json(view(agent, &default_model(&state, &caller).await?)))
 }
 
 /// Change an agent
@@ -342,7 +343,7 @@ async fn update(
     if !there {
         return Err(DomainError::not_found("agent").into());
     }
-    Ok(Json(view(agent, &state.default_model)))
+    Ok(Json(view(agent, &default_model(&state, &caller).await?)))
 }
 
 /// Delete an agent
@@ -420,7 +421,7 @@ impl AgentChanges {
         }
         if let Some(mut settings) = self.settings {
             if let Some(models) = settings.fallback_models.take() {
-                let models = fallback_models(models, state).await?;
+                let models = fallback_models(models, agent.workspace_id, state).await?;
                 agent.settings.fallback_models = models;
             }
             settings.apply(&mut agent.settings)?;
@@ -445,11 +446,15 @@ async fn change_model(
     };
     let model = text::required(field, &model, 200)?;
     // What an agent without a model of its own prints reads back as just that.
-    if model == builtin::MODEL_NAME && state.default_model == builtin::MODEL_NAME {
-        agent.model_name = None;
-        return Ok(());
+    if model == builtin::MODEL_NAME {
+        let mut conn = state.db.read().await?;
+        let default = state.agents.default_model(&mut conn, agent.workspace_id).await?;
+        if default == builtin::MODEL_NAME {
+            agent.model_name = None;
+            return Ok(());
+        }
     }
-    match state.agents.check_model(&model).await {
+    match state.agents.check_model(agent.workspace_id, &model).await {
         Ok(()) => agent.model_name = Some(model),
         Err(error) if error.field.is_some() => return Err(error.at(field).into()),
         Err(error) => return Err(error.into()),
@@ -457,7 +462,11 @@ async fn change_model(
     Ok(())
 }
 
-async fn fallback_models(given: Vec<String>, state: &AppState) -> ApiResult<Vec<String>> {
+async fn fallback_models(
+    given: Vec<String>,
+    workspace: WorkspaceId,
+    state: &AppState,
+) -> ApiResult<Vec<String>> {
     if given.len() > 5 {
         let message = "`settings.fallbackModels` has more than 5 entries";
         return Err(ApiError::invalid("settings.fallbackModels", message));
@@ -466,7 +475,7 @@ async fn fallback_models(given: Vec<String>, state: &AppState) -> ApiResult<Vec<
     for (position, model) in given.iter().enumerate() {
         let field = format!("settings.fallbackModels[{position}]");
         let model = text::required(&field, model, 200)?;
-        match state.agents.check_model(&model).await {
+        match state.agents.check_model(workspace, &model).await {
             Ok(()) => models.push(model),
             Err(error) if error.field.is_some() => return Err(error.at(field).into()),
             Err(error) => return Err(error.into()),
@@ -568,6 +577,12 @@ async fn check_datastores(agent: &Agent, state: &AppState) -> ApiResult<()> {
         }
     }
     Ok(())
+}
+
+/// The model of agents of the caller's workspace that name none.
+async fn default_model(state: &AppState, caller: &Caller) -> ApiResult<String> {
+    let mut conn = state.db.read().await?;
+    Ok(state.agents.default_model(&mut conn, caller.workspace()).await?)
 }
 
 fn view(agent: Agent, default_model: &str) -> AgentView {

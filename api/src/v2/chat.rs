@@ -1,6 +1,6 @@
 //! Talking to an agent.
 
-use agents::{Answer, Turn, TurnEvent, TurnRequest};
+use agents::{Answer, MAX_IMAGES, SeenImage, Turn, TurnEvent, TurnRequest};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::contact::ContactDetails;
@@ -34,6 +34,11 @@ pub(super) fn routes() -> Routes {
 struct ChatRequest {
     #[schema(min_length = 1, max_length = 8000, example = "¿Cuáles son los horarios?")]
     query: String,
+    /// What the customer shows beside it, for models that see: each a `data:image/…;base64,…` address, or an http(s) one
+    /// that is fetched at once. PNG, JPEG, WebP or GIF. Not stored.
+    #[serde(default)]
+    #[schema(max_items = 4, required = false, example = json!([]))]
+    images: Vec<String>,
     /// The conversation that goes on; absent begins one.
     #[schema(example = json!(null))]
     conversation_id: Option<String>,
@@ -160,7 +165,8 @@ async fn chat(
 ) -> ApiResult<Response> {
     let streaming = request.streaming.unwrap_or_else(|| wants_events(&headers));
     let client_id = client_id(&headers)?;
-    let request = request.check(&state, &caller, agent, client_id)?;
+    let images = read_images(&state, "images", &request.images).await?;
+    let request = request.check(&state, &caller, agent, images, client_id)?;
     let turn = if streaming {
         state.agents.start(request).await?
     } else {
@@ -255,6 +261,7 @@ impl ChatRequest {
         state: &AppState,
         caller: &Caller,
         agent: AgentId,
+        images: Vec<SeenImage>,
         client_id: Option<String>,
     ) -> ApiResult<TurnRequest> {
         let query = text::required("query", &self.query, 8_000)?;
@@ -268,6 +275,7 @@ impl ChatRequest {
             workspace: caller.workspace(),
             agent,
             query,
+            images,
             conversation,
             history: Vec::new(),
             visitor,
@@ -277,6 +285,23 @@ impl ChatRequest {
             api_key: caller.api_key(),
         })
     }
+}
+
+/// Reads what is shown beside a message, one image after the other.
+pub(crate) async fn read_images(
+    state: &AppState,
+    field: &str,
+    addresses: &[String],
+) -> ApiResult<Vec<SeenImage>> {
+    if addresses.len() > MAX_IMAGES {
+        let message = format!("`{field}` has more than {MAX_IMAGES} images");
+        return Err(ApiError::invalid(field, message));
+    }
+    let mut images = Vec::with_capacity(addresses.len());
+    for (position, address) in addresses.iter().enumerate() {
+        images.push(state.agents.read_image(&format!("{field}[{position}]"), address).await?);
+    }
+    Ok(images)
 }
 
 fn read_visitor(text: &str) -> ApiResult<VisitorId> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::extract::State;
 use domain::contact::Contact;
 use domain::conversation::{Conversation, Transition};
-use domain::message::{Citation, Message};
+use domain::message::{Citation, Message, ShownImage};
 use domain::{Action, AgentId, ContactId, ConversationId, DomainError, MessageId, Timestamp};
 use serde::{Deserialize, Serialize};
 use storage::conversations::{self, ConversationFilter};
@@ -78,6 +78,17 @@ struct ContactView {
     phone_number: Option<String>,
 }
 
+/// An image that was shown.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ShownImage)]
+struct ImageView {
+    #[schema(example = "image/png")]
+    media_type: String,
+    /// Its size.
+    bytes: i64,
+}
+
 /// One message.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -101,6 +112,10 @@ struct MessageView {
     model: Option<String>,
     /// The passages that it cites, in order of first use, as they were shown.
     sources: Vec<CitedSource>,
+    /// What the customer showed beside it; the images themselves are not kept. Absent when there was none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    images: Vec<ImageView>,
     /// The tools that it used, in the order of the calls.
     tools: Vec<UsedTool>,
     /// What the customer thinks of it.
@@ -272,6 +287,10 @@ async fn list_messages(
     for (message, tool) in messages::tools(&mut conn, workspace, &ids).await? {
         used.entry(message).or_default().push(tool.into());
     }
+    let mut shown: HashMap<MessageId, Vec<ImageView>> = HashMap::new();
+    for (message, images) in messages::images(&mut conn, workspace, &ids).await? {
+        shown.insert(message, images.into_iter().map(Into::into).collect());
+    }
     let mut rated: HashMap<MessageId, FeedbackView> = HashMap::new();
     for (message, rating, comment) in messages::feedbacks(&mut conn, workspace, &ids).await? {
         rated.insert(message, FeedbackView { rating: rating.into(), comment });
@@ -281,7 +300,8 @@ async fn list_messages(
         let sources = cited.get(&message.id).cloned().unwrap_or_default();
         let tools = used.get(&message.id).cloned().unwrap_or_default();
         let feedback = rated.get(&message.id).cloned();
-        MessageView { feedback, ..message_view(message, sources, tools) }
+        let images = shown.get(&message.id).cloned().unwrap_or_default();
+        MessageView { images, feedback, ..message_view(message, sources, tools) }
     })))
 }
 
@@ -374,8 +394,15 @@ fn message_view(message: Message, sources: Vec<CitedSource>, tools: Vec<UsedTool
         feedback: None,
         unsupported: message.unsupported,
         sources,
+        images: Vec::new(),
         tools,
         created_at: message.created_at.to_rfc3339(),
+    }
+}
+
+impl From<ShownImage> for ImageView {
+    fn from(image: ShownImage) -> Self {
+        Self { media_type: image.media_type, bytes: image.bytes }
     }
 }
 

@@ -15,6 +15,7 @@ mod glossary;
 mod leads;
 mod messages;
 mod metadata;
+mod providers;
 mod search;
 mod sources;
 mod stream;
@@ -36,6 +37,8 @@ use crate::paging::{Cursor, Paging};
 use crate::routes::Routes;
 
 /// Every route of the surface.
+pub(crate) use chat::read_images;
+
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .with(agents::routes())
@@ -53,6 +56,7 @@ pub(crate) fn routes() -> Routes {
         .with(api_keys::routes())
         .with(usage::routes())
         .with(budgets::routes())
+        .with(providers::routes())
 }
 
 /// The description of the surface.

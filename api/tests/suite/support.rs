@@ -8,6 +8,7 @@ use std::time::Duration;
 use agents::{Agents, AgentsOptions};
 use api::{AppParts, AppState};
 use axum::Extension;
+use base64::Engine;
 use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::settings::Settings;
 use domain::vault::Vault;
@@ -18,7 +19,7 @@ use ingest::worker::ParserPool;
 use ingest::{Ingest, IngestOptions};
 use jobs::{Runner, RunnerOptions};
 use models::openai::{OpenAi, OpenAiOptions};
-use models::{Catalogue, ChatModel, Embedder, builtin};
+use models::{Catalogue, ChatModel, Embedder};
 use retrieval::{Retrieval, RetrievalOptions};
 use serde_json::{Value, json};
 use storage::{Blobs, Db};
@@ -148,8 +149,7 @@ impl TestApp {
         let tracker = TaskTracker::new();
         let retrieval = open_index(&settings, &db, &ambient).await;
         let ingest = open_ingest(&settings, &db, &retrieval, &ambient);
-        let (agents, default_model) =
-            open_agents(&settings, &db, &retrieval, &ambient, &tracker, &stop);
+        let agents = open_agents(&settings, &db, &retrieval, &ambient, &tracker, &stop);
         let options = RunnerOptions::default();
         let runner = Runner::new(
             db.clone(),
@@ -171,7 +171,6 @@ impl TestApp {
             ingest,
             agents,
             settings,
-            default_model,
             vault: vault(),
             tracker: tracker.clone(),
             stopping: stopping.clone(),
@@ -326,7 +325,7 @@ fn open_agents(
     ambient: &Ambient,
     tracker: &TaskTracker,
     stop: &CancellationToken,
-) -> (Agents, String) {
+) -> Agents {
     let provider = OpenAiOptions::from_settings(&settings.models);
     let chat = provider
         .map(|options| Arc::new(OpenAi::new(&options, ambient).unwrap()) as Arc<dyn ChatModel>);
@@ -334,7 +333,6 @@ fn open_agents(
         Some(_) => settings.models.chat_model.clone(),
         None => None,
     };
-    let printed = default_model.clone().unwrap_or_else(|| builtin::MODEL_NAME.to_owned());
     let catalogue = Catalogue::new(&settings.models.catalogue);
     let options = AgentsOptions {
         defaults: settings.agents.clone(),
@@ -343,9 +341,23 @@ fn open_agents(
         catalogue,
         fetch: fetch::Client::new(settings.fetch.clone()),
         vault: vault(),
+        models: settings.models.clone(),
     };
     let (db, retrieval, ambient) = (db.clone(), retrieval.clone(), ambient.clone());
-    (Agents::new(db, retrieval, ambient, options, tracker.clone(), stop.clone()), printed)
+    Agents::new(db, retrieval, ambient, options, tracker.clone(), stop.clone())
+}
+
+/// The address of a web site that has one file, given as a `data:` address.
+pub async fn site(path: &str, content_type: &'static str, content: &str) -> String {
+    let content = content.split_once(',').unwrap().1;
+    let content = base64::engine::general_purpose::STANDARD.decode(content).unwrap();
+    let answer = move || async move { ([(http::header::CONTENT_TYPE, content_type)], content) };
+    let router = axum::Router::new().route(path, axum::routing::get(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // It ends with the test's runtime.
+    TaskTracker::new().spawn(async move { axum::serve(listener, router).await.unwrap() });
+    format!("http://{address}")
 }
 
 async fn serve(router: axum::Router, tracker: &TaskTracker, stop: &CancellationToken) -> String {

@@ -102,7 +102,7 @@ impl Listed {
 }
 
 /// The names that the provider lists; `None` when it has no list.
-async fn ask(provider: &Provider) -> Result<Option<Vec<String>>, ModelError> {
+pub(super) async fn ask(provider: &Provider) -> Result<Option<Vec<String>>, ModelError> {
     let asking = async {
         let mut response = match provider.get(provider.list_address()).await {
             Ok(response) => response,

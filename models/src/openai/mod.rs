@@ -141,6 +141,11 @@ impl OpenAi {
         OpenAiEmbedder::of_dimension(self.provider.clone(), model, dimension, patience)
     }
 
+    /// The names that the provider lists, which it is asked for now; `None` when it has no list.
+    pub async fn list(&self) -> Result<Option<Vec<String>>, ModelError> {
+        catalogue::ask(&self.provider).await
+    }
+
     /// A reranker that asks `model`; asks nothing yet.
     pub fn reranker(&self, model: &str) -> HttpReranker {
         HttpReranker::new(self.provider.clone(), model)

@@ -131,6 +131,7 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
             "agents.min_evidence",
             UNIT,
         ),
+        (agents.max_image_bytes == 0, "agents.max_image_bytes", ONE),
         (
             agents.default_country.as_deref().is_some_and(|code| !is_country(code)),
             "agents.default_country",

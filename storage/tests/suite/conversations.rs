@@ -8,7 +8,8 @@ use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, T
 use domain::gap::{GapReason, GapStatus};
 use domain::lead::Lead;
 use domain::message::{
-    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ToolStatus, ToolUse,
+    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
+    ToolUse,
 };
 use domain::{ConversationId, Lang, VisitorId};
 use serde_json::json;
@@ -69,6 +70,7 @@ fn message(place: &Place, conversation: ConversationId, author: Author, text: &s
     };
     NewMessage {
         message,
+        images: Vec::new(),
         citations: Vec::new(),
         passages: Vec::new(),
         tools: Vec::new(),
@@ -659,7 +661,7 @@ async fn a_lead_grows_with_its_conversation() {
 }
 
 #[tokio::test]
-async fn the_tools_of_a_message_are_kept_in_the_order_of_their_calls() {
+async fn the_tools_of_a_message_are_kept_in_order_and_what_was_shown_beside_it() {
     for place in places("message tools").await {
         let conversation = begin(&place).await;
         let used = |name: &str, status| ToolUse {
@@ -673,10 +675,15 @@ async fn the_tools_of_a_message_are_kept_in_the_order_of_their_calls() {
         let tools = vec![used("b", ToolStatus::Done), used("a", ToolStatus::Failed)];
         let mut new = message(&place, conversation.id, Author::Agent, "Listo.");
         new.tools.clone_from(&tools);
+        new.images = vec![ShownImage { media_type: "image/png".to_owned(), bytes: 70 }];
         let stored = say(&place, &new).await;
         let mut conn = place.read().await;
         let found = messages::tools(&mut conn, place.ws(), &[stored.id]).await.unwrap();
         assert_eq!(found, tools.into_iter().map(|tool| (stored.id, tool)).collect::<Vec<_>>());
+        let shown = messages::images(&mut conn, place.ws(), &[stored.id]).await.unwrap();
+        assert_eq!(shown, [(stored.id, new.images.clone())]);
+        let foreign = messages::images(&mut conn, place.stranger(), &[stored.id]).await.unwrap();
+        assert!(foreign.is_empty());
         let foreign = messages::tools(&mut conn, place.stranger(), &[stored.id]).await.unwrap();
         assert!(foreign.is_empty());
     }

@@ -312,6 +312,7 @@ async fn providers_are_stored_in_the_order_that_they_are_asked() {
             name: "Ollama".to_owned(),
             base_url: "https://ollama.ejemplo.com/v1".to_owned(),
             api_key: Some("v1:planted".to_owned()),
+            azure_api_version: None,
             models: vec!["llama3.1".to_owned()],
             priority: 2,
             created_at: now,
@@ -321,7 +322,8 @@ async fn providers_are_stored_in_the_order_that_they_are_asked() {
             id: place.ambient.new_id(),
             name: "OpenRouter".to_owned(),
             api_key: None,
-            models: Vec::new(),
+            azure_api_version: Some("2024-10-21".to_owned()),
+            models: vec!["mistral-small".to_owned()],
             priority: 1,
             ..first.clone()
         };

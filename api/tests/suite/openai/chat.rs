@@ -308,7 +308,7 @@ async fn a_repeated_key_is_one_message() {
 
 #[tokio::test]
 async fn whatever_goes_wrong_is_told_in_openais_shape() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(|settings| settings.agents.max_image_bytes = 1_000).await;
     expect_error(&app.get("/openai/v1/nothing").await, 404, "not_found", None);
     expect_error(&app.get(PATH).await, 405, "method_not_allowed", None);
     let reply = read(app.request(Method::POST, PATH).body("{}")).await;

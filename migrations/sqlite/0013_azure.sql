@@ -1,0 +1,2 @@
+-- Its presence chooses Azure-style requests.
+ALTER TABLE providers ADD COLUMN azure_api_version TEXT;
