@@ -26,7 +26,7 @@ use crate::speak::{Speaker, Spoken, send};
 use crate::spend::Spending;
 use crate::supplied::Earlier;
 use crate::support::{self, Ground};
-use crate::tools::Toolbox;
+use crate::tools::{Toolbox, mcp};
 use crate::trace::Trace;
 use crate::turn::{Answer, Inner, KnownDatastore, ToolStep, TurnEvent, TurnSource};
 use crate::words::Words;
@@ -257,7 +257,12 @@ async fn ask<C: Future<Output = Cut>>(
     let mut speaker = Speaker::new(&work.events, work.reading, passages, held);
     speaker.spoken.usage = spent;
     let heard = said.clone();
-    let mut toolbox = Toolbox::new(work, said);
+    let servers = tokio::select! {
+        biased;
+        reason = cut.as_mut() => return Box::pin(cut_unanswered(work, reason)).await,
+        servers = Box::pin(mcp::servers(work, &mut trace)) => servers,
+    };
+    let mut toolbox = Toolbox::new(work, said, servers);
     toolbox.effects.extend(follow_up);
     let mut talk = Talk::new(work, request, Words::of(lang), toolbox, speaker);
     let mut over = talk.run(chat, &mut trace, cut.as_mut()).await;

@@ -27,6 +27,7 @@ use crate::providers::Providers;
 use crate::queue::{KeyedLocks, Queue};
 use crate::running::Running;
 use crate::supplied::Earlier;
+use crate::tools::mcp::Listings;
 
 /// What turns need.
 #[derive(Debug, Clone)]
@@ -66,6 +67,7 @@ pub(crate) struct Inner {
     pub(crate) admissions: KeyedLocks<Admission>,
     pub(crate) running: Arc<Running>,
     pub(crate) providers: Providers,
+    pub(crate) listings: Listings,
 }
 
 /// A datastore that an agent may search.
@@ -224,6 +226,7 @@ impl Agents {
             queue: Arc::default(),
             admissions: KeyedLocks::default(),
             running,
+            listings: Listings::default(),
         };
         Self { inner: Arc::new(inner) }
     }

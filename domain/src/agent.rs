@@ -110,12 +110,20 @@ pub enum ToolKind {
     MarkAsResolved,
     /// Calls a declared HTTP endpoint.
     Http,
+    /// Uses the tools of a remote MCP server.
+    Mcp,
 }
 
 impl ToolKind {
     /// Every tool.
-    pub const ALL: [Self; 5] =
-        [Self::Datastore, Self::LeadCapture, Self::RequestHuman, Self::MarkAsResolved, Self::Http];
+    pub const ALL: [Self; 6] = [
+        Self::Datastore,
+        Self::LeadCapture,
+        Self::RequestHuman,
+        Self::MarkAsResolved,
+        Self::Http,
+        Self::Mcp,
+    ];
 
     /// As printed: with hyphens.
     pub const fn name(self) -> &'static str {
@@ -125,6 +133,7 @@ impl ToolKind {
             Self::RequestHuman => "request-human",
             Self::MarkAsResolved => "mark-as-resolved",
             Self::Http => "http",
+            Self::Mcp => "mcp",
         }
     }
 }
@@ -137,7 +146,7 @@ impl fmt::Display for ToolKind {
 
 /// A word that names no tool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown tool; use datastore, lead-capture, request-human, mark-as-resolved or http")]
+#[error("unknown tool; use datastore, lead-capture, request-human, mark-as-resolved, http or mcp")]
 pub struct UnknownTool;
 
 impl FromStr for ToolKind {

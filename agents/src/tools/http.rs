@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use domain::tool::{HttpHeader, HttpParameter, HttpSettings, placeholders};
-use domain::vault::SecretPlace;
-use fetch::{HeaderMap, Limits, Method, Request, check_header};
-use secrecy::ExposeSecret;
+use domain::tool::{HttpParameter, HttpSettings, placeholders};
+use fetch::{Limits, Method, Request, check_header};
 use serde_json::{Map, Value, json};
 use serde_json_path::JsonPath;
 use url::Url;
 
 use super::Called;
+use super::headers::{self, Secrets};
 use crate::run::Work;
 
 /// Longest answer that the model is told, in characters.
@@ -56,8 +55,8 @@ pub(super) async fn run(
     settings: &HttpSettings,
     arguments: &Map<String, Value>,
 ) -> Called {
-    let request = match prepare(work, settings, arguments) {
-        Ok(request) => request,
+    let (request, secrets) = match prepare(work, settings, arguments) {
+        Ok(prepared) => prepared,
         Err(reason) => return Called::Failed(reason),
     };
     let limits = Limits {
@@ -69,7 +68,7 @@ pub(super) async fn run(
         Ok(answer) => answer,
         Err(error) => return Called::Failed(error.message),
     };
-    let text = String::from_utf8_lossy(&answer.body);
+    let text = secrets.hide(String::from_utf8_lossy(&answer.body).into_owned());
     if !answer.status.is_success() {
         let said = cut(&text, MAX_FAILURE);
         return Called::Failed(format!("the service answered {}: {said}", answer.status.as_u16()));
@@ -84,19 +83,20 @@ fn prepare(
     work: &Work,
     settings: &HttpSettings,
     arguments: &Map<String, Value>,
-) -> Result<Request, String> {
+) -> Result<(Request, Secrets), String> {
     let values = values(settings, arguments)?;
     let mut request = Request::get(address(settings, &values)?);
     request.method = Method::from_bytes(settings.method.name().as_bytes())
         .map_err(|_| "the method is not known".to_owned())?;
-    request.headers = headers(work, &settings.headers)?;
+    let (headers, secrets) = headers::open(work, &settings.headers)?;
+    request.headers = headers;
     if let Some(body) = body(settings, &values) {
         request.body = body.to_string().into();
         let (name, value) =
             check_header("content-type", "application/json").map_err(|error| error.message)?;
         request.headers.entry(name).or_insert(value);
     }
-    Ok(request)
+    Ok((request, secrets))
 }
 
 /// The values of the parameters, by name: the fixed ones, and the model's where they are allowed.
@@ -226,38 +226,6 @@ fn plain(value: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
-}
-
-fn headers(work: &Work, declared: &[HttpHeader]) -> Result<HeaderMap, String> {
-    let mut headers = HeaderMap::new();
-    for header in declared {
-        let secret = match &header.sealed {
-            Some(sealed) => {
-                let row = work.agent.id.to_string();
-                let place = SecretPlace {
-                    workspace: work.workspace(),
-                    table: "agents",
-                    column: "tools",
-                    row: &row,
-                };
-                let opened = work.inner.options.vault.open(place, sealed);
-                let opened = opened.map_err(|error| {
-                    tracing::warn!(%error, agent = %work.agent.id, "a tool's secret cannot be read");
-                    "the tool's secret cannot be read; the operator must set it again".to_owned()
-                })?;
-                Some(opened)
-            }
-            None => None,
-        };
-        let value = match &secret {
-            Some(secret) => secret.expose_secret(),
-            None => header.value.as_deref().unwrap_or_default(),
-        };
-        let (name, mut value) = check_header(&header.name, value).map_err(|error| error.message)?;
-        value.set_sensitive(header.secret);
-        headers.append(name, value);
-    }
-    Ok(headers)
 }
 
 /// What of the answer the model is told.

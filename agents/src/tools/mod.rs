@@ -1,9 +1,11 @@
 //! The tools that a model may call in a turn. What a model writes is data: it chooses among what the agent's row
 //! offers, and every value that it gives is checked as if a stranger had sent it.
 
+mod headers;
 mod http;
 mod human;
 mod lead;
+pub(crate) mod mcp;
 mod search;
 
 use std::time::Instant;
@@ -20,6 +22,7 @@ pub(crate) use lead::{Note, fields_of, lead_settings, note_lead};
 
 use crate::prepare::Effect;
 use crate::run::Work;
+use mcp::{McpOffer, Server};
 use search::Search;
 
 /// Longest result that is stored with the message, in characters.
@@ -33,6 +36,7 @@ enum Offer {
     Human,
     Resolve,
     Http(Box<HttpSettings>),
+    Mcp(McpOffer),
 }
 
 impl Offer {
@@ -43,6 +47,7 @@ impl Offer {
             Self::Human => ToolKind::RequestHuman,
             Self::Resolve => ToolKind::MarkAsResolved,
             Self::Http(_) => ToolKind::Http,
+            Self::Mcp(_) => ToolKind::Mcp,
         }
     }
 
@@ -54,13 +59,14 @@ impl Offer {
             Self::Human => human::NAME,
             Self::Resolve => "mark_as_resolved",
             Self::Http(settings) => &settings.name,
+            Self::Mcp(offer) => &offer.name,
         }
     }
 
     /// What clients and people call it.
     fn shown_name(&self) -> &str {
         match self {
-            Self::Http(settings) => &settings.name,
+            Self::Http(_) | Self::Mcp(_) => self.name(),
             _ => self.kind().name(),
         }
     }
@@ -71,6 +77,7 @@ impl Offer {
             Self::Lead(settings) => lead::spec(settings),
             Self::Human => human::spec(),
             Self::Http(settings) => http::spec(settings),
+            Self::Mcp(offer) => return offer.spec(),
             Self::Resolve => (
                 "Closes the conversation. Call it when the customer says that nothing is left to do."
                     .to_owned(),
@@ -96,6 +103,8 @@ pub(crate) enum Called {
 pub(crate) struct Toolbox<'a> {
     work: &'a Work,
     offers: Vec<Offer>,
+    /// The MCP servers whose tools are among the offers.
+    servers: Vec<Server>,
     /// What the customer has said in this conversation, for values that must come from there.
     said: Vec<String>,
     /// The uses so far, in the order of the calls.
@@ -107,9 +116,9 @@ pub(crate) struct Toolbox<'a> {
 }
 
 impl<'a> Toolbox<'a> {
-    pub(crate) fn new(work: &'a Work, said: Vec<String>) -> Self {
-        let offers = offers(work);
-        Self { work, offers, said, uses: Vec::new(), effects: Vec::new(), lead: false }
+    pub(crate) fn new(work: &'a Work, said: Vec<String>, servers: Vec<Server>) -> Self {
+        let offers = offers(work, &servers);
+        Self { work, offers, servers, said, uses: Vec::new(), effects: Vec::new(), lead: false }
     }
 
     pub(crate) fn specs(&self) -> Vec<ToolSpec> {
@@ -144,6 +153,7 @@ impl<'a> Toolbox<'a> {
                 called
             }
             Offer::Http(settings) => http::run(self.work, settings, &arguments).await,
+            Offer::Mcp(offer) => mcp::run(self.work, &mut self.servers, offer, arguments).await,
             Offer::Human => {
                 self.effects.push(Effect::Handoff);
                 Called::HandOff
@@ -183,12 +193,12 @@ impl<'a> Toolbox<'a> {
 /// Whether an agent has a tool that can be of use where its knowledge is not.
 pub(crate) fn can_act(agent: &Agent) -> bool {
     agent.tools.iter().any(|tool| match tool.kind {
-        ToolKind::LeadCapture | ToolKind::MarkAsResolved | ToolKind::Http => true,
+        ToolKind::LeadCapture | ToolKind::MarkAsResolved | ToolKind::Http | ToolKind::Mcp => true,
         ToolKind::Datastore | ToolKind::RequestHuman => false,
     })
 }
 
-fn offers(work: &Work) -> Vec<Offer> {
+fn offers(work: &Work, servers: &[Server]) -> Vec<Offer> {
     let mut offers = Vec::new();
     if let Some(datastores) = work.datastores.as_deref().filter(|known| !known.is_empty()) {
         offers.push(Offer::Search(Search::new(&work.agent, datastores)));
@@ -203,12 +213,16 @@ fn offers(work: &Work) -> Vec<Offer> {
                 // A row that no longer reads offers nothing.
                 _ => continue,
             },
-            ToolKind::Datastore => continue,
+            ToolKind::Datastore | ToolKind::Mcp => continue,
         };
         if !offers.iter().any(|known: &Offer| known.name() == offer.name()) {
             offers.push(offer);
         }
     }
+    // A server's tools take the names that are left.
+    let taken: Vec<&str> = offers.iter().map(Offer::name).collect();
+    let of_servers = mcp::offers(servers, &taken);
+    offers.extend(of_servers.into_iter().map(Offer::Mcp));
     offers
 }
 

@@ -5,6 +5,7 @@ use domain::tool::ToolSettings;
 use domain::vault::SecretPlace;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use url::{Origin, Url};
 
 use crate::error::{ApiError, ApiResult};
 use crate::state::AppState;
@@ -22,8 +23,8 @@ pub(super) fn read_all(given: Vec<Value>, before: &[AgentTool]) -> ApiResult<Vec
         if tools.contains(&tool) {
             continue;
         }
-        let name = http_name(&tool);
-        if name.is_some() && tools.iter().any(|known| http_name(known) == name) {
+        let name = own_name(&tool);
+        if name.is_some() && tools.iter().any(|known| own_name(known) == name) {
             let field = format!("{field}.name");
             let message = format!("`{field}` is the name of another tool; choose another one");
             return Err(ApiError::invalid(field, message));
@@ -95,10 +96,15 @@ pub(super) fn shown(settings: Map<String, Value>) -> Map<String, Value> {
     tool.settings
 }
 
-/// What is sealed is never the caller's to give: it comes from the same header of the tool of the same name.
+/// What is sealed is never the caller's to give: it comes from the same header of the tool of the same name, and only
+/// while that tool goes to the same server: a secret is not for whoever may write addresses.
 fn keep_secrets(tool: &mut AgentTool, before: &[AgentTool]) {
-    let name = http_name(tool).map(ToOwned::to_owned);
-    let known = before.iter().find(|known| name.is_some() && http_name(known) == name.as_deref());
+    let name = own_name(tool).map(ToOwned::to_owned);
+    let (kind, goes_to) = (tool.kind, origin(tool));
+    let known = before.iter().find(|known| {
+        let same_name = name.is_some() && own_name(known) == name.as_deref();
+        same_name && known.kind == kind && origin(known) == goes_to
+    });
     let mut known = known.cloned();
     let known: Vec<Map<String, Value>> =
         known.iter_mut().flat_map(headers_mut).map(|header| header.clone()).collect();
@@ -115,16 +121,25 @@ fn keep_secrets(tool: &mut AgentTool, before: &[AgentTool]) {
     }
 }
 
-fn http_name(tool: &AgentTool) -> Option<&str> {
-    if tool.kind != ToolKind::Http {
+/// The name that the operator gave a tool, of the kinds that have one.
+fn own_name(tool: &AgentTool) -> Option<&str> {
+    if !matches!(tool.kind, ToolKind::Http | ToolKind::Mcp) {
         return None;
     }
     tool.settings.get("name")?.as_str()
 }
 
+/// Where the requests of a tool go: scheme, host and port.
+fn origin(tool: &AgentTool) -> Option<Origin> {
+    let url = tool.settings.get("url")?.as_str()?;
+    Some(Url::parse(&url.replace(['{', '}'], "")).ok()?.origin())
+}
+
 fn headers_mut(tool: &mut AgentTool) -> impl Iterator<Item = &mut Map<String, Value>> {
     let headers = match tool.kind {
-        ToolKind::Http => tool.settings.get_mut("headers").and_then(Value::as_array_mut),
+        ToolKind::Http | ToolKind::Mcp => {
+            tool.settings.get_mut("headers").and_then(Value::as_array_mut)
+        }
         _ => None,
     };
     headers.into_iter().flatten().filter_map(Value::as_object_mut)

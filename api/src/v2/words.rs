@@ -98,6 +98,8 @@ words! {
         MarkAsResolved = "mark-as-resolved",
         /// Calls a declared HTTP endpoint.
         Http = "http",
+        /// Uses the tools of a remote MCP server.
+        Mcp = "mcp",
     }
 
     /// Who makes a follow-up stand alone before it is searched for.

@@ -209,7 +209,7 @@ impl HttpSettings {
         }
         self.check_parameters(&at("parameters"))?;
         self.check_url(&at("url"))?;
-        self.check_headers(&at("headers"))?;
+        check_headers(&at("headers"), &self.headers)?;
         self.check_body(&at("body"))?;
         Ok(self)
     }
@@ -260,37 +260,7 @@ impl HttpSettings {
             return Err(invalid(field, "may have parameters after the host only"));
         }
         let plain = self.url.replace(['{', '}'], "");
-        let url = Url::parse(&plain)
-            .map_err(|error| invalid(field, &format!("is no address: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(invalid(field, "must begin with https:// or http://"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid(field, "must not hold a password; use a secret header"));
-        }
-        Ok(())
-    }
-
-    fn check_headers(&self, field: &str) -> Result<(), DomainError> {
-        if self.headers.len() > MAX_HEADERS {
-            return Err(invalid(field, &format!("has more than {MAX_HEADERS} entries")));
-        }
-        for (at, header) in self.headers.iter().enumerate() {
-            let path = format!("{field}[{at}]");
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if header.name.is_empty() || !header.name.bytes().all(token) {
-                return Err(invalid(format!("{path}.name"), "is no header name"));
-            }
-            let value = header.value.as_deref().unwrap_or_default();
-            if value.len() > 4_000 || value.chars().any(char::is_control) {
-                let message = "must have at most 4000 characters and no line breaks";
-                return Err(invalid(format!("{path}.value"), message));
-            }
-            if header.value.is_none() && header.sealed.is_none() {
-                return Err(invalid(format!("{path}.value"), "is missing"));
-            }
-        }
-        Ok(())
+        check_address(field, &plain)
     }
 
     fn check_body(&self, field: &str) -> Result<(), DomainError> {
@@ -314,6 +284,44 @@ impl HttpSettings {
             None => Ok(()),
         }
     }
+}
+
+/// An address without a password in it.
+pub(super) fn check_address(field: &str, text: &str) -> Result<(), DomainError> {
+    if text.len() > MAX_URL {
+        return Err(invalid(field, &format!("is longer than {MAX_URL} bytes")));
+    }
+    let url =
+        Url::parse(text).map_err(|error| invalid(field, &format!("is no address: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(invalid(field, "must begin with https:// or http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid(field, "must not hold a password; use a secret header"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_headers(field: &str, headers: &[HttpHeader]) -> Result<(), DomainError> {
+    if headers.len() > MAX_HEADERS {
+        return Err(invalid(field, &format!("has more than {MAX_HEADERS} entries")));
+    }
+    for (at, header) in headers.iter().enumerate() {
+        let path = format!("{field}[{at}]");
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if header.name.is_empty() || !header.name.bytes().all(token) {
+            return Err(invalid(format!("{path}.name"), "is no header name"));
+        }
+        let value = header.value.as_deref().unwrap_or_default();
+        if value.len() > 4_000 || value.chars().any(char::is_control) {
+            let message = "must have at most 4000 characters and no line breaks";
+            return Err(invalid(format!("{path}.value"), message));
+        }
+        if header.value.is_none() && header.sealed.is_none() {
+            return Err(invalid(format!("{path}.value"), "is missing"));
+        }
+    }
+    Ok(())
 }
 
 /// The names between braces of a template, in order.
@@ -347,7 +355,7 @@ fn check_type(field: &str, kind: ParameterKind, value: &Value) -> Result<(), Dom
     Err(invalid(field, &format!("must be of the type {}", kind.name())))
 }
 
-fn check_name(field: &str, name: &str) -> Result<(), DomainError> {
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), DomainError> {
     if is_name(name) {
         return Ok(());
     }
@@ -358,7 +366,7 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn invalid(field: impl Into<String>, what: &str) -> DomainError {
+pub(super) fn invalid(field: impl Into<String>, what: &str) -> DomainError {
     let field = field.into();
     let message = format!("`{field}` {what}");
     DomainError::invalid(field, message)

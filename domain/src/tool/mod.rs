@@ -4,12 +4,14 @@
 mod hours;
 mod http;
 mod lead;
+mod mcp;
 
 pub use hours::{BusinessHours, Opening};
 pub use http::{
     HttpHeader, HttpMethod, HttpParameter, HttpResult, HttpSettings, ParameterKind, placeholders,
 };
 pub use lead::{LeadField, LeadFieldKind, LeadSettings};
+pub use mcp::McpSettings;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +68,8 @@ pub enum ToolSettings {
     Resolve(ResolveSettings),
     /// Of `http`.
     Http(Box<HttpSettings>),
+    /// Of `mcp`.
+    Mcp(Box<McpSettings>),
 }
 
 impl ToolSettings {
@@ -89,6 +93,9 @@ impl ToolSettings {
             ToolKind::MarkAsResolved => Ok(Self::Resolve(read(field, settings)?)),
             ToolKind::Http => {
                 Ok(Self::Http(Box::new(read::<HttpSettings>(field, settings)?.check(field)?)))
+            }
+            ToolKind::Mcp => {
+                Ok(Self::Mcp(Box::new(read::<McpSettings>(field, settings)?.check(field)?)))
             }
         }
     }

@@ -147,7 +147,7 @@ async fn what_an_agent_cannot_be_is_refused_by_name() {
     }
     let unknown = app.post("/api/v2/agents", &json!({"name": "x", "tools": ["teleport"]})).await;
     let message = unknown.expect_error(400, "INVALID_PARAMETER");
-    for tool in ["datastore", "lead-capture", "request-human", "mark-as-resolved", "http"] {
+    for tool in ["datastore", "lead-capture", "request-human", "mark-as-resolved", "http", "mcp"] {
         assert!(message.contains(tool), "{message}");
     }
     let other = app.other_tenant().await;
@@ -197,5 +197,47 @@ async fn a_tools_secret_is_sealed_never_shown_and_kept_until_it_is_set_anew() {
         let twice = json!({"tools": [made["tools"][0], made["tools"][0], tool(json!({"name": "a", "value": "b"}))]});
         let refused = app.put(&path, &twice).await.expect(400);
         assert_eq!(refused["error"]["details"][0]["field"], "tools[2].name");
+    }
+}
+
+#[tokio::test]
+async fn a_servers_secret_goes_to_that_server_only() {
+    for app in TestApp::on_each_database("a_servers_secret").await {
+        let tool = |url: &str, secret: Value| {
+            json!({
+                "type": "mcp",
+                "name": "crm",
+                "url": url,
+                "allow": ["find_customer"],
+                "headers": [secret],
+            })
+        };
+        let with_value = tool(
+            "https://mcp.example.com/mcp",
+            json!({"name": "x-key", "value": "planted-secret", "secret": true}),
+        );
+        let body = json!({"name": "CRM", "tools": [with_value]});
+        let made = app.post("/api/v2/agents", &body).await.expect(201);
+        assert_eq!(made["tools"][0]["type"], "mcp");
+        assert!(!made.to_string().contains("planted-secret"), "{made}");
+        let path = format!("/api/v2/agents/{}", made["id"].as_str().unwrap());
+        let kept = json!({"name": "x-key", "secret": true});
+        for (url, status) in [
+            ("https://mcp.example.com/other", 200),
+            ("https://mcp.example.com:8443/mcp", 400),
+            ("https://elsewhere.example.net/mcp", 400),
+            ("http://mcp.example.com/mcp", 400),
+        ] {
+            let body = json!({"tools": [tool(url, kept.clone())]});
+            let reply = app.put(&path, &body).await.expect(status);
+            if status == 400 {
+                assert_eq!(reply["error"]["details"][0]["field"], "tools[0].headers[0].value");
+            }
+        }
+        let http =
+            json!({"type": "http", "name": "crm", "description": "x", "url": "https://a.example/"});
+        let twice = json!({"tools": [made["tools"][0], http]});
+        let refused = app.put(&path, &twice).await.expect(400);
+        assert_eq!(refused["error"]["details"][0]["field"], "tools[1].name");
     }
 }
