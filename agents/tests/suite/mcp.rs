@@ -252,8 +252,9 @@ async fn what_is_not_allowed_is_neither_offered_nor_called() {
 async fn a_server_that_cannot_be_asked_offers_nothing_and_the_turn_goes_on() {
     for test_db in databases("mcp unreachable").await {
         let world = World::scripted(test_db).await;
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let closed = format!("http://{}/mcp", closed.local_addr().unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = format!("http://{}/mcp", listener.local_addr().unwrap());
+        drop(listener);
         let none = axum::Router::new();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let no_server = format!("http://{}/mcp", listener.local_addr().unwrap());

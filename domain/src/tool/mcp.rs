@@ -112,7 +112,7 @@ mod tests {
             (json!({"url": "ftp://x.example/a"}), "url"),
             (json!({"url": "https://user:pass@example.com/"}), "url"),
             (json!({"allow": []}), "allow"),
-            (json!({"allow": ["a"; 51]}), "allow"),
+            (json!({"allow": vec!["a"; 51]}), "allow"),
             (json!({"allow": ["a", "a"]}), "allow[1]"),
             (json!({"allow": [" "]}), "allow[0]"),
             (json!({"allow": "all"}), "allow"),
