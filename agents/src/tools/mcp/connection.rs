@@ -55,10 +55,11 @@ impl Connection {
         let transport = StreamableHttpClientTransport::with_client(guarded.clone(), config);
         let myself = Implementation::new("vocero", env!("CARGO_PKG_VERSION"));
         let client = ClientConfig::new(ClientCapabilities::default(), myself);
-        let greeting = async {
+        // Boxed, as it is large and short.
+        let greeting = Box::pin(async {
             let greeted = client.serve(transport).await;
             greeted.map_err(|_| "the server does not speak the protocol".to_owned())
-        };
+        });
         let service = within(timeout, &guarded, greeting).await;
         let service = service.map_err(|why| cut(&secrets.hide(why), MAX_FAILURE))?;
         Ok(Self { service, guarded, secrets, timeout })
