@@ -164,8 +164,8 @@ pub(crate) async fn begin(
     if conversation.handler != Handler::Bot {
         return Ok(silent(&conversation, &question, known.model_name()));
     }
-    let key =
-        TurnKey { workspace: request.workspace, conversation: id, question: question.id, answer };
+    let (workspace, agent) = (request.workspace, request.agent);
+    let key = TurnKey { workspace, agent, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
     let (events, receiver) = mpsc::channel(WAITING_EVENTS);
     let work = Work {
@@ -342,7 +342,7 @@ async fn store(
     }
     let locked = first && conversation.handler == Handler::Bot && {
         let (owner, until) = (&inner.running.owner, now.plus(LEASE));
-        conversations::lock_turn(&mut tx, request.workspace, id, owner, now, until).await?
+        conversations::lock_turn(&mut tx, request.workspace, id, owner, answer, now, until).await?
     };
     tx.commit().await?;
     Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
@@ -488,7 +488,8 @@ async fn again(
     }
     drop(conn);
     let answer = inner.ambient.new_id();
-    let key = TurnKey { workspace, conversation: id, question: question.id, answer };
+    let agent = known.agent.id;
+    let key = TurnKey { workspace, agent, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
     let place = inner.queue.enter(id).map_err(|_| busy())?;
     let spending = known.spending(inner, &conversation, asked.api_key, &question.content);

@@ -51,10 +51,11 @@ pub(crate) async fn claim(work: &mut Work) -> Result<Claimed, DomainError> {
 async fn lock(work: &mut Work) -> Result<bool, DomainError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let now = work.inner.ambient.now();
-    let owner = &work.inner.running.owner;
+    let (owner, answer) = (&work.inner.running.owner, work.answer);
     let mut tx = work.inner.db.write().await?;
+    let until = now.plus(LEASE);
     let locked =
-        conversations::lock_turn(&mut tx, workspace, id, owner, now, now.plus(LEASE)).await?;
+        conversations::lock_turn(&mut tx, workspace, id, owner, answer, now, until).await?;
     let conversation = conversations::get(&mut tx, workspace, id).await?;
     let conversation = conversation.ok_or_else(|| DomainError::not_found("conversation"))?;
     tx.commit().await?;

@@ -147,11 +147,12 @@ async fn try_to_keep(
 ) -> Result<Kept, StorageError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let now = work.inner.ambient.now();
-    let owner = &work.inner.running.owner;
+    let (owner, answer) = (&work.inner.running.owner, work.answer);
     let mut tx = work.inner.db.write().await?;
     // Taking the lease again proves that it is still ours and holds the conversation's row, so that nobody
     // can take the conversation over between this look and the commit.
-    if !conversations::lock_turn(&mut tx, workspace, id, owner, now, now.plus(LEASE)).await? {
+    let until = now.plus(LEASE);
+    if !conversations::lock_turn(&mut tx, workspace, id, owner, answer, now, until).await? {
         return Ok(Kept::Lost);
     }
     let Some(conversation) = conversations::get(&mut tx, workspace, id).await? else {

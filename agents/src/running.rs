@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use domain::{Ambient, ConversationId, MessageId, WorkspaceId};
+use domain::{AgentId, Ambient, ConversationId, MessageId, WorkspaceId};
 use parking_lot::Mutex;
-use storage::{Db, StorageError, conversations};
+use storage::{Db, StorageError, Wakeup, conversations};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +20,9 @@ pub(crate) const LEASE: Duration = Duration::from_mins(1);
 
 /// How often leases are prolonged.
 const HEARTBEAT: Duration = Duration::from_secs(20);
+
+/// How often it is looked whether other processes want turns of this one stopped, should no wake-up tell.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Leases prolonged in one transaction.
 const LEASES_PER_TRANSACTION: usize = 100;
@@ -44,6 +49,7 @@ const LEASE_LOST: u8 = 2;
 #[derive(Debug)]
 struct Entry {
     workspace: WorkspaceId,
+    agent: AgentId,
     conversation: ConversationId,
     question: MessageId,
     leased: bool,
@@ -81,9 +87,17 @@ pub(crate) struct Registration {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TurnKey {
     pub(crate) workspace: WorkspaceId,
+    pub(crate) agent: AgentId,
     pub(crate) conversation: ConversationId,
     pub(crate) question: MessageId,
     pub(crate) answer: MessageId,
+}
+
+impl Entry {
+    fn stop(&self) {
+        self.reason.store(STOPPED, Ordering::Release);
+        self.cancel.cancel();
+    }
 }
 
 impl Running {
@@ -108,6 +122,7 @@ impl Running {
         let (cancel, reason) = (stop.child_token(), Arc::new(AtomicU8::new(NOT_STOPPED)));
         let entry = Entry {
             workspace: key.workspace,
+            agent: key.agent,
             conversation: key.conversation,
             question: key.question,
             leased: false,
@@ -120,14 +135,14 @@ impl Running {
         Some(Registration { running: self.clone(), answer, question, cancel, reason })
     }
 
-    /// Stops the turn that writes `answer`; `false` when there is none in this workspace.
-    pub(crate) fn stop(&self, workspace: WorkspaceId, answer: MessageId) -> bool {
+    /// Stops the turn of that agent that writes `answer`; `false` when there is none in this process.
+    pub(crate) fn stop(&self, workspace: WorkspaceId, agent: AgentId, answer: MessageId) -> bool {
         let table = self.table.lock();
-        let Some(entry) = table.by_answer.get(&answer).filter(|e| e.workspace == workspace) else {
+        let entry = table.by_answer.get(&answer);
+        let Some(entry) = entry.filter(|e| e.workspace == workspace && e.agent == agent) else {
             return false;
         };
-        entry.reason.store(STOPPED, Ordering::Release);
-        entry.cancel.cancel();
+        entry.stop();
         true
     }
 
@@ -151,11 +166,19 @@ impl Running {
     }
 
     async fn keep_leases(self: Arc<Self>, db: Db, ambient: Ambient) {
+        let mut wakeups = db.wakeups();
+        let mut heartbeat = Instant::now() + HEARTBEAT;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(HEARTBEAT) => {
+                () = tokio::time::sleep_until(heartbeat) => {
+                    heartbeat = Instant::now() + HEARTBEAT;
                     if let Err(error) = self.prolong(&db, &ambient).await {
                         tracing::warn!(%error, "leases of turns could not be prolonged");
+                    }
+                }
+                () = woken_to_stop(&mut wakeups) => {
+                    if let Err(error) = self.stop_wanted(&db).await {
+                        tracing::warn!(%error, "requests to stop turns could not be read");
                     }
                 }
                 () = self.emptied.notified() => {}
@@ -180,15 +203,37 @@ impl Running {
             let now = ambient.now();
             for &(answer, workspace, conversation) in batch {
                 let (owner, until) = (&self.owner, now.plus(LEASE));
-                if !conversations::lock_turn(&mut tx, workspace, conversation, owner, now, until)
-                    .await?
-                {
+                let locked = conversations::lock_turn(
+                    &mut tx,
+                    workspace,
+                    conversation,
+                    owner,
+                    answer,
+                    now,
+                    until,
+                );
+                if !locked.await? {
                     lost.push(answer);
                 }
             }
             tx.commit().await?;
             for answer in lost {
                 self.lose(answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the turns whose end other processes want.
+    async fn stop_wanted(&self, db: &Db) -> Result<(), StorageError> {
+        let mut conn = db.read().await?;
+        let wanted = conversations::stops_wanted(&mut conn, &self.owner).await?;
+        drop(conn);
+        let table = self.table.lock();
+        for (workspace, answer) in wanted {
+            let entry = table.by_answer.get(&answer).filter(|entry| entry.workspace == workspace);
+            if let Some(entry) = entry.filter(|entry| !entry.cancel.is_cancelled()) {
+                entry.stop();
             }
         }
         Ok(())
@@ -201,6 +246,21 @@ impl Running {
             entry.cancel.cancel();
         }
     }
+}
+
+/// Waits until another process may have asked for the end of a turn.
+async fn woken_to_stop(wakeups: &mut Receiver<Wakeup>) {
+    let woken = async {
+        loop {
+            match wakeups.recv().await {
+                Ok(Wakeup::Stops) | Err(RecvError::Lagged(_)) => return,
+                Ok(_) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    };
+    // Late: it is time to look all the same.
+    let _ = tokio::time::timeout(LOOK, woken).await;
 }
 
 impl Registration {

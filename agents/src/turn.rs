@@ -15,7 +15,7 @@ use domain::{
 use models::{Catalogue, ChatModel, ModelError};
 use retrieval::Retrieval;
 use storage::providers::Provider;
-use storage::{Conn, Db};
+use storage::{Conn, Db, conversations};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -248,15 +248,24 @@ impl Agents {
         begin::begin(&self.inner, request, Reading::Whole).await
     }
 
-    /// Stops the turn that is writing `message` in this process; `false` when there is none in this
-    /// workspace. The turn stores what was produced as interrupted and ends with `Done` carrying it.
-    #[expect(clippy::unused_async, reason = "turns of other processes are reached by the database")]
+    /// Stops the turn of `agent` that is writing `message`, in whichever process of this database it runs; `false`
+    /// when there is none. The turn stores what was produced as interrupted and ends with `Done` carrying it. Of
+    /// another process only a turn whose time has come is found, not one that waits for another to end.
     pub async fn stop(
         &self,
         workspace: WorkspaceId,
+        agent: AgentId,
         message: MessageId,
     ) -> Result<bool, DomainError> {
-        Ok(self.inner.running.stop(workspace, message))
+        let Inner { running, db, ambient, .. } = &*self.inner;
+        if running.stop(workspace, agent, message) {
+            return Ok(true);
+        }
+        let mut tx = db.write().await?;
+        let now = ambient.now();
+        let found = conversations::want_stop(&mut tx, workspace, agent, message, now).await?;
+        tx.commit().await?;
+        Ok(found)
     }
 
     /// Whether an agent of the workspace may name this model: 400 `modelName` when no provider knows it. Without a

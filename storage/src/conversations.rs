@@ -1,12 +1,14 @@
 //! Conversations.
 
 use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition, apply};
-use domain::{AgentId, ContactId, ConversationId, Timestamp, VisitorId, WorkspaceId};
+use domain::{
+    AgentId, ContactId, ConversationId, MessageId, Timestamp, VisitorId, WorkspaceId,
+};
 use serde_json::json;
 use sqlx::FromRow;
 
 use crate::sql::{Dialects, Id, Micros, Name};
-use crate::{Conn, Result, StorageError, Tx, events};
+use crate::{Conn, Result, StorageError, Tx, Wakeup, events};
 
 /// Which conversations to list.
 #[derive(Debug, Clone, Default)]
@@ -202,13 +204,14 @@ pub async fn transition(
     Ok(Some(after))
 }
 
-/// Takes the turn of a conversation for `owner` until `until`; `false` while another holds it, and when the
-/// conversation is absent. Retaken by its own owner.
+/// Takes the turn of a conversation for `owner`, who writes `answer`, until `until`; `false` while another holds
+/// it, and when the conversation is absent. Retaken by its own owner.
 pub async fn lock_turn(
     tx: &mut Tx,
     workspace: WorkspaceId,
     id: ConversationId,
     owner: &str,
+    answer: MessageId,
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool> {
@@ -217,19 +220,24 @@ pub async fn lock_turn(
             "UPDATE conversations
             SET
                 turn_owner = $3,
-                turn_until = $5
+                turn_answer = $4,
+                turn_until = $6,
+                turn_stop_at = CASE
+                    WHEN turn_answer = $4 THEN turn_stop_at
+                END
             WHERE workspace_id = $1
                 AND id = $2
                 AND (
                     turn_owner IS NULL
                     OR turn_owner = $3
-                    OR turn_until <= $4
+                    OR turn_until <= $5
                 )
             RETURNING id",
         )
         .bind(Id(workspace))
         .bind(Id(id))
         .bind(owner)
+        .bind(Id(answer))
         .bind(Micros(now))
         .bind(Micros(until))
         .optional()
@@ -248,7 +256,9 @@ pub async fn unlock_turn(
         "UPDATE conversations
         SET
             turn_owner = NULL,
-            turn_until = NULL
+            turn_answer = NULL,
+            turn_until = NULL,
+            turn_stop_at = NULL
         WHERE workspace_id = $1
             AND id = $2
             AND turn_owner = $3",
@@ -258,6 +268,54 @@ pub async fn unlock_turn(
     .bind(owner)
     .later()
     .await
+}
+
+/// Asks for the end of the turn that writes `answer`, and wakes up whoever runs it; `false` when no turn under way
+/// of that agent does.
+pub async fn want_stop(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    answer: MessageId,
+    now: Timestamp,
+) -> Result<bool> {
+    let found = tx
+        .statement(
+            "UPDATE conversations
+            SET turn_stop_at = $4
+            WHERE workspace_id = $1
+                AND agent_id = $2
+                AND turn_answer = $3
+                AND turn_until > $4",
+        )
+        .bind(Id(workspace))
+        .bind(Id(agent))
+        .bind(Id(answer))
+        .bind(Micros(now))
+        .changed()
+        .await?;
+    if found {
+        tx.wake(Wakeup::Stops);
+    }
+    Ok(found)
+}
+
+/// The answers whose end somebody asked for, of the turns that `owner` holds.
+pub async fn stops_wanted(conn: &mut Conn, owner: &str) -> Result<Vec<(WorkspaceId, MessageId)>> {
+    let rows: Vec<(Id<WorkspaceId>, Id<MessageId>)> = conn
+        .statement(
+            "SELECT
+                workspace_id,
+                turn_answer
+            FROM conversations
+            WHERE turn_owner = $1
+                AND turn_stop_at IS NOT NULL
+                AND turn_answer IS NOT NULL",
+        )
+        .bind(owner)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(workspace, answer)| (workspace.0, answer.0)).collect())
 }
 
 /// What was said in a conversation before the messages that enter a prompt whole, and the sequence number of

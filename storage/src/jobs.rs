@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use crate::sql::{Dialects, Id, Json, Micros, Name, with_list, with_rows};
-use crate::{Conn, Result, Tx};
+use crate::{Conn, Result, Tx, Wakeup};
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -244,7 +244,7 @@ pub async fn enqueue_many(
         .all()
         .await?;
     if !added.is_empty() {
-        tx.wake_jobs();
+        tx.wake(Wakeup::Jobs);
     }
     Ok(added.into_iter().map(|(Id(id),)| id).collect())
 }
@@ -384,7 +384,7 @@ pub async fn finish(
         .all()
         .await?;
     if ended.iter().any(|(_, Name(state))| *state == JobState::Waiting) {
-        tx.wake_jobs();
+        tx.wake(Wakeup::Jobs);
     }
     let ended: HashSet<JobId> = ended.into_iter().map(|(Id(id), _)| id).collect();
     Ok(endings.iter().map(|(id, ..)| ended.contains(id)).collect())
@@ -487,7 +487,7 @@ pub async fn cancel(
         .await?;
     if cancelled > 0 {
         // Whoever runs one of them is to look at once.
-        tx.wake_jobs();
+        tx.wake(Wakeup::Jobs);
     }
     Ok(cancelled)
 }
@@ -531,7 +531,7 @@ pub async fn revive(
         .changed()
         .await?;
     if revived {
-        tx.wake_jobs();
+        tx.wake(Wakeup::Jobs);
     }
     Ok(revived)
 }

@@ -186,7 +186,8 @@ async fn store(
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let (now, owner) = (work.inner.ambient.now(), &work.inner.running.owner);
     let mut tx = work.inner.db.write().await?;
-    if !conversations::lock_turn(&mut tx, workspace, id, owner, now, now.plus(LEASE)).await? {
+    let (answer, until) = (work.answer, now.plus(LEASE));
+    if !conversations::lock_turn(&mut tx, workspace, id, owner, answer, now, until).await? {
         return Ok(None);
     }
     let conversation = conversations::get(&mut tx, workspace, id).await?;

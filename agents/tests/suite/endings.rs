@@ -73,7 +73,9 @@ async fn a_stopped_turn_ends_with_what_was_said() {
         let mut said = next_token(&mut turn).await;
         said.push_str(&next_token(&mut turn).await);
         let (workspace, message) = (world.born.workspace.id, turn.message);
-        assert!(world.agents.stop(workspace, message).await.unwrap());
+        let (agent, other) = (world.born.agent.id, world.agent(&[], |_| {}).await.id);
+        assert!(!world.agents.stop(workspace, other, message).await.unwrap(), "another agent's");
+        assert!(world.agents.stop(workspace, agent, message).await.unwrap());
         world.model().wait_for_departures(1).await;
         let heard = hear(turn).await;
         let answer = heard.end.as_ref().unwrap();
@@ -85,7 +87,38 @@ async fn a_stopped_turn_ends_with_what_was_said() {
         assert_eq!(answer.citations.len(), 1);
         let stored = &world.replies(answer.conversation).await[0];
         assert_eq!((stored.id, stored.state), (message, MessageState::Interrupted));
-        assert!(!world.agents.stop(workspace, message).await.unwrap(), "it is over");
+        assert!(!world.agents.stop(workspace, agent, message).await.unwrap(), "it is over");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_of_another_process_is_stopped_by_way_of_the_database() {
+    for test_db in databases("stop elsewhere").await {
+        let world = World::scripted(test_db).await;
+        let (workspace, agent) = (world.born.workspace.id, world.born.agent.id);
+        let elsewhere = world.another_process().await;
+        world.model().enqueue(Reply::tokens(&["De 10 a 14 [1]."]).then_hang());
+        let mut turn = world.agents.start(world.request(QUESTION)).await.unwrap();
+        let said = next_token(&mut turn).await;
+        let message = turn.message;
+        let stranger = world.stranger().await;
+        let other = world.agent(&[], |_| {}).await.id;
+        for (workspace, agent) in [(stranger, agent), (workspace, other)] {
+            assert!(!elsewhere.stop(workspace, agent, message).await.unwrap(), "not theirs");
+        }
+        assert!(elsewhere.stop(workspace, agent, message).await.unwrap());
+        world.model().wait_for_departures(1).await;
+        let heard = hear(turn).await;
+        let answer = heard.end.as_ref().unwrap();
+        assert_eq!(
+            (answer.text.as_str(), answer.state),
+            (said.as_str(), MessageState::Interrupted)
+        );
+        assert!(!elsewhere.stop(workspace, agent, message).await.unwrap(), "it is over");
+        // What was wanted of the one turn is not wanted of the next.
+        let next = world.in_conversation(answer.conversation, QUESTION);
+        let next = hear(elsewhere.start(next).await.unwrap()).await;
+        assert_eq!(next.answer().state, MessageState::Complete);
     }
 }
 
@@ -96,7 +129,8 @@ async fn a_turn_stopped_before_its_first_word_stores_no_empty_answer() {
         world.model().enqueue(Reply::silence());
         let turn = world.agents.start(world.request(QUESTION)).await.unwrap();
         world.model().wait_for_requests(1).await;
-        assert!(world.agents.stop(world.born.workspace.id, turn.message).await.unwrap());
+        let (workspace, agent) = (world.born.workspace.id, world.born.agent.id);
+        assert!(world.agents.stop(workspace, agent, turn.message).await.unwrap());
         let heard = hear(turn).await;
         assert_eq!((heard.answer().text.as_str(), heard.answer().outcome), ("", None));
         assert_eq!(heard.answer().state, MessageState::Interrupted);

@@ -49,7 +49,8 @@ async fn absent_and_foreign_agents_and_conversations_are_told_in_the_same_words(
             assert_eq!((error.kind, error.message.as_str()), (ErrorKind::NotFound, words));
         }
         assert_eq!(world.messages(known).await.len(), 2, "nothing was stored");
-        assert!(!world.agents.stop(other.workspace.id, heard.answer().message).await.unwrap());
+        let (stranger, agent) = (other.workspace.id, other.agent.id);
+        assert!(!world.agents.stop(stranger, agent, heard.answer().message).await.unwrap());
     }
 }
 

@@ -11,7 +11,7 @@ use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
 use domain::message::{Author, Citation, Message};
 use domain::settings::{AgentDefaults, FetchSettings, IndexSettings, Settings};
 use domain::vault::Vault;
-use domain::{Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId};
+use domain::{Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId, WorkspaceId};
 use models::openai::{OpenAi, OpenAiOptions, TimerPause};
 use models::{Catalogue, ChatModel};
 use retrieval::{IndexPoint, Retrieval, RetrievalOptions, StatsChange, passage_heading};
@@ -143,6 +143,14 @@ impl World {
             self.tracker.clone(),
             self.stop.clone(),
         )
+    }
+
+    /// A further workspace, which must see nothing of this one.
+    pub async fn stranger(&self) -> WorkspaceId {
+        let mut tx = self.test_db.db.write().await.unwrap();
+        let born = workspaces::create(&mut tx, &self.ambient, "Otra").await.unwrap();
+        tx.commit().await.unwrap();
+        born.workspace.id
     }
 
     pub fn model(&self) -> &ModelServer {

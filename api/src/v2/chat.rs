@@ -210,8 +210,8 @@ async fn chat_plural(
 
 /// Stop an answer
 ///
-/// What was produced so far is stored as interrupted. The id of the answer is in the header
-/// `x-message-id` of its stream.
+/// What was produced so far is stored as interrupted, in whichever process of the installation it is written. The id
+/// of the answer is in the header `x-message-id` of its stream.
 #[utoipa::path(
     post,
     path = "/api/v2/agent/{agentId}/chat/{messageId}/stop",
@@ -226,11 +226,7 @@ async fn stop(
     caller: Caller,
     Ids(agent, message): Ids<AgentId, MessageId>,
 ) -> ApiResult<StatusCode> {
-    let workspace = caller.workspace();
-    let mut conn = state.db.read().await?;
-    let agent = storage::agents::get(&mut conn, workspace, agent).await?;
-    drop(conn);
-    if agent.is_none() || !state.agents.stop(workspace, message).await? {
+    if !state.agents.stop(caller.workspace(), agent, message).await? {
         return Err(DomainError::not_found("message").into());
     }
     Ok(StatusCode::ACCEPTED)

@@ -41,8 +41,8 @@ pub struct Tx {
     shared: Arc<Shared>,
     /// Written by `commit`, so that their sequence numbers follow the commits.
     events: Vec<PendingEvent>,
-    /// Whether jobs became due.
-    jobs: bool,
+    /// Who is to be woken up, beside the readers of events.
+    wakeups: Vec<Wakeup>,
 }
 
 impl Conn {
@@ -114,7 +114,7 @@ impl Tx {
         };
         let inner = begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
         let conn = Conn { inner, failed: false, deferred: None };
-        Ok(Self { conn, shared, events: Vec::new(), jobs: false })
+        Ok(Self { conn, shared, events: Vec::new(), wakeups: Vec::new() })
     }
 
     /// Makes the changes durable and wakes up who waits for them. Refused, and rolled back, when a
@@ -132,14 +132,11 @@ impl Tx {
             ));
         }
         let pending = std::mem::take(&mut self.events);
-        let mut wakeups = Vec::new();
+        let mut wakeups = std::mem::take(&mut self.wakeups);
         if events::write(&mut self.conn, &pending).await? {
             wakeups.push(Wakeup::Events);
         }
         self.conn.catch_up().await?;
-        if self.jobs {
-            wakeups.push(Wakeup::Jobs);
-        }
         if self.conn.is_postgres() {
             for wakeup in &wakeups {
                 wakeup.notify(&mut self.conn).await?;
@@ -163,9 +160,11 @@ impl Tx {
         self.events.push(event);
     }
 
-    /// Has `commit` wake up who runs jobs.
-    pub(crate) fn wake_jobs(&mut self) {
-        self.jobs = true;
+    /// Has `commit` wake up who waits for this.
+    pub(crate) fn wake(&mut self, wakeup: Wakeup) {
+        if !self.wakeups.contains(&wakeup) {
+            self.wakeups.push(wakeup);
+        }
     }
 }
 

@@ -17,6 +17,10 @@ pub enum Wakeup {
     Events,
     /// Jobs were added.
     Jobs,
+    /// Somebody asked for the end of a turn.
+    Stops,
+    /// Events of a turn that can be rejoined were stored.
+    Streams,
 }
 
 /// The channel of `NOTIFY`. Channels belong to one database of a cluster.
@@ -25,12 +29,14 @@ const CHANNEL: &str = "vocero_wakeups";
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Wakeup {
-    const ALL: [Self; 2] = [Self::Events, Self::Jobs];
+    const ALL: [Self; 4] = [Self::Events, Self::Jobs, Self::Stops, Self::Streams];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Jobs => "jobs",
+            Self::Stops => "stops",
+            Self::Streams => "streams",
         }
     }
 

@@ -11,13 +11,13 @@ use domain::message::{
     Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
     ToolUse,
 };
-use domain::{ConversationId, Lang, VisitorId};
+use domain::{ConversationId, Lang, MessageId, VisitorId};
 use serde_json::json;
 use storage::conversations::ConversationFilter;
 use storage::gaps::{Gap, GapFilter, Recheck};
 use storage::messages::NewMessage;
 use storage::{
-    StorageError, chunks, citations, contacts, conversations, events, gaps, leads, messages,
+    StorageError, Wakeup, chunks, citations, contacts, conversations, events, gaps, leads, messages,
     sources,
 };
 use tokio_util::task::TaskTracker;
@@ -176,24 +176,63 @@ async fn a_transition_tells_what_changed_and_a_returning_customer_starts_afresh(
 }
 
 #[tokio::test]
+async fn the_end_of_a_turn_is_wanted_of_whoever_holds_it() {
+    for place in places("stops").await {
+        let (ws, agent, id) = (place.ws(), place.home.agent.id, begin(&place).await.id);
+        let answer: MessageId = place.ambient.new_id();
+        let now = place.now();
+        let until = now.plus(Duration::from_mins(1));
+        let mut wakeups = place.db().wakeups();
+        let mut tx = place.write().await;
+        assert!(!conversations::want_stop(&mut tx, ws, agent, answer, now).await.unwrap());
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
+        let (stranger, other) = (place.stranger(), place.other.agent.id);
+        for (ws, agent, at) in [(stranger, agent, now), (ws, other, now), (ws, agent, until)] {
+            assert!(!conversations::want_stop(&mut tx, ws, agent, answer, at).await.unwrap());
+        }
+        assert!(conversations::stops_wanted(&mut tx, "a").await.unwrap().is_empty());
+        assert!(conversations::want_stop(&mut tx, ws, agent, answer, now).await.unwrap());
+        tx.commit().await.unwrap();
+        while wakeups.recv().await.unwrap() != Wakeup::Stops {}
+
+        let mut tx = place.write().await;
+        // The lease is prolonged, and the wish stays.
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
+        let wanted = conversations::stops_wanted(&mut tx, "a").await.unwrap();
+        assert_eq!(wanted, [(ws, answer)]);
+        assert!(conversations::stops_wanted(&mut tx, "b").await.unwrap().is_empty());
+        // The next turn is another one, whether the last one was given back or ran out.
+        let next: MessageId = place.ambient.new_id();
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", next, now, until).await.unwrap());
+        assert!(conversations::stops_wanted(&mut tx, "a").await.unwrap().is_empty());
+        assert!(conversations::want_stop(&mut tx, ws, agent, next, now).await.unwrap());
+        conversations::unlock_turn(&mut tx, ws, id, "a").await.unwrap();
+        assert!(conversations::stops_wanted(&mut tx, "a").await.unwrap().is_empty());
+        assert!(!conversations::want_stop(&mut tx, ws, agent, next, now).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
     for place in places("turns").await {
         let (ws, id) = (place.ws(), begin(&place).await.id);
+        let answer: MessageId = place.ambient.new_id();
         let now = place.now();
         let until = now.plus(Duration::from_mins(1));
         let mut tx = place.write().await;
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", now, until).await.unwrap());
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", now, until).await.unwrap());
-        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", now, until).await.unwrap());
-        let elsewhere = conversations::lock_turn(&mut tx, place.stranger(), id, "a", now, until);
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
+        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
+        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", answer, now, until).await.unwrap());
+        let elsewhere = conversations::lock_turn(&mut tx, place.stranger(), id, "a", answer, now, until);
         assert!(!elsewhere.await.unwrap());
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
         conversations::unlock_turn(&mut tx, place.stranger(), id, "a").await.unwrap();
-        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", now, until).await.unwrap());
+        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", answer, now, until).await.unwrap());
         let later = until.plus(Duration::from_mins(1));
-        assert!(conversations::lock_turn(&mut tx, ws, id, "b", until, later).await.unwrap());
+        assert!(conversations::lock_turn(&mut tx, ws, id, "b", answer, until, later).await.unwrap());
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
-        assert!(conversations::lock_turn(&mut tx, ws, id, "c", now, until).await.unwrap());
+        assert!(conversations::lock_turn(&mut tx, ws, id, "c", answer, now, until).await.unwrap());
         conversations::unlock_turn(&mut tx, ws, id, "c").await.unwrap();
         tx.commit().await.unwrap();
 
@@ -204,7 +243,7 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
                 tasks.spawn(async move {
                     let mut tx = db.write().await.unwrap();
                     let owner = format!("owner {number}");
-                    let won = conversations::lock_turn(&mut tx, ws, id, &owner, now, until);
+                    let won = conversations::lock_turn(&mut tx, ws, id, &owner, answer, now, until);
                     let won = won.await.unwrap();
                     tx.commit().await.unwrap();
                     won
