@@ -14,9 +14,10 @@ use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
 use storage::budgets::Hold;
 use storage::messages::NewMessage;
+use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
     Conn, StorageError, Tx, agents, budgets, citations, contacts, conversations, datastores,
-    messages,
+    messages, streams,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,11 +29,10 @@ use crate::prepare::{self, EarlySearch, Said};
 use crate::run::{self, Work};
 use crate::running::{LEASE, TurnKey};
 use crate::spend::{self, Expected, Spending};
+use crate::streams::{Follow, Render, events_of, joined_from_start, record};
 use crate::supplied::Earlier;
 use crate::tools::{Note, fields_of, lead_settings, note_lead};
-use crate::turn::{
-    Answer, Inner, KnownDatastore, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,
-};
+use crate::turn::{Answer, Inner, KnownDatastore, Turn, TurnEvent, TurnRequest};
 
 /// Events that wait for a slow reader; then the turn waits.
 const WAITING_EVENTS: usize = 32;
@@ -50,6 +50,32 @@ pub(crate) enum Reading {
     Stream,
     /// The last event only.
     Whole,
+}
+
+/// What a caller wants of a turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taking {
+    pub(crate) reading: Reading,
+    /// The turn goes on without a reader, and its events are kept in these words.
+    pub(crate) recorded: Option<Render>,
+}
+
+/// A turn that has begun.
+pub(crate) enum Begun {
+    Turn(Turn),
+    /// It goes on without a reader.
+    Recorded(Follow),
+}
+
+/// The parts of a turn that is stored with its question.
+#[derive(Debug, Clone, Copy)]
+struct NewTurn {
+    conversation: ConversationId,
+    answer: MessageId,
+    /// Nobody in this process is before it.
+    first: bool,
+    /// It goes on without a reader.
+    recorded: bool,
 }
 
 /// Requests that must not begin at the same time: those of one conversation, so that turns are in the
@@ -121,11 +147,25 @@ enum Stored {
     Before(Message),
 }
 
+/// Begins a turn that ends when its reader leaves.
 pub(crate) async fn begin(
     inner: &Arc<Inner>,
     request: TurnRequest,
     reading: Reading,
 ) -> Result<Turn, DomainError> {
+    match begin_as(inner, request, Taking { reading, recorded: None }).await? {
+        Begun::Turn(turn) => Ok(turn),
+        // Made only of what is to be recorded.
+        Begun::Recorded(_) => Err(run::internal()),
+    }
+}
+
+/// Begins a turn.
+pub(crate) async fn begin_as(
+    inner: &Arc<Inner>,
+    request: TurnRequest,
+    taking: Taking,
+) -> Result<Begun, DomainError> {
     if inner.stop.is_cancelled() {
         return Err(run::shutting_down());
     }
@@ -144,25 +184,27 @@ pub(crate) async fn begin(
         None => None,
     };
     if let Some(question) = asked_before(inner, &request).await? {
-        return again(inner, known, question, request.into(), reading, began).await;
+        return again(inner, known, question, request.into(), taking, began).await;
     }
     let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
     let said = Said::new(&request.query);
     let early = early_search(inner, &known, &request, &said);
     let place = inner.queue.enter(id).map_err(|_| busy())?;
     let answer = inner.ambient.new_id();
-    let stored = store(inner, &known, &request, &said, id, answer, place.is_first()).await?;
+    let (first, recorded) = (place.is_first(), taking.recorded.is_some());
+    let turn = NewTurn { conversation: id, answer, first, recorded };
+    let stored = store(inner, &known, &request, &said, turn).await?;
     let (conversation, question, locked, spending) = match stored {
         Stored::New { conversation, question, locked, spending } => {
             (conversation, question, locked, *spending)
         }
         Stored::Before(question) => {
             drop(place);
-            return again(inner, known, question, request.into(), reading, began).await;
+            return again(inner, known, question, request.into(), taking, began).await;
         }
     };
     if conversation.handler != Handler::Bot {
-        return Ok(silent(&conversation, &question, known.model_name()));
+        return Ok(Begun::Turn(silent(&conversation, &question, known.model_name())));
     }
     let (workspace, agent) = (request.workspace, request.agent);
     let key = TurnKey { workspace, agent, conversation: id, question: question.id, answer };
@@ -185,13 +227,13 @@ pub(crate) async fn begin(
         place,
         registration,
         events,
-        reading,
+        reading: taking.reading,
         locked,
         repeated: false,
         began,
     };
     start_task(work);
-    Ok(Turn { conversation: id, message: answer, events: receiver })
+    Ok(hand_over(inner, key, receiver, taking))
 }
 
 /// The search for a question that stands alone because nothing was said before it: it needs nothing of what
@@ -296,11 +338,10 @@ async fn store(
     known: &Known,
     request: &TurnRequest,
     said: &Said,
-    id: ConversationId,
-    answer: MessageId,
-    first: bool,
+    turn: NewTurn,
 ) -> Result<Stored, DomainError> {
     let now = inner.ambient.now();
+    let NewTurn { conversation: id, answer, .. } = turn;
     let mut tx = inner.db.write().await?;
     let mut conversation = match request.conversation {
         Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
@@ -340,12 +381,33 @@ async fn store(
     if conversation.handler == Handler::Bot {
         hold(inner, &mut tx, request.workspace, answer, &spending.holds).await?;
     }
-    let locked = first && conversation.handler == Handler::Bot && {
+    if turn.recorded && conversation.handler == Handler::Bot {
+        note_stream(inner, &mut tx, request.workspace, &question, answer).await?;
+    }
+    let locked = turn.first && conversation.handler == Handler::Bot && {
         let (owner, until) = (&inner.running.owner, now.plus(LEASE));
         conversations::lock_turn(&mut tx, request.workspace, id, owner, answer, now, until).await?
     };
     tx.commit().await?;
     Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
+}
+
+/// Notes that the turn can be rejoined.
+async fn note_stream(
+    inner: &Inner,
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    question: &Message,
+    answer: MessageId,
+) -> Result<(), StorageError> {
+    let stream = NewStream {
+        message: answer,
+        conversation: question.conversation_id,
+        question: question.id,
+        owner: &inner.running.owner,
+        live_until: inner.ambient.now().plus(LEASE),
+    };
+    streams::insert(tx, workspace, &stream).await
 }
 
 /// Takes the turn's part of each budget, for as long as the turn can take and some more.
@@ -471,31 +533,48 @@ async fn again(
     mut known: Known,
     question: Message,
     asked: Asked,
-    reading: Reading,
+    taking: Taking,
     began: Instant,
-) -> Result<Turn, DomainError> {
+) -> Result<Begun, DomainError> {
     let workspace = known.agent.workspace_id;
     let id = question.conversation_id;
     let mut conn = inner.db.read().await?;
     let conversation = conversations::get(&mut conn, workspace, id).await?;
     let conversation = conversation.ok_or_else(|| DomainError::not_found("conversation"))?;
     if let Some(reply) = messages::reply(&mut conn, workspace, question.id).await? {
+        let message = reply.id;
         let answer = answer_of(&mut conn, &conversation, reply).await?;
-        return Ok(told(id, answer, reading));
+        drop(conn);
+        let (agent, record) = (known.agent.id, taking.recorded);
+        if let Some(render) = record
+            && let Some(follow) =
+                joined_from_start(inner, workspace, agent, message, render).await?
+        {
+            return Ok(Begun::Recorded(follow));
+        }
+        return Ok(Begun::Turn(told(id, answer, taking.reading)));
     }
     if conversation.handler != Handler::Bot {
-        return Ok(silent(&conversation, &question, known.model_name()));
+        return Ok(Begun::Turn(silent(&conversation, &question, known.model_name())));
     }
     drop(conn);
+    if let Some(render) = taking.recorded
+        && let Some(follow) = under_way(inner, workspace, &known, question.id, render).await?
+    {
+        return Ok(Begun::Recorded(follow));
+    }
     let answer = inner.ambient.new_id();
     let agent = known.agent.id;
     let key = TurnKey { workspace, agent, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(still_answering)?;
     let place = inner.queue.enter(id).map_err(|_| busy())?;
     let spending = known.spending(inner, &conversation, asked.api_key, &question.content);
-    if !spending.holds.is_empty() {
+    if !spending.holds.is_empty() || taking.recorded.is_some() {
         let mut tx = inner.db.write().await?;
         hold(inner, &mut tx, workspace, answer, &spending.holds).await?;
+        if taking.recorded.is_some() {
+            note_stream(inner, &mut tx, workspace, &question, answer).await?;
+        }
         tx.commit().await?;
     }
     let (events, receiver) = mpsc::channel(WAITING_EVENTS);
@@ -516,13 +595,52 @@ async fn again(
         place,
         registration,
         events,
-        reading,
+        reading: taking.reading,
         locked: false,
         repeated: true,
         began,
     };
     start_task(work);
-    Ok(Turn { conversation: id, message: answer, events: receiver })
+    Ok(hand_over(inner, key, receiver, taking))
+}
+
+/// The turn that answers the question already, in this process or another one, when it can be joined.
+async fn under_way(
+    inner: &Arc<Inner>,
+    workspace: WorkspaceId,
+    known: &Known,
+    question: MessageId,
+    render: Render,
+) -> Result<Option<Follow>, DomainError> {
+    let agent = known.agent.id;
+    if let Some(message) = inner.running.answering(question) {
+        return joined_from_start(inner, workspace, agent, message, render).await;
+    }
+    let mut conn = inner.db.read().await?;
+    let newest = streams::of_question(&mut conn, workspace, question).await?;
+    drop(conn);
+    let now = inner.ambient.now();
+    let lives = |stream: &TurnStream| stream.state == StreamState::Open && stream.live_until > now;
+    match newest.filter(lives) {
+        Some(stream) => joined_from_start(inner, workspace, agent, stream.message, render).await,
+        None => Ok(None),
+    }
+}
+
+/// Gives a turn that has begun to who wants it.
+fn hand_over(
+    inner: &Arc<Inner>,
+    key: TurnKey,
+    events: mpsc::Receiver<TurnEvent>,
+    taking: Taking,
+) -> Begun {
+    match taking.recorded {
+        None => {
+            let (conversation, message) = (key.conversation, key.answer);
+            Begun::Turn(Turn { conversation, message, events })
+        }
+        Some(render) => Begun::Recorded(record(inner, key, events, render)),
+    }
 }
 
 fn start_task(work: Work) {
@@ -538,15 +656,11 @@ fn start_task(work: Work) {
 /// A turn whose events are known already.
 fn told(conversation: ConversationId, answer: Answer, reading: Reading) -> Turn {
     let message = answer.message;
-    let (events, receiver) = mpsc::channel(answer.tools.len() + answer.citations.len() + 2);
-    let mut all = Vec::new();
-    if reading == Reading::Stream {
-        all.extend(answer.tools.iter().cloned().map(ToolStep::of).map(TurnEvent::Tool));
-        let sources = answer.citations.iter().cloned();
-        all.extend(sources.map(|citation| TurnEvent::Source(Box::new(TurnSource { citation }))));
-        all.extend((!answer.text.is_empty()).then(|| TurnEvent::Token(answer.text.clone())));
-    }
-    all.push(TurnEvent::Done(Box::new(answer)));
+    let all = match reading {
+        Reading::Stream => events_of(answer),
+        Reading::Whole => vec![TurnEvent::Done(Box::new(answer))],
+    };
+    let (events, receiver) = mpsc::channel(all.len());
     for event in all {
         // There is room for each of them and the reader is at hand.
         let _ = events.try_send(event);

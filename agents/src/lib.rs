@@ -21,6 +21,7 @@ mod run;
 mod running;
 mod speak;
 mod spend;
+mod streams;
 mod summary;
 mod supplied;
 mod support;
@@ -31,6 +32,7 @@ mod words;
 
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
+pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};
 pub use supplied::Earlier;
 pub use turn::{
     Agents, AgentsOptions, Answer, ToolPhase, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,

@@ -636,6 +636,6 @@ fn lost() -> DomainError {
     )
 }
 
-fn internal() -> DomainError {
+pub(crate) fn internal() -> DomainError {
     DomainError::new(ErrorKind::Internal, "INTERNAL", "something went wrong on our side")
 }

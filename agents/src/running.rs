@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use domain::{AgentId, Ambient, ConversationId, MessageId, WorkspaceId};
 use parking_lot::Mutex;
-use storage::{Db, StorageError, Wakeup, conversations};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use storage::{Db, StorageError, Wakeup, conversations, streams};
 use tokio::sync::Notify;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::streams::Log;
+use crate::turn::Inner;
 
 /// How long a turn's lease in the database holds without being prolonged: as long as other processes wait
 /// after this one died.
@@ -61,6 +64,8 @@ struct Entry {
 struct Table {
     by_answer: HashMap<MessageId, Entry>,
     by_question: HashMap<MessageId, MessageId>,
+    /// What the readers of turns that can be rejoined are told, by answer; there until it is stored.
+    logs: HashMap<MessageId, (TurnKey, Arc<Log>)>,
     keeper: bool,
 }
 
@@ -81,6 +86,13 @@ pub(crate) struct Registration {
     question: MessageId,
     cancel: CancellationToken,
     reason: Arc<AtomicU8>,
+}
+
+/// Keeps the log of a turn at hand for readers. Dropping it takes it off the list.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    running: Arc<Running>,
+    answer: MessageId,
 }
 
 /// What names a turn.
@@ -146,6 +158,38 @@ impl Running {
         true
     }
 
+    /// Keeps what the readers of a turn are told at hand until the recording is dropped. Until the turn is over, other
+    /// processes are told from time to time that this one lives.
+    pub(crate) fn keep_log(
+        self: &Arc<Self>,
+        key: TurnKey,
+        log: &Arc<Log>,
+        inner: &Inner,
+    ) -> Recording {
+        let mut table = self.table.lock();
+        table.logs.insert(key.answer, (key, log.clone()));
+        self.start_keeper(&mut table, &inner.db, &inner.ambient, &inner.tracker);
+        Recording { running: self.clone(), answer: key.answer }
+    }
+
+    /// What the readers of a turn of this process are told, and its conversation.
+    pub(crate) fn log(
+        &self,
+        workspace: WorkspaceId,
+        agent: AgentId,
+        answer: MessageId,
+    ) -> Option<(ConversationId, Arc<Log>)> {
+        let table = self.table.lock();
+        let (key, log) = table.logs.get(&answer)?;
+        let is_theirs = key.workspace == workspace && key.agent == agent;
+        is_theirs.then(|| (key.conversation, log.clone()))
+    }
+
+    /// The answer that is being written to a question in this process.
+    pub(crate) fn answering(&self, question: MessageId) -> Option<MessageId> {
+        self.table.lock().by_question.get(&question).copied()
+    }
+
     /// From now on the turn's lease is prolonged until the turn is over. One task does it for all turns,
     /// so that a turn that waits for its model costs neither a timer nor a transaction of its own.
     pub(crate) fn keep_lease(
@@ -159,6 +203,16 @@ impl Running {
         if let Some(entry) = table.by_answer.get_mut(&turn.answer) {
             entry.leased = true;
         }
+        self.start_keeper(&mut table, db, ambient, tracker);
+    }
+
+    fn start_keeper(
+        self: &Arc<Self>,
+        table: &mut Table,
+        db: &Db,
+        ambient: &Ambient,
+        tracker: &TaskTracker,
+    ) {
         if !table.keeper {
             table.keeper = true;
             tracker.spawn(self.clone().keep_leases(db.clone(), ambient.clone()));
@@ -176,7 +230,7 @@ impl Running {
                         tracing::warn!(%error, "leases of turns could not be prolonged");
                     }
                 }
-                () = woken_to_stop(&mut wakeups) => {
+                () = woken(&mut wakeups, Wakeup::Stops, LOOK) => {
                     if let Err(error) = self.stop_wanted(&db).await {
                         tracing::warn!(%error, "requests to stop turns could not be read");
                     }
@@ -192,11 +246,18 @@ impl Running {
     }
 
     async fn prolong(&self, db: &Db, ambient: &Ambient) -> Result<(), StorageError> {
-        let leased: Vec<(MessageId, WorkspaceId, ConversationId)> = {
+        let (leased, records): (Vec<(MessageId, WorkspaceId, ConversationId)>, bool) = {
             let table = self.table.lock();
             let entries = table.by_answer.iter().filter(|(_, entry)| entry.leased);
-            entries.map(|(answer, entry)| (*answer, entry.workspace, entry.conversation)).collect()
+            let leased =
+                entries.map(|(answer, entry)| (*answer, entry.workspace, entry.conversation));
+            (leased.collect(), !table.logs.is_empty())
         };
+        if records {
+            let mut tx = db.write().await?;
+            streams::prolong(&mut tx, &self.owner, ambient.now().plus(LEASE)).await?;
+            tx.commit().await?;
+        }
         for batch in leased.chunks(LEASES_PER_TRANSACTION) {
             let mut lost = Vec::new();
             let mut tx = db.write().await?;
@@ -227,7 +288,10 @@ impl Running {
     /// Stops the turns whose end other processes want.
     async fn stop_wanted(&self, db: &Db) -> Result<(), StorageError> {
         let mut conn = db.read().await?;
-        let wanted = conversations::stops_wanted(&mut conn, &self.owner).await?;
+        let mut wanted = conversations::stops_wanted(&mut conn, &self.owner).await?;
+        if !self.table.lock().logs.is_empty() {
+            wanted.extend(streams::stops_wanted(&mut conn, &self.owner).await?);
+        }
         drop(conn);
         let table = self.table.lock();
         for (workspace, answer) in wanted {
@@ -248,19 +312,19 @@ impl Running {
     }
 }
 
-/// Waits until another process may have asked for the end of a turn.
-async fn woken_to_stop(wakeups: &mut Receiver<Wakeup>) {
+/// Waits for a wake-up of that kind, at most for `patience`: then it is time to look all the same.
+pub(crate) async fn woken(wakeups: &mut Receiver<Wakeup>, which: Wakeup, patience: Duration) {
     let woken = async {
         loop {
             match wakeups.recv().await {
-                Ok(Wakeup::Stops) | Err(RecvError::Lagged(_)) => return,
+                Ok(wakeup) if wakeup == which => return,
+                Err(RecvError::Lagged(_)) => return,
                 Ok(_) => {}
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     };
-    // Late: it is time to look all the same.
-    let _ = tokio::time::timeout(LOOK, woken).await;
+    let _ = tokio::time::timeout(patience, woken).await;
 }
 
 impl Registration {
@@ -293,5 +357,11 @@ impl Drop for Registration {
         if table.by_answer.is_empty() {
             self.running.emptied.notify_one();
         }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.running.table.lock().logs.remove(&self.answer);
     }
 }

@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use crate::begin::{self, Admission, Reading};
+use crate::begin::{self, Admission, Begun, Reading, Taking};
 use crate::images::SeenImage;
 use crate::providers::Providers;
 use crate::queue::{KeyedLocks, Queue};
 use crate::running::Running;
+use crate::streams::{self, Joined, Render, Resumable};
 use crate::supplied::Earlier;
 use crate::tools::mcp::Listings;
 
@@ -231,6 +232,11 @@ impl Agents {
         Self { inner: Arc::new(inner) }
     }
 
+    /// The name that this process holds turns under.
+    pub fn owner(&self) -> &str {
+        &self.inner.running.owner
+    }
+
     /// Begins a turn: stores the customer's message, then works in a task of its own. Errors that are the
     /// caller's come from here, before anything is streamed: 404 for an agent or conversation that is
     /// absent, another tenant's or another agent's; 409 `AGENT_PAUSED`; 409 `CONFLICT` when the same
@@ -248,9 +254,38 @@ impl Agents {
         begin::begin(&self.inner, request, Reading::Whole).await
     }
 
+    /// As [`start`](Self::start), for a turn that goes on when its reader leaves and can be joined again, by its message,
+    /// on any process ([`join`](Self::join)). Its events are kept in the words of `render`. A repeated `client_id` joins the
+    /// turn that answers it already.
+    pub async fn start_resumable(
+        &self,
+        request: TurnRequest,
+        render: Render,
+    ) -> Result<Resumable, DomainError> {
+        let taking = Taking { reading: Reading::Stream, recorded: Some(render) };
+        Ok(match begin::begin_as(&self.inner, request, taking).await? {
+            Begun::Turn(turn) => Resumable::Told(turn),
+            Begun::Recorded(follow) => Resumable::Following(follow),
+        })
+    }
+
+    /// Joins the turn of `agent` that writes, or wrote, `message`, on whichever process it runs, after the event with
+    /// the id `after` (0 means from the start). `None` when there was none that can be rejoined. Some time after its
+    /// end what is left of it is the stored answer: it is told once more, or to who has seen a part of it, its end.
+    pub async fn join(
+        &self,
+        workspace: WorkspaceId,
+        agent: AgentId,
+        message: MessageId,
+        after: i64,
+        render: Render,
+    ) -> Result<Option<Joined>, DomainError> {
+        streams::join(&self.inner, workspace, agent, message, after, render).await
+    }
+
     /// Stops the turn of `agent` that is writing `message`, in whichever process of this database it runs; `false`
     /// when there is none. The turn stores what was produced as interrupted and ends with `Done` carrying it. Of
-    /// another process only a turn whose time has come is found, not one that waits for another to end.
+    /// another process a turn that waits for another to end is found only if it can be rejoined.
     pub async fn stop(
         &self,
         workspace: WorkspaceId,
@@ -261,9 +296,14 @@ impl Agents {
         if running.stop(workspace, agent, message) {
             return Ok(true);
         }
+        if running.log(workspace, agent, message).is_some() {
+            // It ran here and is over; only its last events are not stored yet.
+            return Ok(false);
+        }
         let mut tx = db.write().await?;
         let now = ambient.now();
-        let found = conversations::want_stop(&mut tx, workspace, agent, message, now).await?;
+        let found = conversations::want_stop(&mut tx, workspace, agent, message, now).await?
+            || storage::streams::want_stop(&mut tx, workspace, agent, message, now).await?;
         tx.commit().await?;
         Ok(found)
     }

@@ -99,6 +99,7 @@ impl AppState {
             header::CONTENT_TYPE,
             header::ACCEPT_LANGUAGE,
             HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
             request_id.clone(),
         ];
         let exposed =

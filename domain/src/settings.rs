@@ -286,6 +286,9 @@ pub struct AgentDefaults {
     /// Seconds for one whole turn.
     #[serde(deserialize_with = "seconds")]
     pub turn_timeout: Duration,
+    /// Seconds after its end for which the events of a turn that can be rejoined are kept.
+    #[serde(deserialize_with = "seconds")]
+    pub stream_retention: Duration,
     /// Country that phone numbers without `+` are read in (ISO 3166).
     pub default_country: Option<String>,
     /// Largest image of a message, in bytes.

@@ -176,13 +176,19 @@ impl App {
     }
 
     /// Tidies up after a process that died on the data folder and works under the folder's name from now on.
-    /// The jobs that the other one had claimed go on at once instead of after their lease. Right only for whoever
-    /// holds the folder's lock.
+    /// The jobs that the other one had claimed go on at once instead of after their lease, and so do the conversations
+    /// whose turns it held. Right only for whoever holds the folder's lock.
     pub async fn take_over(&mut self, home: &Home) -> anyhow::Result<()> {
         home.clear_uploads()?;
         let worker = home.worker_name(&self.ambient)?;
+        let last_owner = home.note_turn_owner(self.agents.owner())?;
+        let now = self.ambient.now();
         let mut tx = self.db.write().await?;
-        let freed = storage::jobs::expire_leases(&mut tx, &worker, self.ambient.now()).await?;
+        let freed = storage::jobs::expire_leases(&mut tx, &worker, now).await?;
+        if let Some(owner) = last_owner {
+            storage::conversations::free_turns(&mut tx, &owner).await?;
+            storage::streams::abandon(&mut tx, &owner, now).await?;
+        }
         tx.commit().await?;
         if freed > 0 {
             tracing::warn!(jobs = freed, "resuming the jobs of a process that did not end well");

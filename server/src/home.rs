@@ -153,6 +153,20 @@ impl Home {
         Ok(name)
     }
 
+    /// Notes under which name this process holds turns; the name of the last one that worked on the folder.
+    pub fn note_turn_owner(&self, owner: &str) -> anyhow::Result<Option<String>> {
+        let path = self.folder.join("turns");
+        let last = match fs::read_to_string(&path) {
+            Ok(name) => Some(name.trim().to_owned()).filter(|name| !name.is_empty()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        };
+        write_private(&path, format!("{owner}\n").as_bytes())?;
+        Ok(last)
+    }
+
     /// The right to work on the folder; `None` when another process has it.
     pub fn try_lock(&self) -> anyhow::Result<Option<Lock>> {
         let path = self.folder.join("lock");
@@ -262,6 +276,8 @@ mod tests {
         assert_eq!(home.read_key().unwrap(), Some(key));
         let worker = home.worker_name(&Ambient::system()).unwrap();
         assert_eq!(home.worker_name(&Ambient::system()).unwrap(), worker);
+        assert_eq!(home.note_turn_owner("a").unwrap(), None);
+        assert_eq!(home.note_turn_owner("b").unwrap().as_deref(), Some("a"));
         home.vault(&Ambient::system(), None).unwrap();
         let ring = home.read_vault().unwrap().unwrap();
         home.vault(&Ambient::system(), None).unwrap();

@@ -49,8 +49,10 @@ async fn remove_old_rows(app: &App) -> storage::Result<()> {
             storage::events::delete_older(&mut tx, before(now, KEEP_EVENTS), BATCH).await?;
         let passages = storage::citations::delete_uncited(&mut tx, BATCH).await?;
         let counters = storage::budgets::delete_older(&mut tx, now, BATCH).await?;
+        let kept = before(now, app.settings.agents.stream_retention);
+        let streams = storage::streams::sweep(&mut tx, kept, BATCH).await?;
         tx.commit().await?;
-        if [jobs, events, passages, counters].into_iter().all(|removed| removed < BATCH) {
+        if [jobs, events, passages, counters, streams].into_iter().all(|removed| removed < BATCH) {
             return Ok(());
         }
     }

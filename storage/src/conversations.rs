@@ -1,9 +1,7 @@
 //! Conversations.
 
 use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition, apply};
-use domain::{
-    AgentId, ContactId, ConversationId, MessageId, Timestamp, VisitorId, WorkspaceId,
-};
+use domain::{AgentId, ContactId, ConversationId, MessageId, Timestamp, VisitorId, WorkspaceId};
 use serde_json::json;
 use sqlx::FromRow;
 
@@ -316,6 +314,23 @@ pub async fn stops_wanted(conn: &mut Conn, owner: &str) -> Result<Vec<(Workspace
         .all()
         .await?;
     Ok(rows.into_iter().map(|(workspace, answer)| (workspace.0, answer.0)).collect())
+}
+
+/// Gives back every turn that `owner` holds, of whichever workspace; how many. Right only when that process is gone.
+pub async fn free_turns(tx: &mut Tx, owner: &str) -> Result<i64> {
+    tx.statement(
+        "UPDATE conversations
+        SET
+            turn_owner = NULL,
+            turn_answer = NULL,
+            turn_until = NULL,
+            turn_stop_at = NULL
+        WHERE turn_owner = $1
+            AND turn_answer IS NOT NULL",
+    )
+    .bind(owner)
+    .execute()
+    .await
 }
 
 /// What was said in a conversation before the messages that enter a prompt whole, and the sequence number of

@@ -26,6 +26,7 @@ pub mod providers;
 pub mod sources;
 mod sql;
 pub mod stats;
+pub mod streams;
 pub mod workspaces;
 
 pub use blobs::Blobs;

@@ -11,7 +11,9 @@ use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
 use domain::message::{Author, Citation, Message};
 use domain::settings::{AgentDefaults, FetchSettings, IndexSettings, Settings};
 use domain::vault::Vault;
-use domain::{Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId, WorkspaceId};
+use domain::{
+    Ambient, ChunkId, ConversationId, DomainError, Lang, MessageId, VisitorId, WorkspaceId,
+};
 use models::openai::{OpenAi, OpenAiOptions, TimerPause};
 use models::{Catalogue, ChatModel};
 use retrieval::{IndexPoint, Retrieval, RetrievalOptions, StatsChange, passage_heading};
@@ -355,6 +357,7 @@ fn defaults(turn_timeout: Duration) -> AgentDefaults {
     AgentDefaults {
         min_evidence: None,
         turn_timeout,
+        stream_retention: PATIENCE,
         default_country: Some("CL".to_owned()),
         max_image_bytes: 100_000,
         tool_rounds: 8,

@@ -1,6 +1,8 @@
 //! Talking to an agent.
 
-use agents::{Answer, MAX_IMAGES, SeenImage, Turn, TurnEvent, TurnRequest};
+use agents::{
+    Answer, Follow, Joined, MAX_IMAGES, Resumable, SeenImage, Turn, TurnEvent, TurnRequest,
+};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::contact::ContactDetails;
@@ -8,7 +10,7 @@ use domain::conversation::Channel;
 use domain::{Action, AgentId, ConversationId, DomainError, MessageId, VisitorId, text};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::stream;
@@ -16,7 +18,7 @@ use super::tools::UsedTool;
 use super::words::{ConversationStatus, Handler, MessageState, Outcome};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
-use crate::extract::{ChatJson, Id, Ids, Json, client_id, id_headers};
+use crate::extract::{ChatJson, Id, Ids, Json, Query, client_id, id_headers};
 use crate::routes::Routes;
 use crate::state::AppState;
 
@@ -26,6 +28,8 @@ pub(super) fn routes() -> Routes {
         .route(Action::Chat, routes!(chat_plural))
         .route(Action::Chat, routes!(stop))
         .route(Action::Chat, routes!(stop_plural))
+        .route(Action::Chat, routes!(join))
+        .route(Action::Chat, routes!(join_plural))
 }
 
 /// A message to an agent.
@@ -47,6 +51,10 @@ struct ChatRequest {
     visitor_id: Option<String>,
     /// Whether the answer is streamed; wins over `Accept`.
     streaming: Option<bool>,
+    /// Whether a streamed answer is written to its end although you leave, so that it can be joined again with
+    /// `GET …/chat/{messageId}/stream`.
+    #[serde(default)]
+    resumable: bool,
     /// What you know of the customer.
     contact: Option<ContactInput>,
 }
@@ -138,7 +146,8 @@ pub(super) struct CitedSource {
 /// With `streaming: true`, or `Accept: text/event-stream`, the answer is a stream of events: `source`
 /// (each passage, before the first token), `token` (`{text}`), `tool` (`{name, type, status}`), `error` (`{code, message}`) and
 /// `done`, whose data is the body that a call without streaming answers. The body is taken without
-/// `Content-Type` too. `Idempotency-Key` makes a repeated message one message.
+/// `Content-Type` too. `Idempotency-Key` makes a repeated message one message. With `resumable: true` the answer is
+/// written to its end although you leave, and can be joined again.
 #[utoipa::path(
     post,
     path = "/api/v2/agent/{agentId}/chat",
@@ -165,8 +174,22 @@ async fn chat(
 ) -> ApiResult<Response> {
     let streaming = request.streaming.unwrap_or_else(|| wants_events(&headers));
     let client_id = client_id(&headers)?;
+    let resumable = request.resumable;
+    if resumable && !streaming {
+        let message = "`resumable` needs a stream to resume; send `streaming: true` with it";
+        return Err(ApiError::invalid("resumable", message));
+    }
     let images = read_images(&state, "images", &request.images).await?;
     let request = request.check(&state, &caller, agent, images, client_id)?;
+    if resumable {
+        return Ok(match state.agents.start_resumable(request, stream::render).await? {
+            Resumable::Following(follow) => rejoined(follow),
+            Resumable::Told(turn) => {
+                let ids = id_headers(turn.conversation, turn.message);
+                (ids, stream::response(turn)).into_response()
+            }
+        });
+    }
     let turn = if streaming {
         state.agents.start(request).await?
     } else {
@@ -249,6 +272,111 @@ async fn stop_plural(
     ids: Ids<AgentId, MessageId>,
 ) -> ApiResult<StatusCode> {
     stop(state, caller, ids).await
+}
+
+/// Where a stream is joined.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct RejoinQuery {
+    /// As the header `Last-Event-ID`, which wins, for clients that cannot set it.
+    #[param(example = "12")]
+    last_event_id: Option<String>,
+}
+
+/// Join the stream of an answer
+///
+/// For an answer that was asked for with `resumable: true`, on whichever process of the installation it is written: the
+/// events after the one that `Last-Event-ID` names, from the first one without it, then those that follow as they come.
+/// 204 when the answer is over and nothing follows, so that `EventSource` does not connect again. Events are kept for
+/// a while after the end (`agents.stream_retention`); later the stored answer is told in their place, or only its
+/// `done` to who names an event.
+#[utoipa::path(
+    get,
+    path = "/api/v2/agent/{agentId}/chat/{messageId}/stream",
+    tag = "Chat",
+    operation_id = "joinAnswer",
+    params(
+        ("agentId" = String, Path),
+        ("messageId" = String, Path),
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event that you have."),
+        RejoinQuery,
+    ),
+    responses(
+        (status = 200, description = "Its events.", content((String = "text/event-stream"))),
+        (status = 204, description = "It is over, and nothing follows."),
+    ),
+)]
+#[tracing::instrument(name = "handler.v2.chat.join", skip_all)]
+async fn join(
+    State(state): State<AppState>,
+    caller: Caller,
+    Ids(agent, message): Ids<AgentId, MessageId>,
+    headers: HeaderMap,
+    Query(query): Query<RejoinQuery>,
+) -> ApiResult<Response> {
+    let after = last_event(&headers, query.last_event_id.as_deref())?;
+    let workspace = caller.workspace();
+    let joined = state.agents.join(workspace, agent, message, after, stream::render).await?;
+    match joined {
+        Some(Joined::Following(follow)) => Ok(rejoined(follow)),
+        Some(Joined::Over) => Ok(StatusCode::NO_CONTENT.into_response()),
+        None => Err(DomainError::not_found("message").into()),
+    }
+}
+
+/// Join the stream of an answer
+///
+/// The same as `/api/v2/agent/{agentId}/chat/{messageId}/stream`.
+#[utoipa::path(
+    get,
+    path = "/api/v2/agents/{agentId}/chat/{messageId}/stream",
+    tag = "Chat",
+    operation_id = "joinAnswerPlural",
+    params(
+        ("agentId" = String, Path),
+        ("messageId" = String, Path),
+        ("last-event-id" = Option<String>, Header, description = "The id of the last event that you have."),
+        RejoinQuery,
+    ),
+    responses(
+        (status = 200, description = "Its events.", content((String = "text/event-stream"))),
+        (status = 204, description = "It is over, and nothing follows."),
+    ),
+)]
+async fn join_plural(
+    state: State<AppState>,
+    caller: Caller,
+    ids: Ids<AgentId, MessageId>,
+    headers: HeaderMap,
+    query: Query<RejoinQuery>,
+) -> ApiResult<Response> {
+    join(state, caller, ids, headers, query).await
+}
+
+/// The events of a turn that can be rejoined, with the ids that are needed for it.
+fn rejoined(follow: Follow) -> Response {
+    let ids = id_headers(follow.conversation, follow.message);
+    (ids, stream::following(follow)).into_response()
+}
+
+/// The id of the event that a client got last; 0 for none.
+fn last_event(headers: &HeaderMap, query: Option<&str>) -> ApiResult<i64> {
+    let name = "Last-Event-ID";
+    let header = headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let (field, text) = match (header, query) {
+        (Some(text), _) => (name, text),
+        (None, Some(text)) => ("lastEventId", text),
+        (None, None) => return Ok(0),
+    };
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().ok().filter(|id| *id >= 0).ok_or_else(|| {
+        let message =
+            format!("`{field}` must be the id of an event of this stream, or be left out");
+        ApiError::invalid(field, message)
+    })
 }
 
 impl ChatRequest {
@@ -372,6 +500,20 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn the_last_event_is_named_by_the_header_or_the_query() {
+        let named = |header: Option<&'static str>, query: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert("last-event-id", HeaderValue::from_static(header));
+            }
+            last_event(&headers, query).ok()
+        };
+        assert_eq!((named(None, None), named(Some(""), None)), (Some(0), Some(0)));
+        assert_eq!((named(Some("12"), Some("3")), named(None, Some("3"))), (Some(12), Some(3)));
+        assert_eq!((named(Some("-1"), None), named(None, Some("x"))), (None, None));
+    }
 
     #[test]
     fn accept_asks_for_events_only_by_name() {

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agents::{Turn, TurnEvent};
+use agents::{Follow, Rendered, StreamEvent, Turn, TurnEvent};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -24,14 +25,77 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// Events that are ready together leave together, up to about this many bytes.
 const FRAME_BYTES: usize = 16 * 1024;
 
+/// What breaks the silence.
+const COMMENT: &[u8] = b": \n\n";
+
 /// The response that streams `turn`. Dropping its body drops the turn, which ends the model call.
 pub(super) fn response(turn: Turn) -> Response {
+    of_body(Body::from_stream(Events::new(turn, SILENCE)))
+}
+
+/// The response that streams a turn that can be rejoined. Dropping its body ends nothing.
+pub(super) fn following(follow: Follow) -> Response {
+    let frames = futures::stream::unfold(follow, |mut follow| async move {
+        let frame = match tokio::time::timeout(SILENCE, follow.next()).await {
+            Ok(Some(events)) => frame_of(&events),
+            Ok(None) => return None,
+            Err(_) => Bytes::from_static(COMMENT),
+        };
+        Some((Ok::<_, Infallible>(frame), follow))
+    });
+    of_body(Body::from_stream(frames))
+}
+
+fn of_body(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
-    (headers, Body::from_stream(Events::new(turn, SILENCE))).into_response()
+    (headers, body).into_response()
+}
+
+/// An event as this surface tells it, to be told so to whoever joins.
+pub(super) fn render(event: TurnEvent) -> Rendered {
+    match event {
+        TurnEvent::Tool(step) => rendered("tool", &ToolEvent::from(step)),
+        TurnEvent::Token(text) => rendered("token", &Token { text: &text }),
+        TurnEvent::Source(source) => rendered("source", &CitedSource::from(source.citation)),
+        TurnEvent::Done(answer) => rendered("done", &ChatAnswer::from(*answer)),
+        TurnEvent::Error(error) => {
+            let error = ApiError::from(error);
+            let message = error.message(Some(domain::Lang::En));
+            rendered("error", &Failure { code: error.domain().code, message: &message })
+        }
+    }
+}
+
+fn rendered(kind: &'static str, data: &impl Serialize) -> Rendered {
+    let data = serde_json::to_string(data).unwrap_or_else(|error| {
+        tracing::error!(%error, "an event was not written");
+        "null".to_owned()
+    });
+    Rendered { kind, data }
+}
+
+fn frame_of(events: &[Arc<StreamEvent>]) -> Bytes {
+    let mut buffer = BytesMut::with_capacity(1_024);
+    for event in events {
+        let id = u64::try_from(event.id).unwrap_or_default();
+        put_head(&mut buffer, id, &event.kind);
+        buffer.put_slice(event.data.as_bytes());
+        buffer.put_slice(b"\n\n");
+    }
+    buffer.freeze()
+}
+
+/// An event up to its data.
+fn put_head(buffer: &mut BytesMut, id: u64, name: &str) {
+    buffer.put_slice(b"id: ");
+    buffer.put_slice(itoa(id, &mut [0; 20]));
+    buffer.put_slice(b"\nevent: ");
+    buffer.put_slice(name.as_bytes());
+    buffer.put_slice(b"\ndata: ");
 }
 
 /// The events of a turn as bytes. Writes into one reused buffer and sets no timer per event: many
@@ -80,11 +144,7 @@ impl Events {
 
     fn put(&mut self, name: &str, data: &impl Serialize) {
         self.last_id += 1;
-        self.buffer.put_slice(b"id: ");
-        self.buffer.put_slice(itoa(self.last_id, &mut [0; 20]));
-        self.buffer.put_slice(b"\nevent: ");
-        self.buffer.put_slice(name.as_bytes());
-        self.buffer.put_slice(b"\ndata: ");
+        put_head(&mut self.buffer, self.last_id, name);
         // JSON has no line breaks outside of strings, and escapes them inside: one data line.
         if let Err(error) = serde_json::to_writer((&mut self.buffer).writer(), data) {
             tracing::error!(%error, "an event was not written");
@@ -131,7 +191,7 @@ impl Events {
             if Instant::now() >= due {
                 self.last_sent = Instant::now();
                 self.silence.as_mut().reset(self.last_sent + self.most_silence);
-                return Poll::Ready(Some(Ok(Bytes::from_static(b": \n\n"))));
+                return Poll::Ready(Some(Ok(Bytes::from_static(COMMENT))));
             }
             self.silence.as_mut().reset(due);
         }

@@ -45,8 +45,9 @@ pub struct TestApp {
     /// Cancelled, the server is stopping.
     pub stopping: CancellationToken,
     stop: CancellationToken,
-    _folder: Arc<TempDir>,
-    _database: TestDb,
+    settings: Settings,
+    folder: Arc<TempDir>,
+    database: Arc<TestDb>,
 }
 
 /// A workspace with what it was born with and a key that may do everything.
@@ -144,10 +145,32 @@ impl TestApp {
         let mut settings = settings();
         settings.storage.data_dir = folder.path().to_owned();
         change(&mut settings);
-        let db = database.db.clone();
+        let retrieval = open_index(&settings, &database.db, &ambient).await;
+        let (db, folder) = (database.db.clone(), Arc::new(folder));
+        let tenant = new_tenant(&db, &ambient, "Ferretería Sol").await;
+        Self::assemble(Arc::new(database), db, settings, folder, ambient, retrieval, tenant).await
+    }
+
+    /// A further process on the same database. It shares the index, which only one process can open.
+    pub async fn beside(&self) -> Self {
+        let db = self.database.guard.connect(testkit::db::MAX_CONNECTIONS).await;
+        let (database, settings) = (self.database.clone(), self.settings.clone());
+        let (ambient, retrieval) = (self.ambient.clone(), self.retrieval.clone());
+        let (folder, tenant) = (self.folder.clone(), self.tenant.clone());
+        Self::assemble(database, db, settings, folder, ambient, retrieval, tenant).await
+    }
+
+    async fn assemble(
+        database: Arc<TestDb>,
+        db: Db,
+        settings: Settings,
+        folder: Arc<TempDir>,
+        ambient: Ambient,
+        retrieval: Retrieval,
+        tenant: Tenant,
+    ) -> Self {
         let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
         let tracker = TaskTracker::new();
-        let retrieval = open_index(&settings, &db, &ambient).await;
         let ingest = open_ingest(&settings, &db, &retrieval, &ambient);
         let agents = open_agents(&settings, &db, &retrieval, &ambient, &tracker, &stop);
         let options = RunnerOptions::default();
@@ -158,7 +181,6 @@ impl TestApp {
             options,
         );
         // The index is written out when its last user goes, so each of them keeps the folder.
-        let folder = Arc::new(folder);
         let (kept, stopped) = (folder.clone(), stop.clone());
         tracker.spawn(async move {
             let _kept = kept;
@@ -170,26 +192,25 @@ impl TestApp {
             retrieval: retrieval.clone(),
             ingest,
             agents,
-            settings,
+            settings: settings.clone(),
             vault: vault(),
             tracker: tracker.clone(),
             stopping: stopping.clone(),
         });
         let router = api::router(state.unwrap()).layer(Extension(folder.clone()));
         let base = serve(router, &tracker, &stop).await;
-        let tenant = new_tenant(&db, &ambient, "Ferretería Sol").await;
-        let client = client();
         Self {
             base,
-            client,
+            client: client(),
             db,
             ambient,
             retrieval,
             tenant,
             stopping,
             stop,
-            _folder: folder,
-            _database: database,
+            settings,
+            folder,
+            database,
         }
     }
 

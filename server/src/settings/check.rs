@@ -150,6 +150,7 @@ fn time_rules(settings: &Settings) -> Vec<Rule> {
         ("fetch.timeout", settings.fetch.timeout),
         ("ingest.parse_timeout", settings.ingest.parse_timeout),
         ("agents.turn_timeout", settings.agents.turn_timeout),
+        ("agents.stream_retention", settings.agents.stream_retention),
         ("agents.tool_timeout", settings.agents.tool_timeout),
     ];
     times

@@ -11,4 +11,5 @@ mod models;
 mod processes;
 mod secrets;
 mod settings;
+mod turns;
 mod vocero;

@@ -17,8 +17,8 @@ use storage::conversations::ConversationFilter;
 use storage::gaps::{Gap, GapFilter, Recheck};
 use storage::messages::NewMessage;
 use storage::{
-    StorageError, Wakeup, chunks, citations, contacts, conversations, events, gaps, leads, messages,
-    sources,
+    StorageError, Wakeup, chunks, citations, contacts, conversations, events, gaps, leads,
+    messages, sources,
 };
 use tokio_util::task::TaskTracker;
 
@@ -224,16 +224,22 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
         assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
         assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
         assert!(!conversations::lock_turn(&mut tx, ws, id, "b", answer, now, until).await.unwrap());
-        let elsewhere = conversations::lock_turn(&mut tx, place.stranger(), id, "a", answer, now, until);
+        let elsewhere =
+            conversations::lock_turn(&mut tx, place.stranger(), id, "a", answer, now, until);
         assert!(!elsewhere.await.unwrap());
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
         conversations::unlock_turn(&mut tx, place.stranger(), id, "a").await.unwrap();
         assert!(!conversations::lock_turn(&mut tx, ws, id, "b", answer, now, until).await.unwrap());
         let later = until.plus(Duration::from_mins(1));
-        assert!(conversations::lock_turn(&mut tx, ws, id, "b", answer, until, later).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, "b", answer, until, later).await.unwrap()
+        );
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
         assert!(conversations::lock_turn(&mut tx, ws, id, "c", answer, now, until).await.unwrap());
-        conversations::unlock_turn(&mut tx, ws, id, "c").await.unwrap();
+        assert_eq!(conversations::free_turns(&mut tx, "b").await.unwrap(), 0);
+        assert_eq!(conversations::free_turns(&mut tx, "c").await.unwrap(), 1);
+        assert!(conversations::lock_turn(&mut tx, ws, id, "d", answer, now, until).await.unwrap());
+        conversations::unlock_turn(&mut tx, ws, id, "d").await.unwrap();
         tx.commit().await.unwrap();
 
         let tasks = TaskTracker::new();

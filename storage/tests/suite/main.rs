@@ -12,4 +12,5 @@ mod outbox;
 mod queue;
 mod schema;
 mod spending;
+mod streams;
 mod support;

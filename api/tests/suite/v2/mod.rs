@@ -10,6 +10,8 @@ mod images;
 mod matrix;
 mod provider;
 mod providers;
+mod resume;
 mod samples;
 mod sources;
 mod spending;
+mod takeover;

@@ -13,14 +13,14 @@ use crate::events;
 use crate::support::{PATIENCE, TestApp, read};
 
 const FAQ: &str = "Nuestros horarios son de 9 a 18 hs, de lunes a viernes.";
-const QUESTION: &str = "¿Cuáles son los horarios?";
+pub const QUESTION: &str = "¿Cuáles son los horarios?";
 
 /// The product over SQLite, answering through the scripted provider.
 async fn app_with(server: &ModelServer) -> TestApp {
     app_on(testkit::db::sqlite().await, server).await
 }
 
-async fn app_on(database: TestDb, server: &ModelServer) -> TestApp {
+pub async fn app_on(database: TestDb, server: &ModelServer) -> TestApp {
     let base_url = server.base_url().parse().unwrap();
     let app = TestApp::with(database, |settings| {
         settings.models.openai_base_url = Some(base_url);
@@ -32,7 +32,7 @@ async fn app_on(database: TestDb, server: &ModelServer) -> TestApp {
 }
 
 /// Reads a response until it holds `text`.
-async fn read_until(
+pub async fn read_until(
     response: &mut (impl StreamExt<Item = reqwest::Result<bytes::Bytes>> + Unpin),
     text: &str,
 ) -> String {
