@@ -22,8 +22,8 @@ pub use index::{IndexPoint, IndexTarget};
 pub use passage::{embedded_text, passage_heading, text_hash};
 pub use rerank::Reranking;
 pub use search::{
-    ComponentScores, Hit, Question, Retrieval, RetrievalOptions, SearchMode, SearchQuery,
-    SearchResults,
+    ComponentScores, DenseHealth, Health, Hit, Question, Retrieval, RetrievalOptions, SearchMode,
+    SearchQuery, SearchResults,
 };
 pub use stats::{PassageTerms, StatsChange, StatsCounter};
 pub use threshold::ThresholdOrigin;

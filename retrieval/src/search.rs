@@ -18,7 +18,7 @@ use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection
 use crate::passages::{Kept, Passages, Rows};
 use crate::rerank::Reranking;
 use crate::stats::{
-    Calibration, Current, LANGS, PassageTerms, Stats, StatsCache, StatsChange, idf,
+    Calibration, Current, DenseTest, LANGS, PassageTerms, Stats, StatsCache, StatsChange, idf,
 };
 use crate::threshold::{CALIBRATED_FROM, ThresholdOrigin, by_size};
 use crate::upkeep::Upkeep;
@@ -133,6 +133,44 @@ pub struct ComponentScores {
     pub rerank: Option<f64>,
 }
 
+/// What searches in a datastore go by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Health {
+    /// Its passages.
+    pub passages: i64,
+    /// The evidence from which on it can be taken to hold an answer, 0 to 1.
+    pub threshold: f64,
+    /// Where that comes from.
+    pub threshold_from: ThresholdOrigin,
+    /// Of its dense vectors; `None` without an embedder.
+    pub dense: Option<DenseHealth>,
+}
+
+/// What dense vectors do in a datastore.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DenseHealth {
+    /// Passages that vectors found first for each that words found first, when halves of their sentences were asked;
+    /// `None` before there are fifty passages, or when nothing could be found out.
+    pub ratio: Option<f64>,
+    /// Their part in the fusion, 0 to 1.
+    pub weight: f64,
+}
+
+/// The ratio from which on vectors help, and the part that they get then.
+const HELPFUL: f64 = 0.6;
+const RAISED_WEIGHT: f64 = 0.5;
+
+impl DenseHealth {
+    fn of(stats: &Stats, low: f64, space: Option<u32>) -> Self {
+        let test = stats.calibration.and_then(|calibration| calibration.dense);
+        let test = test.filter(|test| Some(test.space) == space);
+        let ratio = test.and_then(DenseTest::ratio);
+        // Whoever sets the weight to 0 wants none.
+        let helps = low > 0.0 && ratio.is_some_and(|ratio| ratio >= HELPFUL);
+        Self { ratio, weight: if helps { low.max(RAISED_WEIGHT) } else { low } }
+    }
+}
+
 /// The question as analysed.
 #[derive(Debug, Clone)]
 pub struct Question {
@@ -159,11 +197,11 @@ pub(crate) struct Weights {
 }
 
 /// What the index found, and what it was asked with.
-struct LookedUp {
+pub(crate) struct LookedUp {
     weights: Weights,
     lang: Lang,
     asked: Arc<Asked>,
-    found: Found,
+    pub(crate) found: Found,
     totals: Totals,
 }
 
@@ -222,6 +260,20 @@ impl Weights {
             passages += count as f64;
         }
         (if passages > 0.0 { sum / passages } else { all }, origin)
+    }
+
+    /// The part of dense vectors in the fusion: the mean over the datastores by their passages, of which those have more
+    /// than `low` in which they were found to help.
+    fn dense_weight(&self, low: f64, space: Option<u32>) -> f64 {
+        let (mut sum, mut passages) = (0.0, 0.0);
+        for stats in &self.stats {
+            let (count, weight) = stats
+                .current
+                .with(|stats| (stats.passages as f64, DenseHealth::of(stats, low, space).weight));
+            sum += weight * count;
+            passages += count;
+        }
+        if passages > 0.0 { sum / passages } else { low }
     }
 
     fn weight(&self, count: impl Fn(&Stats) -> i64) -> f64 {
@@ -402,10 +454,11 @@ impl Retrieval {
         let mut conn = self.0.db.read().await?;
         let rows = storage::datastores::get_many(&mut conn, workspace, datastores).await?;
         let glossary = self.0.glossaries.current(&mut conn, workspace).await?;
+        let space = self.embedding_space();
         let mut stats = Vec::with_capacity(rows.len());
         for row in rows {
             let current = self.0.stats.current(&mut conn, workspace, &row).await?;
-            if is_due(&current) {
+            if is_due(&current, space) {
                 self.0.upkeep.uncalibrated(workspace, row.id);
             }
             stats.push(DatastoreStats { id: row.id, revision: row.revision, current });
@@ -429,6 +482,20 @@ impl Retrieval {
             Some(stats) => Ok(Some(self.look_up(query, Weights { stats, glossary }).await?)),
             None => Ok(None),
         }
+    }
+
+    /// What searches in a datastore go by; `None` for one that is not there.
+    pub async fn health(
+        &self,
+        workspace: WorkspaceId,
+        datastore: DatastoreId,
+    ) -> Result<Option<Health>, RetrievalError> {
+        let weights = self.weights(workspace, &[datastore]).await?;
+        let Some(current) = weights.only() else { return Ok(None) };
+        let (threshold, threshold_from) = weights.threshold();
+        let (low, space) = (self.0.dense_weight, self.embedding_space());
+        let dense = space.map(|_| current.with(|stats| DenseHealth::of(stats, low, space)));
+        Ok(Some(Health { passages: weights.passages(), threshold, threshold_from, dense }))
     }
 
     fn wants_dense(&self, query: &SearchQuery) -> bool {
@@ -473,7 +540,7 @@ impl Retrieval {
     }
 
     /// Looks up words and grams.
-    async fn look_up(
+    pub(crate) async fn look_up(
         &self,
         query: &SearchQuery,
         weights: Weights,
@@ -484,7 +551,8 @@ impl Retrieval {
         let lang = detect(&query.text).unwrap_or_else(|| lexicon.language_of(&query.text, main));
         let asked =
             Asked::new(&query.text, lang, &langs, &[&weights.glossary.lexicon, lexicon], &weights);
-        let mut totals = Totals { dense_weight: self.0.dense_weight, ..Totals::default() };
+        let dense_weight = weights.dense_weight(self.0.dense_weight, self.embedding_space());
+        let mut totals = Totals { dense_weight, ..Totals::default() };
         let mut lookup = lookup(query);
         let hybrid = query.mode == SearchMode::Hybrid;
         if hybrid || query.mode == SearchMode::Words {

@@ -23,6 +23,7 @@ pub(super) fn routes() -> Routes {
         .route(Action::ReadKnowledge, routes!(list))
         .route(Action::ManageKnowledge, routes!(create))
         .route(Action::ReadKnowledge, routes!(get))
+        .route(Action::ReadKnowledge, routes!(health))
         .route(Action::ManageKnowledge, routes!(update))
         .route(Action::ManageKnowledge, routes!(delete))
 }
@@ -50,6 +51,37 @@ struct DatastoreView {
     /// RFC 3339.
     #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
     updated_at: String,
+}
+
+/// What searches in a datastore go by.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DatastoreHealth)]
+struct HealthView {
+    /// Passages that questions are answered from.
+    #[schema(minimum = 0)]
+    passages: i64,
+    /// The evidence below which agents that set none themselves say that they do not know, 0 to 1.
+    #[schema(example = 0.41)]
+    threshold: f64,
+    /// `calibration` by questions made from the passages, from fifty passages on; `size` by their number.
+    #[schema(example = "calibration")]
+    threshold_from: &'static str,
+    /// Null without an embedding model.
+    dense: Option<DenseView>,
+}
+
+/// What dense vectors do in a datastore.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DenseHealth)]
+struct DenseView {
+    /// Halves of sentences were asked: passages that vectors found first for each that words found first. From .6 on the
+    /// vectors get more weight. Null before there are fifty passages, or when nothing could be found out.
+    #[schema(example = 0.71)]
+    ratio: Option<f64>,
+    /// Their part in the ranking, 0 to 1.
+    #[schema(example = 0.5)]
+    weight: f64,
 }
 
 /// A new datastore.
@@ -183,6 +215,31 @@ async fn get(
     let datastore = find(&state, &caller, id).await?;
     let mut conn = state.db.read().await?;
     Ok(Json(counted(&mut conn, datastore).await?))
+}
+
+/// What searches in a datastore go by
+#[utoipa::path(
+    get,
+    path = "/api/v2/datastores/{datastoreId}/health",
+    tag = "Datastores",
+    operation_id = "getDatastoreHealth",
+    params(("datastoreId" = String, Path)),
+    responses((status = 200, description = "As found out from its own passages.", body = HealthView)),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.health", skip_all)]
+async fn health(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<DatastoreId>,
+) -> ApiResult<Json<HealthView>> {
+    let found = state.retrieval.health(caller.workspace(), id).await?;
+    let health = found.ok_or_else(|| DomainError::not_found("datastore"))?;
+    Ok(Json(HealthView {
+        passages: health.passages,
+        threshold: health.threshold,
+        threshold_from: health.threshold_from.as_str(),
+        dense: health.dense.map(|dense| DenseView { ratio: dense.ratio, weight: dense.weight }),
+    }))
 }
 
 /// Change a datastore

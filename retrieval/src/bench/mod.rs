@@ -8,6 +8,7 @@ mod report;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use domain::datastore::{Chunk, Datastore, Source, SourceOrigin, SourceStatus};
@@ -15,13 +16,14 @@ use domain::settings::IndexSettings;
 use domain::{Ambient, ChunkId, DatastoreId, Lang, SourceId, WorkspaceId};
 use models::builtin::{self, Passage};
 use models::lexical::detect;
+use models::{EmbedPurpose, Embedder, ModelError};
 use storage::{Db, DbOptions};
 
 use self::dataset::{Dataset, Qrels, Query};
 use self::metrics::{auroc, contains_answer, ranking_scores, share_reaching, threshold_keeping};
 use crate::{
     IndexPoint, Retrieval, RetrievalError, RetrievalOptions, SearchMode, SearchQuery,
-    SearchResults, StatsCounter, passage_heading,
+    SearchResults, StatsCounter, embedded_text, passage_heading,
 };
 
 pub use report::{Abstention, Report, Row};
@@ -37,6 +39,10 @@ pub struct BenchOptions {
     /// A folder whose passages take the place of the set's own, as those of another language with the same ids:
     /// of the questions those are asked whose relevant passages are all there.
     pub passages: Option<PathBuf>,
+    /// Embeds passages and questions; `None` searches words and grams only.
+    pub embedder: Option<Arc<dyn Embedder>>,
+    /// The part of dense vectors in the fusion where they were not found to help, 0 to 1.
+    pub dense_weight: f64,
 }
 
 /// Why a measurement failed.
@@ -51,6 +57,9 @@ pub enum BenchError {
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] storage::StorageError),
+    /// The embedder failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// Search failed.
     #[error(transparent)]
     Retrieval(#[from] RetrievalError),
@@ -71,7 +80,7 @@ pub async fn bench(folder: &Path, options: &BenchOptions) -> Result<Report, Benc
         dataset.over(other)?;
     }
     let place = tempfile::tempdir()?;
-    let bench = Bench::fill(&dataset, place.path(), options.mode).await?;
+    let bench = Bench::fill(&dataset, place.path(), options).await?;
     let outcome = bench.measure(&dataset, options).await;
     bench.retrieval.close().await;
     bench.db.close().await;
@@ -86,6 +95,7 @@ struct Bench {
     /// The set's own ids.
     names: HashMap<ChunkId, String>,
     mode: SearchMode,
+    embedder: Option<Arc<dyn Embedder>>,
     ingested_per_second: f64,
 }
 
@@ -99,7 +109,12 @@ struct Asked<'a> {
 }
 
 impl Bench {
-    async fn fill(dataset: &Dataset, place: &Path, mode: SearchMode) -> Result<Self, BenchError> {
+    async fn fill(
+        dataset: &Dataset,
+        place: &Path,
+        options: &BenchOptions,
+    ) -> Result<Self, BenchError> {
+        let (mode, embedder) = (options.mode, options.embedder.clone());
         let ambient = Ambient::system();
         let url = format!("sqlite:{}", place.join("bench.db").display());
         let db = Db::connect(&url, &DbOptions { max_connections: 4 }).await?;
@@ -114,10 +129,10 @@ impl Bench {
                 qdrant_api_key: None,
                 collection_prefix: "bench".to_owned(),
             },
-            dense_weight: 0.0,
+            dense_weight: options.dense_weight,
             reranking: None,
         };
-        let retrieval = Retrieval::open(db.clone(), None, options).await?;
+        let retrieval = Retrieval::open(db.clone(), embedder.clone(), options).await?;
         let mut bench = Self {
             db,
             retrieval,
@@ -125,6 +140,7 @@ impl Bench {
             datastore: born.datastore.id,
             names: HashMap::new(),
             mode,
+            embedder,
             ingested_per_second: 0.0,
         };
         let started = Instant::now();
@@ -164,7 +180,16 @@ impl Bench {
             dense: None,
             metadata: source.metadata.clone(),
         };
-        let terms = self.retrieval.upsert(rows.iter().map(point).collect()).await?;
+        let mut points: Vec<IndexPoint> = rows.iter().map(point).collect();
+        if let Some(embedder) = &self.embedder {
+            let texts: Vec<String> =
+                points.iter().map(|point| embedded_text(&point.heading, &point.text)).collect();
+            let vectors = embedder.embed(&texts, EmbedPurpose::Passage).await?;
+            for (point, vector) in points.iter_mut().zip(vectors) {
+                point.dense = Some(vector);
+            }
+        }
+        let terms = self.retrieval.upsert(points).await?;
         let mut counter = StatsCounter::default();
         counter.add_terms(&terms);
         let change = counter.finish();
@@ -225,6 +250,12 @@ impl Bench {
             dataset: dataset.name.clone(),
             passages: dataset.corpus.len(),
             ingested_per_second: self.ingested_per_second,
+            dense: self.retrieval.health(self.workspace, self.datastore).await?.and_then(
+                |health| {
+                    let dense = health.dense?;
+                    Some(report::Dense { ratio: dense.ratio, weight: dense.weight })
+                },
+            ),
             search_ms_p50: at(50).unwrap_or_default(),
             search_ms_p99: at(99).unwrap_or_default(),
             rows,

@@ -15,12 +15,24 @@ pub struct Report {
     pub passages: usize,
     /// Passages written and indexed a second, from rows to durable points.
     pub ingested_per_second: f64,
+    /// What was found out about the dense vectors; `None` without an embedder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense: Option<Dense>,
     /// Milliseconds of a search, the median and the 99th percentile.
     pub search_ms_p50: f64,
     /// The 99th percentile.
     pub search_ms_p99: f64,
     /// One row for each style of questions and, where a set mixes origins, each origin.
     pub rows: Vec<Row>,
+}
+
+/// The self-test of an embedder on a set's passages.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Dense {
+    /// Passages that vectors found first for each that words found first.
+    pub ratio: Option<f64>,
+    /// Their part in the fusion for it, 0 to 1.
+    pub weight: f64,
 }
 
 /// One style or origin of questions.

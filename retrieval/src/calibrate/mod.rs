@@ -5,16 +5,19 @@
 //! more. The threshold is the evidence that about three in four of those questions do not reach. On the
 //! evaluation sets it lies near the point where 88 % of the answerable questions are answered.
 //!
-//! Off the request path: it takes 500 searches, when a datastore has its first fifty passages and again
-//! when it has doubled or halved and nothing comes any more: searching competes with ingesting. It is stored among the changes of the statistics, so it is as durable
-//! as they are, and readers come by it the way they come by them.
+//! Where there is an embedder, its vectors are tested with it.
+//!
+//! Off the request path: it takes 500 searches, when a datastore has its first fifty passages and again when it has
+//! doubled or halved and nothing comes any more: searching competes with ingesting. It is stored among the changes of the
+//! statistics, so it is as durable as they are, and readers come by it the way they come by them.
 
+mod dense;
 mod pseudo;
 
 use domain::datastore::{Chunk, Datastore, Source};
 use domain::{ChunkId, DatastoreId, WorkspaceId};
 
-use self::pseudo::{Sample, count_words, questions};
+use self::pseudo::{Sample, Wording, count_words, questions};
 use crate::stats::{Calibration, Current, Stats, encode};
 use crate::threshold::{CALIBRATED_FROM, calibrated};
 use crate::{Retrieval, RetrievalError};
@@ -35,12 +38,15 @@ pub(crate) enum Calibrated {
     Later,
 }
 
-/// Whether a datastore's threshold is to be found, or found again.
-pub(crate) fn is_due(current: &Current) -> bool {
+/// Whether a datastore's threshold is to be found, or found again, or its vectors are of another embedder than when
+/// they were tested.
+pub(crate) fn is_due(current: &Current, space: Option<u32>) -> bool {
     current.with(|stats| {
         let then = stats.calibration.map_or(0, |calibration| calibration.passages);
         let now = stats.passages;
-        now >= CALIBRATED_FROM && (then == 0 || now >= 2 * then || 2 * now <= then)
+        let tested = stats.calibration.and_then(|calibration| calibration.dense);
+        let untested = space.is_some() && tested.map(|test| test.space) != space;
+        now >= CALIBRATED_FROM && (then == 0 || now >= 2 * then || 2 * now <= then || untested)
     })
 }
 
@@ -52,7 +58,9 @@ impl Retrieval {
         datastore: DatastoreId,
     ) -> Result<Calibrated, RetrievalError> {
         let weights = self.weights(workspace, &[datastore]).await?;
-        let Some(current) = weights.only().filter(|current| is_due(current)) else {
+        let Some(current) =
+            weights.only().filter(|current| is_due(current, self.embedding_space()))
+        else {
             return Ok(Calibrated::Done);
         };
         let first = current.with(|stats| stats.calibration.is_none());
@@ -68,7 +76,7 @@ impl Retrieval {
         let drawn = self.draw(&row).await?;
         let samples: Vec<Sample<'_>> = drawn.iter().map(sample).collect();
         let mut evidence = Vec::with_capacity(QUESTIONS);
-        for (at, question) in questions(&samples, QUESTIONS) {
+        for (at, question) in questions(&samples, QUESTIONS, Wording::Mixed) {
             let except = around(&drawn[at]);
             evidence.push(
                 self.evidence_without(workspace, datastore, &question, weights.clone(), &except)
@@ -79,7 +87,8 @@ impl Retrieval {
         let threshold = (evidence.len() >= ENOUGH)
             .then(|| calibrated(evidence, mean_words(&samples), passages));
         tracing::info!(%datastore, passages, threshold, "the evidence threshold was calibrated");
-        let calibration = Some(Calibration::new(passages, threshold));
+        let dense = self.test_dense(workspace, datastore, &weights, &drawn).await?;
+        let calibration = Some(Calibration::new(passages, threshold, dense));
         let change = encode(&Stats { calibration, ..Stats::default() });
         let mut tx = self.0.db.write().await?;
         storage::stats::append(&mut tx, workspace, datastore, &change).await?;

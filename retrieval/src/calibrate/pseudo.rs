@@ -1,4 +1,4 @@
-//! Questions made from the passages themselves: the half of a sentence, in which one word in five is of
+//! Questions made from the passages themselves: the half of a sentence, in which one word in five may be of
 //! another passage, as people ask in other words than those that answer.
 
 use domain::Lang;
@@ -21,10 +21,26 @@ pub(super) struct Sample<'a> {
     pub(super) lang: Lang,
 }
 
+/// Whose words a question has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wording {
+    /// The sentence's own.
+    Kept,
+    /// One in five is of another passage.
+    Mixed,
+}
+
 /// Questions, each with the number of the sample that it is made from: one for each sample that has a sentence for
 /// one, and more rounds of them until there are `wanted`. The same samples give the same questions.
-pub(super) fn questions(samples: &[Sample<'_>], wanted: usize) -> Vec<(usize, String)> {
-    let pool: Vec<String> = samples.iter().flat_map(content).collect();
+pub(super) fn questions(
+    samples: &[Sample<'_>],
+    wanted: usize,
+    wording: Wording,
+) -> Vec<(usize, String)> {
+    let pool: Vec<String> = match wording {
+        Wording::Kept => Vec::new(),
+        Wording::Mixed => samples.iter().flat_map(content).collect(),
+    };
     let mut made = Vec::with_capacity(wanted);
     for round in 0..ROUNDS {
         for (at, sample) in samples.iter().enumerate() {
@@ -117,21 +133,27 @@ mod tests {
     fn a_question_is_half_a_sentence_and_the_same_each_time() {
         let other =
             Sample { text: "La carpa para dos personas resiste lluvia y viento fuerte.", ..SAMPLE };
-        let made = questions(&[SAMPLE, other], 100);
-        assert_eq!(made, questions(&[SAMPLE, other], 100));
+        let made = questions(&[SAMPLE, other], 100, Wording::Mixed);
+        assert_eq!(made, questions(&[SAMPLE, other], 100, Wording::Mixed));
         assert_eq!(made.len(), 8);
         let words = count_words(sentences(TEXT)[0].text);
         for (_, question) in made.iter().filter(|(at, _)| *at == 0) {
             assert_eq!(count_words(question), words / 2, "{question}");
         }
         assert_ne!(made[0], made[2]);
-        assert_eq!(questions(&[SAMPLE, other], 3), made[..3]);
+        assert_eq!(questions(&[SAMPLE, other], 3, Wording::Mixed), made[..3]);
+        let (_, own) = &questions(&[SAMPLE], 1, Wording::Kept)[0];
+        let folded = TEXT.to_lowercase().replace('í', "i").replace('é', "e").replace('á', "a");
+        assert!(folded.contains(own.trim()), "{own}");
     }
 
     #[test]
     fn a_passage_without_a_sentence_of_some_length_gives_none() {
         let short = Sample { text: "Menos. ¿Cuándo? Hoy.", ..SAMPLE };
-        assert_eq!(questions(&[short, SAMPLE], 1)[0].0, 1);
-        assert!(questions(&[short], 9).is_empty() && questions(&[], 9).is_empty());
+        assert_eq!(questions(&[short, SAMPLE], 1, Wording::Mixed)[0].0, 1);
+        assert!(
+            questions(&[short], 9, Wording::Mixed).is_empty()
+                && questions(&[], 9, Wording::Mixed).is_empty()
+        );
     }
 }

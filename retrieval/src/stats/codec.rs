@@ -1,12 +1,15 @@
-//! Statistics as bytes: a version, the counts, the calibration (since version 2), then the terms by rising hash as gaps with their counts, all
+//! Statistics as bytes: a version, the counts, the calibration (since version 2) with the test of the
+//! dense vectors (since version 3), then the terms by rising hash as gaps with their counts, all
 //! as variable-length integers. A term takes about five bytes in a change and three in a large base.
 //! Compression does not pay: hashes are noise.
 
 use std::hash::BuildHasherDefault;
 
-use super::{ByTerm, Calibration, Stats};
+use super::{ByTerm, Calibration, DenseTest, Stats};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// As it was without a test of the dense vectors.
+const UNTESTED: u8 = 2;
 /// As it was without a calibration.
 const UNCALIBRATED: u8 = 1;
 
@@ -18,9 +21,14 @@ pub(super) fn encode(stats: &Stats) -> Vec<u8> {
         put_signed(&mut bytes, count);
     }
     put(&mut bytes, u64::from(stats.calibration.is_some()));
-    if let Some(Calibration { passages, threshold }) = stats.calibration {
+    if let Some(Calibration { passages, threshold, dense }) = stats.calibration {
         put_signed(&mut bytes, passages);
         put_signed(&mut bytes, threshold);
+        put(&mut bytes, u64::from(dense.is_some()));
+        if let Some(DenseTest { space, ratio }) = dense {
+            put(&mut bytes, u64::from(space));
+            put_signed(&mut bytes, ratio);
+        }
     }
     put_terms(&mut bytes, &stats.words);
     put_terms(&mut bytes, &stats.grams);
@@ -29,16 +37,22 @@ pub(super) fn encode(stats: &Stats) -> Vec<u8> {
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Stats> {
     let (&version, mut rest) = bytes.split_first()?;
-    if !matches!(version, UNCALIBRATED | VERSION) {
+    if !matches!(version, UNCALIBRATED | UNTESTED | VERSION) {
         return None;
     }
     let mut stats = Stats { passages: take_signed(&mut rest)?, ..Stats::default() };
     for count in &mut stats.langs {
         *count = take_signed(&mut rest)?;
     }
-    if version == VERSION && take(&mut rest)? > 0 {
+    if version >= UNTESTED && take(&mut rest)? > 0 {
         let (passages, threshold) = (take_signed(&mut rest)?, take_signed(&mut rest)?);
-        stats.calibration = Some(Calibration { passages, threshold });
+        let dense = if version == VERSION && take(&mut rest)? > 0 {
+            let space = u32::try_from(take(&mut rest)?).ok()?;
+            Some(DenseTest { space, ratio: take_signed(&mut rest)? })
+        } else {
+            None
+        };
+        stats.calibration = Some(Calibration { passages, threshold, dense });
     }
     stats.words = take_terms(&mut rest)?;
     stats.grams = take_terms(&mut rest)?;
@@ -122,10 +136,14 @@ mod tests {
             langs in any::<[i64; 4]>(),
             words in terms(),
             grams in terms(),
-            calibration in any::<Option<(i64, i64)>>(),
+            calibration in any::<Option<(i64, i64, Option<(u32, i64)>)>>(),
         ) {
             let calibration =
-                calibration.map(|(passages, threshold)| Calibration { passages, threshold });
+                calibration.map(|(passages, threshold, dense)| Calibration {
+                    passages,
+                    threshold,
+                    dense: dense.map(|(space, ratio)| DenseTest { space, ratio }),
+                });
             let stats = Stats { passages, langs, words, grams, calibration };
             prop_assert_eq!(decode(&encode(&stats)), Some(stats));
         }

@@ -67,14 +67,39 @@ pub(crate) struct Calibration {
     pub(crate) passages: i64,
     /// In ten thousandths; 0 when nothing could be found out.
     threshold: i64,
+    /// What was found out about the dense vectors; `None` without an embedder.
+    pub(crate) dense: Option<DenseTest>,
+}
+
+/// A test of the dense vectors of a datastore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DenseTest {
+    /// The embedding space, hashed.
+    pub(crate) space: u32,
+    /// In ten thousandths; -1 when nothing could be found out.
+    ratio: i64,
+}
+
+impl DenseTest {
+    /// `None` when nothing could be found out.
+    pub(crate) fn new(space: u32, ratio: Option<f64>) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "0 to 1,500,000")]
+        let parts = |ratio: f64| (ratio.clamp(0.0, 150.0) * 1e4).round() as i64;
+        Self { space, ratio: ratio.map_or(-1, parts) }
+    }
+
+    /// How many passages vectors found first for each that words found first.
+    pub(crate) fn ratio(self) -> Option<f64> {
+        (self.ratio >= 0).then(|| self.ratio as f64 / 1e4)
+    }
 }
 
 impl Calibration {
-    /// `None` when nothing could be found out.
-    pub(crate) fn new(passages: i64, threshold: Option<f64>) -> Self {
+    /// A threshold of `None` when nothing could be found out.
+    pub(crate) fn new(passages: i64, threshold: Option<f64>, dense: Option<DenseTest>) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "0 to 10,000")]
         let parts = |threshold: f64| (threshold.clamp(0.0, 1.0) * 1e4).round() as i64;
-        Self { passages, threshold: threshold.map_or(0, parts) }
+        Self { passages, threshold: threshold.map_or(0, parts), dense }
     }
 
     /// The threshold, 0 to 1.

@@ -1,8 +1,13 @@
 //! The evidence threshold that a datastore finds for itself.
 
-use retrieval::ThresholdOrigin;
+use std::sync::Arc;
 
-use crate::world::{World, arms};
+use async_trait::async_trait;
+use models::{EmbedPurpose, Embedder, EmbeddingSpace, ModelError};
+use retrieval::ThresholdOrigin;
+use testkit::model_server::hash_embedding;
+
+use crate::world::{World, arms, chunk, point};
 
 /// A word that no other number gives.
 fn word(mut n: usize) -> String {
@@ -104,4 +109,85 @@ async fn a_small_datastore_goes_by_its_size() {
     let results = world.search("¿Qué cubre la garantía?").await;
     assert_eq!(results.threshold_from, ThresholdOrigin::Size);
     assert_eq!(revision(&world).await, 20);
+}
+
+/// Sees words, or only that there is a text.
+#[derive(Debug)]
+struct Sighted(EmbeddingSpace, bool);
+
+impl Sighted {
+    fn embedder(model: &str, sees: bool) -> Arc<dyn Embedder> {
+        let space = EmbeddingSpace { model: model.to_owned(), dimension: 256 };
+        Arc::new(Self(space, sees))
+    }
+}
+
+#[async_trait]
+impl Embedder for Sighted {
+    fn space(&self) -> &EmbeddingSpace {
+        &self.0
+    }
+
+    async fn embed(&self, texts: &[String], _: EmbedPurpose) -> Result<Vec<Vec<f32>>, ModelError> {
+        let seen = |text: &String| hash_embedding(if self.1 { text } else { "texto" }, 256);
+        Ok(texts.iter().map(seen).collect())
+    }
+}
+
+/// Sixty passages with the vectors of an embedder.
+async fn embedded_world(name: &str, embedder: &Arc<dyn Embedder>) -> World {
+    let world = World::with_embedder(&arms(name)[0], Some(Arc::clone(embedder))).await;
+    // An index that nobody has seen yet is filled from the rows, which these vectors are not stored with.
+    world.retrieval.maintain().await.unwrap();
+    for n in 0..60 {
+        let text = unlike(n);
+        let id = world.add(&format!("Fuente {n}"), &text).await;
+        let row = world.source(id).await;
+        let mut point = point(&row, &chunk(&row, 1, 0, &text));
+        // As words are searched: folded, since questions are made of folded words.
+        let folded = text.to_lowercase();
+        point.dense = embedder.embed(&[folded], EmbedPurpose::Passage).await.unwrap().pop();
+        world.retrieval.upsert(vec![point]).await.unwrap();
+    }
+    world
+}
+
+#[tokio::test]
+async fn vectors_get_more_weight_only_where_they_find_what_words_find() {
+    for (sees, weight) in [(true, 0.5), (false, 0.2)] {
+        let embedder = Sighted::embedder("sighted", sees);
+        let world = embedded_world("dense self-test", &embedder).await;
+        let health = world.retrieval.health(world.workspace, world.datastore.id).await.unwrap();
+        let dense = health.unwrap().dense.unwrap();
+        assert_eq!((dense.ratio, dense.weight), (None, 0.2), "before it is tested");
+        world.retrieval.maintain().await.unwrap();
+        let health = world.retrieval.health(world.workspace, world.datastore.id).await.unwrap();
+        let health = health.unwrap();
+        let dense = health.dense.unwrap();
+        assert_eq!((health.passages, health.threshold_from), (60, ThresholdOrigin::Calibration));
+        assert_eq!(dense.ratio.unwrap() >= 0.6, sees, "{dense:?}");
+        assert!((dense.weight - weight).abs() < 1e-9, "{dense:?}");
+        // It is tested once.
+        let before = revision(&world).await;
+        world.retrieval.maintain().await.unwrap();
+        assert_eq!(revision(&world).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_test_of_one_embedder_says_nothing_of_another() {
+    let first = Sighted::embedder("first", true);
+    let mut world = embedded_world("dense self-test again", &first).await;
+    world.retrieval.maintain().await.unwrap();
+    let weight = async |world: &World| {
+        let health = world.retrieval.health(world.workspace, world.datastore.id).await.unwrap();
+        health.unwrap().dense.map(|dense| (dense.ratio.is_some(), dense.weight))
+    };
+    assert_eq!(weight(&world).await, Some((true, 0.5)));
+    world.reopen_embedding(Some(Sighted::embedder("second", true))).await;
+    assert_eq!(weight(&world).await, Some((false, 0.2)));
+    world.reopen().await;
+    assert_eq!(weight(&world).await, None, "without an embedder");
+    let stranger = world.ambient.new_id();
+    assert!(world.retrieval.health(stranger, world.datastore.id).await.unwrap().is_none());
 }

@@ -78,6 +78,13 @@ impl World {
         self.retrieval = Retrieval::open(self.db.clone(), None, options).await.unwrap();
     }
 
+    /// Closes the index and opens it again with another embedder.
+    pub async fn reopen_embedding(&mut self, embedder: Option<Arc<dyn Embedder>>) {
+        self.retrieval.close().await;
+        let options = options(&self.arm, &self.folder, &self.prefix);
+        self.retrieval = Retrieval::open(self.db.clone(), embedder, options).await.unwrap();
+    }
+
     /// Closes the index and opens it again with a reranker, or without.
     pub async fn reopen_with(&mut self, reranking: Option<Reranking>) {
         self.retrieval.close().await;

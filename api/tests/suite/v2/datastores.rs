@@ -156,3 +156,16 @@ async fn head_is_answered_like_get_without_a_body() {
     let reply = read(app.request(Method::HEAD, "/api/v2/datastores")).await;
     assert_eq!((reply.status.as_u16(), reply.text.as_str()), (200, ""));
 }
+
+#[tokio::test]
+async fn the_health_of_a_datastore_says_what_searches_go_by() {
+    let app = TestApp::start().await;
+    app.learn("FAQ", "Abrimos de 9 a 18.").await;
+    let path = app.in_datastore("/health");
+    let health = app.get(&path).await.expect(200);
+    assert_eq!((&health["passages"], &health["thresholdFrom"]), (&json!(1), &json!("size")));
+    assert_eq!((health["threshold"].is_f64(), &health["dense"]), (true, &Value::Null));
+    let stranger = app.other_tenant().await;
+    let foreign = read(app.request_as(&stranger.key, Method::GET, &path)).await;
+    foreign.expect_error(404, "NOT_FOUND");
+}
