@@ -32,7 +32,7 @@ const RESERVED: [(&str, &[&str]); 8] = [
     ("qdrant-client", &["retrieval"]),
     ("async-openai", &["models"]),
     ("axum", &["api", "server", "testkit"]),
-    ("rmcp", &["api"]),
+    ("rmcp", &["agents", "api"]),
     ("utoipa", &["api"]),
     ("object_store", &["storage"]),
 ];
