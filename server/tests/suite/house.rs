@@ -144,11 +144,13 @@ fn http_clients_are_made_in_three_places_only() {
 /// Every storage function names the tenant: it takes the workspace, or an object that carries it.
 #[test]
 fn storage_functions_take_the_workspace() {
-    // The queue is claimed across tenants, a key names its own, and the list of tenants has none.
+    // The queue is claimed across tenants, a key names its own, the list of tenants has none, a process that dies
+    // held turns of all of them, and what is past its retention is removed whosesoever it is.
     let exempt = [
         "api_keys::find_by_hash",
         "citations::delete_uncited",
         "budgets::delete_older",
+        "conversations::free_turns",
         "events::delete_older",
         "jobs::claim",
         "jobs::counts",
@@ -158,6 +160,9 @@ fn storage_functions_take_the_workspace() {
         "jobs::heartbeat",
         "jobs::holds",
         "jobs::next_due",
+        "streams::abandon",
+        "streams::prolong",
+        "streams::sweep",
         "workspaces::create",
         "workspaces::first",
         "workspaces::list",
