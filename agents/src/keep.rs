@@ -40,7 +40,7 @@ pub(crate) async fn keep(
     reply: &Reply,
     state: MessageState,
     usage: Option<Usage>,
-    trace: Value,
+    trace: Option<Value>,
 ) -> Result<Kept, DomainError> {
     let message = new_message(work, reply, state, usage, trace);
     let place = gap_place(work, reply).await?;
@@ -112,7 +112,7 @@ fn new_message(
     reply: &Reply,
     state: MessageState,
     usage: Option<Usage>,
-    trace: Value,
+    trace: Option<Value>,
 ) -> NewMessage {
     NewMessage {
         message: Message {
@@ -134,7 +134,7 @@ fn new_message(
         citations: reply.citations.clone(),
         tools: reply.tools.clone(),
         passages: reply.passages.clone(),
-        trace: Some(trace),
+        trace,
         client_id: None,
     }
 }

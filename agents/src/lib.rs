@@ -34,6 +34,10 @@ pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
 pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};
 pub use supplied::Earlier;
+pub use trace::{
+    EndedTurn, TraceCall, TraceFallback, TraceHit, TracePhase, TraceStep, TraceTool, TurnObserver,
+    TurnTrace,
+};
 pub use turn::{
     Agents, AgentsOptions, Answer, ToolPhase, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,
 };

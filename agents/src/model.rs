@@ -6,13 +6,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::Stream;
-use models::{Catalogue, ChatEvent, ChatModel, ChatRequest, ChatStream, ModelError, Usage};
+use models::{
+    Catalogue, ChatEvent, ChatModel, ChatRequest, ChatStream, FinishReason, ModelError, Usage,
+};
 use parking_lot::Mutex;
 
-use crate::spend::{Meter, near};
+use crate::spend::{Call, CallError, Meter, near};
 
 /// A model that may answer.
 #[derive(Debug, Clone)]
@@ -78,7 +81,14 @@ impl TurnModel {
         request: &ChatRequest,
     ) -> Result<ChatStream, ModelError> {
         let request = ChatRequest { model: candidate.name.clone(), ..request.clone() };
-        let stream = candidate.chat.chat(request.clone()).await?;
+        let began = Instant::now();
+        let stream = match candidate.chat.chat(request.clone()).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.meter.remember(not_asked(candidate, began, &error));
+                return Err(error);
+            }
+        };
         self.course.lock().answered = Some(candidate.name.clone());
         Ok(Box::pin(Metered {
             stream,
@@ -88,6 +98,10 @@ impl TurnModel {
             catalogue: self.catalogue.clone(),
             meter: self.meter.clone(),
             counted: false,
+            began,
+            first: None,
+            reason: None,
+            error: None,
         }))
     }
 }
@@ -118,6 +132,22 @@ impl ChatModel for TurnModel {
     }
 }
 
+/// A call that came to nothing before its first event.
+fn not_asked(candidate: &Candidate, began: Instant, error: &ModelError) -> Call {
+    Call {
+        model: candidate.name.clone(),
+        provider: candidate.provider.clone(),
+        began,
+        first: None,
+        ended: Instant::now(),
+        usage: None,
+        estimated: false,
+        cost: None,
+        reason: None,
+        error: Some(error.into()),
+    }
+}
+
 /// Whether it is the provider that fails, and not the request.
 fn another_may_do(error: &ModelError) -> bool {
     match error {
@@ -137,6 +167,10 @@ struct Metered {
     catalogue: Catalogue,
     meter: Arc<Meter>,
     counted: bool,
+    began: Instant,
+    first: Option<Instant>,
+    reason: Option<FinishReason>,
+    error: Option<CallError>,
 }
 
 impl Metered {
@@ -146,6 +180,20 @@ impl Metered {
         }
         let usage = counted.ok_or_else(|| near(&self.request, &self.said, true));
         self.meter.add(&self.catalogue, &self.provider, &self.request.model, usage);
+        let used = usage.unwrap_or_else(|near| near);
+        let cost = self.catalogue.cost(&self.request.model, used);
+        self.meter.remember(Call {
+            model: std::mem::take(&mut self.request.model),
+            provider: std::mem::take(&mut self.provider),
+            began: self.began,
+            first: self.first,
+            ended: Instant::now(),
+            usage: Some(used),
+            estimated: usage.is_err(),
+            cost,
+            reason: self.reason,
+            error: self.error.take(),
+        });
     }
 }
 
@@ -154,14 +202,19 @@ impl Stream for Metered {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let event = ready!(self.stream.as_mut().poll_next(context));
+        if self.first.is_none() && matches!(&event, Some(Ok(_))) {
+            self.first = Some(Instant::now());
+        }
         match &event {
             Some(Ok(ChatEvent::Token(piece))) => self.said.push_str(piece),
             Some(Ok(ChatEvent::ToolCall { arguments, .. })) => self.said.push_str(arguments),
-            Some(Ok(ChatEvent::Finished { usage, .. })) => {
+            Some(Ok(ChatEvent::Finished { usage, reason })) => {
+                self.reason = Some(*reason);
                 let usage = *usage;
                 self.count(usage);
             }
-            Some(Err(_)) | None => {}
+            Some(Err(error)) => self.error = Some(error.into()),
+            None => {}
         }
         Poll::Ready(event)
     }

@@ -26,7 +26,7 @@ use crate::run::Work;
 use crate::summary;
 use crate::supplied;
 use crate::tools::{can_act, fields_of, handoff_text, human_settings, lead_settings};
-use crate::trace::Trace;
+use crate::trace::{REWRITE, Trace};
 use crate::turn::KnownDatastore;
 use crate::words::Words;
 
@@ -293,7 +293,7 @@ async fn answer_from(
     let (question, spent) = standalone(work, earlier, lang, trace).await;
     trace.note("question", question.as_str());
     let results = search(work, datastores, early, &question).await?;
-    trace.step("retrieve");
+    trace.step("search");
     let (threshold, origin) = threshold(work, &results);
     trace.note_search(&results, threshold, origin);
     let open = !results.hits.is_empty() && results.evidence >= threshold;
@@ -598,7 +598,7 @@ async fn standalone(
     // What is shown can be searched for only in words.
     if leans || !work.images.is_empty() {
         let (rewritten, usage) = Box::pin(rewrite::standalone(work, earlier)).await;
-        trace.step("rewrite");
+        trace.step(REWRITE);
         spent = usage;
         if let Some(question) = rewritten {
             trace.note("rewrittenBy", "model");

@@ -68,7 +68,7 @@ impl<'a> Talk<'a> {
         loop {
             let request = self.next_request();
             let end = self.speaker.round(chat, request, cut.as_mut()).await;
-            trace.round(self.rounds);
+            trace.round();
             let calls = match end {
                 End::Calls(calls) => calls,
                 End::Finished => {
@@ -161,7 +161,7 @@ impl<'a> Talk<'a> {
                 }
             };
             self.toolbox.note(&call, &called, began);
-            trace.tool(&call, &called, began.elapsed());
+            trace.tool(self.toolbox.shown(&call, &called), began.elapsed());
             let (phase, result) = match called {
                 Called::Told(text) => (ToolPhase::Done, text),
                 Called::Failed(reason) => (ToolPhase::Failed, json!({"error": reason}).to_string()),

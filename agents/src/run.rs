@@ -27,7 +27,7 @@ use crate::spend::Spending;
 use crate::supplied::Earlier;
 use crate::support::{self, Ground};
 use crate::tools::{Toolbox, mcp};
-use crate::trace::Trace;
+use crate::trace::{EndedTurn, Trace, TurnTrace, reason_name};
 use crate::turn::{Answer, Inner, KnownDatastore, ToolStep, TurnEvent, TurnSource};
 use crate::words::Words;
 
@@ -115,7 +115,9 @@ impl Telling {
 }
 
 pub(crate) async fn run(mut work: Work) {
-    let telling = course(&mut work).await;
+    let trace = Trace::of(&work);
+    let telling = course(&mut work, trace.clone()).await;
+    let ended = ended(&work, &telling, trace);
     let Work { inner, place, registration, events, reading, began, .. } = work;
     metrics::counter!("vocero_turns_total", "end" => telling.name()).increment(1);
     metrics::histogram!("vocero_turn_seconds").record(began.elapsed().as_secs_f64());
@@ -132,6 +134,26 @@ pub(crate) async fn run(mut work: Work) {
     tokio::pin!(over);
     // Nobody left to tell is fine: everything is stored.
     let _ = tell(&events, reading, telling, over).await;
+    if let (Some(observer), Some(ended)) = (&inner.options.observer, ended) {
+        observer.turn_ended(ended);
+    }
+}
+
+/// What an observer is told, if there is one.
+fn ended(work: &Work, telling: &Telling, mut trace: Trace) -> Option<EndedTurn> {
+    work.inner.options.observer.as_ref()?;
+    let (answer, error) = match &telling.last {
+        Some(TurnEvent::Done(answer)) => (Some(answer.text.clone()), None),
+        Some(TurnEvent::Error(error)) => (None, Some(error.code)),
+        _ => (None, None),
+    };
+    match TurnTrace::read(trace.ended(telling.name())) {
+        Ok(trace) => Some(EndedTurn { trace, answer, error }),
+        Err(error) => {
+            tracing::error!(%error, "a trace does not read");
+            None
+        }
+    }
 }
 
 async fn tell<C: Future<Output = Cut>>(
@@ -158,19 +180,20 @@ async fn tell<C: Future<Output = Cut>>(
     }
 }
 
-async fn course(work: &mut Work) -> Telling {
+async fn course(work: &mut Work, mut trace: Trace) -> Telling {
     // Short phases are boxed: what they need is not carried along while the model writes.
     if !work.locked
         && let Some(telling) = Box::pin(wait(work)).await
     {
+        trace.step("wait");
         return telling;
     }
+    trace.step("wait");
     let early = work.early.take();
     let work = &*work;
     let deadline = tokio::time::Instant::now() + work.inner.options.defaults.turn_timeout;
     let cut = until_cut(work, deadline);
     tokio::pin!(cut);
-    let mut trace = Trace::since(work.began);
     let prepared = tokio::select! {
         biased;
         reason = &mut cut => return Box::pin(cut_unanswered(work, reason)).await,
@@ -266,6 +289,7 @@ async fn ask<C: Future<Output = Cut>>(
     toolbox.effects.extend(follow_up);
     let mut talk = Talk::new(work, request, Words::of(lang), toolbox, speaker);
     let mut over = talk.run(chat, &mut trace, cut.as_mut()).await;
+    trace.note_passages(&talk.speaker.passages);
     let mut unsupported = unsupported_in(work, &talk, &over, &heard);
     if rule == Unsupported::Retry && !unsupported.is_empty() && matches!(over, Over::Finished) {
         trace.note("retriedFor", unsupported.clone());
@@ -405,13 +429,12 @@ fn estimate(request: &ChatRequest, passages: &[Hit]) -> usize {
 }
 
 fn note_speech(trace: &mut Trace, spoken: &Spoken, over: &Over) {
-    trace.note_usage(spoken.usage);
     if let Some(first) = spoken.first_token {
         let waited = trace.note_first_token(first);
         metrics::histogram!("vocero_turn_first_token_seconds").record(waited.as_secs_f64());
     }
     if let Some(reason) = spoken.reason {
-        trace.note("finishReason", format!("{reason:?}").to_lowercase());
+        trace.note("finishReason", reason_name(reason));
     }
     if let Over::Failed(error) = over {
         trace.note("modelError", error.to_string());
@@ -457,8 +480,9 @@ fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
 /// An answer that is complete before its first word: it is stored, then told, so that nothing of it is
 /// seen when a person has taken the conversation meanwhile.
 async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: Trace) -> Telling {
-    trace.note("outcome", reply.outcome.name());
-    let kept = Box::pin(keep(work, &reply, MessageState::Complete, usage, trace.finish())).await;
+    let state = MessageState::Complete;
+    let shown = to_be_stored(work, &reply, state, &mut trace);
+    let kept = Box::pin(keep(work, &reply, state, usage, shown)).await;
     match kept {
         Ok(Kept::Stored(conversation)) => Telling {
             tools: untold(&reply),
@@ -470,6 +494,20 @@ async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: 
         Ok(Kept::Lost) => Telling::error(lost()),
         Err(error) => Telling::error(error),
     }
+}
+
+/// The trace as it is stored; `None` where none are kept.
+fn to_be_stored(
+    work: &Work,
+    reply: &Reply,
+    state: MessageState,
+    trace: &mut Trace,
+) -> Option<Value> {
+    trace.note("outcome", reply.outcome.name());
+    trace.note("state", state.name());
+    trace.note_cited(&reply.citations);
+    let whole = trace.to_be_stored();
+    (work.inner.options.defaults.trace_retention_days > 0).then_some(whole)
 }
 
 /// Stores what the model said and tells how it ended.
@@ -485,9 +523,8 @@ async fn end_spoken(
         Over::Failed(_) | Over::Cut(Cut::TimedOut) => MessageState::Failed,
         Over::Cut(_) => MessageState::Interrupted,
     };
-    trace.note("outcome", reply.outcome.name());
-    trace.note("state", state.name());
-    let kept = Box::pin(keep(work, &reply, state, usage, trace.finish())).await;
+    let shown = to_be_stored(work, &reply, state, &mut trace);
+    let kept = Box::pin(keep(work, &reply, state, usage, shown)).await;
     let conversation = match kept {
         Ok(Kept::Stored(conversation)) => conversation,
         Ok(Kept::TakenOver(conversation)) if work.reading == Reading::Whole => {

@@ -1,12 +1,13 @@
 //! What turns cost: what they may use of the budgets, what they used, and the line in the ledger.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use domain::agent::AgentSettings;
 use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, Payer};
 use domain::conversation::Conversation;
 use domain::{DomainError, ErrorKind, MessageId, Timestamp, WorkspaceId};
-use models::{Catalogue, ChatRequest, Usage, tokens};
+use models::{Catalogue, ChatRequest, FinishReason, ModelError, Usage, tokens};
 use parking_lot::Mutex;
 use storage::budgets::Hold;
 use storage::charges::Charge;
@@ -35,9 +36,54 @@ pub(crate) struct Spending {
     pub(crate) meter: Arc<Meter>,
 }
 
-/// Adds up what the calls of a turn used.
+/// Adds up what the calls of a turn used, and remembers each of them.
 #[derive(Debug, Default)]
-pub(crate) struct Meter(Mutex<Metered>);
+pub(crate) struct Meter {
+    metered: Mutex<Metered>,
+    calls: Mutex<Vec<Call>>,
+}
+
+/// A call of a model that is over.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) model: String,
+    pub(crate) provider: String,
+    pub(crate) began: Instant,
+    /// When its first event came.
+    pub(crate) first: Option<Instant>,
+    pub(crate) ended: Instant,
+    /// `None` for one that could not be asked.
+    pub(crate) usage: Option<Usage>,
+    /// The provider did not count.
+    pub(crate) estimated: bool,
+    /// Micro-dollars; `None` without a price.
+    pub(crate) cost: Option<i64>,
+    pub(crate) reason: Option<FinishReason>,
+    /// How it failed.
+    pub(crate) error: Option<CallError>,
+}
+
+/// How a call failed.
+#[derive(Debug, Clone)]
+pub(crate) struct CallError {
+    /// One of a few words.
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+}
+
+impl From<&ModelError> for CallError {
+    fn from(error: &ModelError) -> Self {
+        let kind = match error {
+            ModelError::Unavailable(_) => "unavailable",
+            ModelError::RateLimited { .. } => "rate_limited",
+            ModelError::BreakerOpen { .. } => "breaker_open",
+            ModelError::Credential(_) => "credential",
+            ModelError::Refused(_) => "refused",
+            ModelError::Broken(_) => "broken",
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
 
 /// What the calls of a turn used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +111,7 @@ impl Meter {
             Ok(counted) => (counted, false),
             Err(near) => (near, true),
         };
-        let mut metered = self.0.lock();
+        let mut metered = self.metered.lock();
         metered.calls += 1;
         metered.usage = metered.usage.plus(used);
         metered.cost = metered.cost.saturating_add(catalogue.cost(model, used).unwrap_or(0));
@@ -75,7 +121,17 @@ impl Meter {
 
     /// All calls so far.
     pub(crate) fn read(&self) -> Metered {
-        self.0.lock().clone()
+        self.metered.lock().clone()
+    }
+
+    /// Remembers a call that is over, for the trace; what it used is added by [`add`](Self::add).
+    pub(crate) fn remember(&self, call: Call) {
+        self.calls.lock().push(call);
+    }
+
+    /// The calls that are over, in the order of their ends.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().clone()
     }
 }
 

@@ -29,6 +29,7 @@ use crate::running::Running;
 use crate::streams::{self, Joined, Render, Resumable};
 use crate::supplied::Earlier;
 use crate::tools::mcp::Listings;
+use crate::trace::TurnObserver;
 
 /// What turns need.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct AgentsOptions {
     pub vault: Vault,
     /// Time limits and tries of the workspaces' own providers.
     pub models: ModelSettings,
+    /// Is told of every turn that has ended.
+    pub observer: Option<Arc<dyn TurnObserver>>,
 }
 
 /// Runs turns. Cheap to clone.

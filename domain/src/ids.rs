@@ -8,6 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::Timestamp;
+
 /// Text that is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid {kind} id: it starts with `{prefix}` followed by 32 hexadecimal digits")]
@@ -131,6 +133,14 @@ impl ChunkId {
     pub fn of(source: SourceId, version: i64, ordinal: i64) -> Self {
         let name = format!("{version}/{ordinal}");
         Self(Uuid::new_v5(&source.0, name.as_bytes()))
+    }
+}
+
+impl MessageId {
+    /// No id that was made at `at` or later is below it: what is older is found by the id alone.
+    pub fn earliest(at: Timestamp) -> Self {
+        let millis = u64::try_from(at.micros().max(0) / 1_000).unwrap_or(0);
+        Self(Uuid::from_u64_pair((millis << 16) | 0x7000, 1 << 63))
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Settings {
     pub agents: AgentDefaults,
     /// Logs.
     pub log: LogSettings,
+    /// What is told to a collector of traces.
+    pub telemetry: TelemetrySettings,
 }
 
 /// Where the server listens and how it treats connections.
@@ -300,6 +302,8 @@ pub struct AgentDefaults {
     pub tool_timeout: Duration,
     /// Tokens of a turn, of prompts and answers together, after which no tool is called any more.
     pub turn_tokens: u32,
+    /// Days that the trace of an answer is kept; 0 keeps none.
+    pub trace_retention_days: u32,
 }
 
 /// Logs.
@@ -310,6 +314,21 @@ pub struct LogSettings {
     pub filter: String,
     /// Text for people or JSON for machines.
     pub format: LogFormat,
+}
+
+/// Traces for a collector that speaks OTLP over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// Its address, to which `/v1/traces` is added; `None` exports nothing. `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub otlp_endpoint: Option<ServiceUrl>,
+    /// Headers of each request, `name=value` with commas between them, values percent-encoded.
+    /// `OTEL_EXPORTER_OTLP_HEADERS`.
+    pub otlp_headers: Option<SecretString>,
+    /// What the collector knows this installation by. `OTEL_SERVICE_NAME`.
+    pub service_name: String,
+    /// Whether spans carry what was asked and answered, and what tools were called with and answered.
+    pub capture_content: bool,
 }
 
 /// How logs are written.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use agents::{Agents, AgentsOptions};
+use agents::{Agents, AgentsOptions, TurnObserver};
 use anyhow::Context;
 use api::{AppParts, AppState};
 use domain::Ambient;
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::home::Home;
 use crate::providers::{self, Models};
+use crate::spans::Spans;
 
 /// The server without its sockets. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub struct App {
     /// The name that jobs are claimed under, when it outlives the process.
     worker: Option<String>,
     signals: Signals,
+    /// Who sends turns to a collector.
+    spans: Option<Arc<Spans>>,
 }
 
 /// What tells the parts to stop, and what waits for them.
@@ -113,6 +116,7 @@ impl App {
         let retrieval = open_index(&settings, home, &db, models.clone()).await?;
         let ingest = build_ingest(&settings, home, &db, &retrieval, &ambient)?;
         let default_model = default_model(&settings, models.chat.as_ref());
+        let spans = Spans::start(&settings)?.map(Arc::new);
         let agents = Agents::new(
             db.clone(),
             retrieval.clone(),
@@ -125,11 +129,23 @@ impl App {
                 fetch: fetch::Client::new(settings.fetch.clone()),
                 vault: vault.clone(),
                 models: settings.models.clone(),
+                observer: spans.clone().map(|spans| spans as Arc<dyn TurnObserver>),
             },
             signals.tracker.clone(),
             signals.ending.clone(),
         );
-        Ok(Self { settings, ambient, db, retrieval, ingest, agents, vault, worker: None, signals })
+        Ok(Self {
+            settings,
+            ambient,
+            db,
+            retrieval,
+            ingest,
+            agents,
+            vault,
+            worker: None,
+            signals,
+            spans,
+        })
     }
 
     /// What tells the parts to stop.
@@ -197,8 +213,11 @@ impl App {
         Ok(())
     }
 
-    /// Writes out the index and closes it and the database. Comes last.
+    /// Sends the traces that are left, writes out the index, closes it and the database. Comes last.
     pub async fn close(&self) {
+        if let Some(spans) = &self.spans {
+            spans.stop().await;
+        }
         self.ingest.close().await;
         self.retrieval.close().await;
         self.db.close().await;

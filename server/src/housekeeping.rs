@@ -14,6 +14,7 @@ const INTERVAL: Duration = Duration::from_mins(10);
 const KEEP_JOBS: Duration = Duration::from_hours(24);
 /// How long events can be read again.
 const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
+const DAY: Duration = Duration::from_hours(24);
 /// Rows removed in one transaction, so that other writers get their turn.
 const BATCH: i64 = 500;
 
@@ -42,17 +43,21 @@ pub fn start(app: &App) {
 
 async fn remove_old_rows(app: &App) -> storage::Result<()> {
     let now = app.ambient.now();
+    let settings = &app.settings.agents;
+    let traces_until = before(now, DAY * settings.trace_retention_days);
+    let streams_until = before(now, settings.stream_retention);
     loop {
         let mut tx = app.db.write().await?;
-        let jobs = storage::jobs::delete_older(&mut tx, before(now, KEEP_JOBS), BATCH).await?;
-        let events =
-            storage::events::delete_older(&mut tx, before(now, KEEP_EVENTS), BATCH).await?;
-        let passages = storage::citations::delete_uncited(&mut tx, BATCH).await?;
-        let counters = storage::budgets::delete_older(&mut tx, now, BATCH).await?;
-        let kept = before(now, app.settings.agents.stream_retention);
-        let streams = storage::streams::sweep(&mut tx, kept, BATCH).await?;
+        let removed = [
+            storage::jobs::delete_older(&mut tx, before(now, KEEP_JOBS), BATCH).await?,
+            storage::events::delete_older(&mut tx, before(now, KEEP_EVENTS), BATCH).await?,
+            storage::citations::delete_uncited(&mut tx, BATCH).await?,
+            storage::budgets::delete_older(&mut tx, now, BATCH).await?,
+            storage::streams::sweep(&mut tx, streams_until, BATCH).await?,
+            storage::messages::delete_traces(&mut tx, traces_until, BATCH).await?,
+        ];
         tx.commit().await?;
-        if [jobs, events, passages, counters, streams].into_iter().all(|removed| removed < BATCH) {
+        if removed.into_iter().all(|removed| removed < BATCH) {
             return Ok(());
         }
     }

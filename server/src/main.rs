@@ -11,6 +11,7 @@ mod lifecycle;
 mod providers;
 mod settings;
 mod setup;
+mod spans;
 mod telemetry;
 mod write_timeout;
 

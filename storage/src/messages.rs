@@ -311,6 +311,25 @@ pub async fn trace(
     serde_json::from_slice(&json).map(Some).map_err(|error| StorageError::decode(TRACE, &error))
 }
 
+/// Removes traces of answers that were begun before `before`, at most `limit`; how many. An answer's id tells when
+/// it was begun.
+pub async fn delete_traces(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<i64> {
+    tx.statement(
+        "DELETE FROM message_traces
+        WHERE message_id IN (
+            SELECT message_id
+            FROM message_traces
+            WHERE message_id < $1
+            ORDER BY message_id
+            LIMIT $2
+        )",
+    )
+    .bind(Id(MessageId::earliest(before)))
+    .bind(limit)
+    .execute()
+    .await
+}
+
 /// Sets or (with `None`) removes the rating of a message, with its `feedback.received` event; `false` when the message is absent.
 pub async fn set_feedback(
     tx: &mut Tx,

@@ -34,6 +34,15 @@ impl Secrets {
     }
 }
 
+/// The secrets among the declared headers, as far as they open.
+pub(super) fn secrets<'a>(
+    work: &Work,
+    declared: impl IntoIterator<Item = &'a HttpHeader>,
+) -> Secrets {
+    let sealed = declared.into_iter().filter_map(|header| header.sealed.as_deref());
+    Secrets(sealed.filter_map(|sealed| unseal(work, sealed).ok()).collect())
+}
+
 /// The declared headers as they are sent.
 pub(super) fn open(work: &Work, declared: &[HttpHeader]) -> Result<(HeaderMap, Secrets), String> {
     let mut headers = HeaderMap::new();

@@ -25,7 +25,7 @@ use crate::run::Work;
 use mcp::{McpOffer, Server};
 use search::Search;
 
-/// Longest result that is stored with the message, in characters.
+/// Longest result that is stored with the message, and longest arguments, in characters.
 const MAX_STORED_RESULT: usize = 2_000;
 
 /// A tool as it is offered to the model.
@@ -97,6 +97,16 @@ pub(crate) enum Called {
     Failed(String),
     /// A person is called: the agent's turn ends.
     HandOff,
+}
+
+/// A call as it may be kept and shown: bounded, without secrets.
+#[derive(Debug)]
+pub(crate) struct ShownCall {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) arguments: Value,
+    pub(crate) status: ToolStatus,
+    pub(crate) result: String,
 }
 
 /// The tools of a turn and what came of them.
@@ -172,21 +182,37 @@ impl<'a> Toolbox<'a> {
     /// Keeps what came of a call for the stored message.
     pub(crate) fn note(&mut self, call: &ToolCall, called: &Called, began: Instant) {
         let Some((kind, name)) = self.find(call) else { return };
+        let took = began.elapsed();
+        let ShownCall { arguments, status, result, .. } = self.shown(call, called);
+        self.uses.push(ToolUse { kind, name, status, arguments, result, took });
+    }
+
+    /// A call as it may be kept.
+    pub(crate) fn shown(&self, call: &ToolCall, called: &Called) -> ShownCall {
         let (status, result) = match called {
             Called::Told(text) => (ToolStatus::Done, text.as_str()),
             Called::Failed(reason) => (ToolStatus::Failed, reason.as_str()),
             Called::HandOff => (ToolStatus::Done, ""),
         };
-        let arguments = serde_json::from_str(&call.arguments)
-            .unwrap_or_else(|_| Value::String(cut(&call.arguments)));
-        self.uses.push(ToolUse {
-            kind,
-            name,
-            status,
-            arguments,
-            result: cut(result),
-            took: began.elapsed(),
-        });
+        let secrets = self.secrets();
+        let arguments = cut(&secrets.hide(call.arguments.clone()));
+        let arguments =
+            serde_json::from_str(&arguments).unwrap_or_else(|_| Value::String(arguments));
+        let (id, name) = (call.id.clone(), call.name.clone());
+        ShownCall { id, name, arguments, status, result: cut(&secrets.hide(result.to_owned())) }
+    }
+
+    /// What must stand in nothing that is kept of a call: what the agent's tools send to prove who they are.
+    fn secrets(&self) -> Secrets {
+        let mut declared = Vec::new();
+        for tool in &self.work.agent.tools {
+            match ToolSettings::read("tools", tool) {
+                Ok(ToolSettings::Http(settings)) => declared.extend(settings.headers),
+                Ok(ToolSettings::Mcp(settings)) => declared.extend(settings.headers),
+                _ => {}
+            }
+        }
+        headers::secrets(self.work, &declared)
     }
 }
 

@@ -34,7 +34,7 @@ async fn a_question_is_answered_by_sentences_of_the_passages_with_their_citation
         assert_eq!(trace["outcome"], "answered");
         assert!(trace["evidence"].as_f64().unwrap() >= trace["threshold"].as_f64().unwrap());
         assert_eq!(trace["hits"][0]["chunkId"], first.chunk_id.to_string());
-        assert!(trace["ms"]["total"].as_f64().unwrap() > 0.0);
+        assert!(trace["totalMs"].as_f64().unwrap() > 0.0);
     }
 }
 

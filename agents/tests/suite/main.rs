@@ -13,4 +13,5 @@ mod requests;
 mod spending;
 mod support;
 mod tools;
+mod traces;
 mod world;

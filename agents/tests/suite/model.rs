@@ -41,7 +41,7 @@ async fn an_answer_streams_with_citations_that_are_stored_as_they_were_told() {
         assert_eq!(world.citations(answer.message).await, answer.citations);
         let trace = world.trace(answer.message).await;
         assert_eq!((&trace["model"], &trace["citesNothing"]), (&"gpt-test".into(), &false.into()));
-        assert!(trace["ms"]["firstToken"].as_f64().unwrap() > 0.0);
+        assert!(trace["firstTokenMs"].as_f64().unwrap() > 0.0);
         assert!(trace["promptTokensEstimate"].as_u64().unwrap() > 100);
     }
 }

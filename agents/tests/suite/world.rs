@@ -107,6 +107,7 @@ impl World {
             fetch: fetch::Client::new(fetching),
             vault: Vault::parse(&"7".repeat(64)).unwrap(),
             models: default_settings().models,
+            observer: None,
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let agents = Agents::new(
@@ -363,6 +364,7 @@ fn defaults(turn_timeout: Duration) -> AgentDefaults {
         tool_rounds: 8,
         tool_timeout: PATIENCE,
         turn_tokens: 100_000,
+        trace_retention_days: 30,
     }
 }
 

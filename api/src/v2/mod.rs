@@ -21,6 +21,7 @@ mod sources;
 mod stream;
 mod tool_settings;
 mod tools;
+mod traces;
 mod usage;
 mod waiting;
 mod words;
@@ -46,6 +47,7 @@ pub(crate) fn routes() -> Routes {
         .with(conversations::routes())
         .with(messages::routes())
         .with(citations::routes())
+        .with(traces::routes())
         .with(datastores::routes())
         .with(search::routes())
         .with(sources::routes())

@@ -363,6 +363,7 @@ fn open_agents(
         fetch: fetch::Client::new(settings.fetch.clone()),
         vault: vault(),
         models: settings.models.clone(),
+        observer: None,
     };
     let (db, retrieval, ambient) = (db.clone(), retrieval.clone(), ambient.clone());
     Agents::new(db, retrieval, ambient, options, tracker.clone(), stop.clone())

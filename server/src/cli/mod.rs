@@ -10,6 +10,7 @@ mod keys;
 mod reindex;
 mod serve;
 mod session;
+mod trace;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ enum Command {
     Datastore(datastores::DatastoreCommand),
     /// Ask an agent; the answer streams, its sources follow
     Ask(ask::AskArgs),
+    /// Show how an answer came about: its steps, what was found, tokens and cost
+    Trace(trace::TraceArgs),
     /// Build the search index again from the database
     Reindex,
     /// Copy database, files and keys into one archive; also while the server runs
@@ -144,6 +147,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Key(command) => keys::run(command, &run).await,
         Command::Datastore(command) => datastores::run(command, &run).await,
         Command::Ask(arguments) => ask::run(&arguments, &run).await,
+        Command::Trace(arguments) => trace::run(&arguments, &run).await,
         Command::Reindex => reindex::run(&run).await,
         Command::Backup(arguments) => copy::backup(&arguments, &run).await,
         Command::Restore(arguments) => copy::restore(&arguments, &run).await,

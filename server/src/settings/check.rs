@@ -10,12 +10,15 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{Loaded, Origin, Problem};
+use crate::spans;
 
 /// Whether a value is wrong, its key, and the remedy.
 type Rule = (bool, &'static str, &'static str);
 
 const HTTP: &str = "give an address that begins with http:// or https://";
 const ONE: &str = "give at least 1";
+/// Longest retention.
+const MOST_DAYS: u32 = 36_500;
 const UNIT: &str = "give a number from 0 to 1";
 
 /// Every value that is of the right type and wrong nevertheless.
@@ -26,6 +29,7 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
         storage_rules(settings),
         model_rules(settings),
         work_rules(settings),
+        telemetry_rules(settings),
         time_rules(settings),
     ];
     let broken = rules.into_iter().flatten().filter(|(wrong, _, _)| *wrong);
@@ -136,6 +140,25 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
             agents.default_country.as_deref().is_some_and(|code| !is_country(code)),
             "agents.default_country",
             "give two capital letters such as AR",
+        ),
+    ]
+}
+
+fn telemetry_rules(settings: &Settings) -> Vec<Rule> {
+    let telemetry = &settings.telemetry;
+    let headers = telemetry.otlp_headers.as_ref().map(ExposeSecret::expose_secret);
+    vec![
+        (is_not_http(telemetry.otlp_endpoint.as_deref()), "telemetry.otlp_endpoint", HTTP),
+        (
+            headers.is_some_and(|headers| spans::headers(headers).is_none()),
+            "telemetry.otlp_headers",
+            "give name=value, several with commas between them, values percent-encoded",
+        ),
+        (telemetry.service_name.trim().is_empty(), "telemetry.service_name", "give a name"),
+        (
+            settings.agents.trace_retention_days > MOST_DAYS,
+            "agents.trace_retention_days",
+            "give at most 36500 days; 0 keeps none",
         ),
     ]
 }

@@ -10,7 +10,7 @@ use toml::Value;
 use super::{Given, Origin, Problem};
 
 /// Names that others rely on, and the settings behind them.
-const SHORT_NAMES: [(&str, &str, &str); 18] = [
+const SHORT_NAMES: [(&str, &str, &str); 21] = [
     ("VOCERO_LISTEN", "server", "listen"),
     ("VOCERO_PUBLIC_URL", "server", "public_url"),
     ("VOCERO_ROLES", "server", "roles"),
@@ -29,6 +29,9 @@ const SHORT_NAMES: [(&str, &str, &str); 18] = [
     ("VOCERO_RERANK_API_KEY", "models", "rerank_api_key"),
     ("VOCERO_FETCH_ALLOW", "fetch", "allow"),
     ("VOCERO_LOG", "log", "filter"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry", "otlp_endpoint"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry", "otlp_headers"),
+    ("OTEL_SERVICE_NAME", "telemetry", "service_name"),
 ];
 
 /// Names that are kept for providers which this version does not have; `vocero doctor` tells when one is set.

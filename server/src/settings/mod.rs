@@ -238,7 +238,7 @@ fn fitting_value(defaults: &Table, given: &Given) -> Result<Value, String> {
         return Err(message);
     }
     // The parser's message repeats the value.
-    Err(if key.ends_with("_url") {
+    Err(if print::is_address(&key) {
         "is no address; give one with its scheme, such as https://host/path".to_owned()
     } else {
         "is not accepted; give a text".to_owned()

@@ -10,7 +10,13 @@ use url::Url;
 use super::{Loaded, Origin};
 
 /// Settings that are never shown.
-const SECRETS: [&str; 3] = ["index.qdrant_api_key", "models.openai_api_key", "storage.vault_key"];
+const SECRETS: [&str; 5] = [
+    "index.qdrant_api_key",
+    "models.openai_api_key",
+    "models.rerank_api_key",
+    "storage.vault_key",
+    "telemetry.otlp_headers",
+];
 
 /// As a configuration file, with the origin of what is not a default.
 pub fn print_toml(loaded: &Loaded) -> String {
@@ -46,7 +52,11 @@ pub fn print_json(loaded: &Loaded) -> serde_json::Value {
 
 /// Whether a value may hold a credential: it is not repeated in messages.
 pub(super) fn may_hold_secret(key: &str) -> bool {
-    SECRETS.contains(&key) || key.ends_with("_url")
+    SECRETS.contains(&key) || is_address(key)
+}
+
+pub(super) fn is_address(key: &str) -> bool {
+    key.ends_with("_url") || key.ends_with("_endpoint")
 }
 
 /// The value as it may be shown.
@@ -55,7 +65,7 @@ fn shown(key: &str, value: &Value) -> Value {
         return Value::String("***".to_owned());
     }
     match value {
-        Value::String(text) if key.ends_with("_url") => Value::String(shown_address(text)),
+        Value::String(text) if is_address(key) => Value::String(shown_address(text)),
         _ => value.clone(),
     }
 }

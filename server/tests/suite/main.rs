@@ -12,4 +12,5 @@ mod processes;
 mod secrets;
 mod settings;
 mod turns;
+mod telemetry;
 mod vocero;

@@ -371,6 +371,29 @@ async fn an_answer_keeps_its_citations_and_its_trace() {
 }
 
 #[tokio::test]
+async fn old_traces_go_some_at_a_time_and_younger_ones_stay() {
+    for place in places("old traces").await {
+        let conversation = begin(&place).await.id;
+        let mut told = Vec::new();
+        for text in ["uno", "dos", "tres"] {
+            let mut answer = message(&place, conversation, Author::Agent, text);
+            answer.trace = Some(json!({ "outcome": "answered" }));
+            told.push((say(&place, &answer).await.id, place.now()));
+            place.later(Duration::from_mins(1));
+        }
+        let (ws, before) = (place.ws(), told[2].1);
+        let mut tx = place.write().await;
+        assert_eq!(messages::delete_traces(&mut tx, told[0].1, 9).await.unwrap(), 0);
+        assert_eq!(messages::delete_traces(&mut tx, before, 1).await.unwrap(), 1);
+        assert_eq!(messages::trace(&mut tx, ws, told[0].0).await.unwrap(), None);
+        assert_eq!(messages::delete_traces(&mut tx, before, 9).await.unwrap(), 1);
+        assert_eq!(messages::delete_traces(&mut tx, before, 9).await.unwrap(), 0);
+        assert!(messages::trace(&mut tx, ws, told[2].0).await.unwrap().is_some());
+        assert!(messages::get(&mut tx, ws, told[0].0).await.unwrap().is_some(), "the answer stays");
+    }
+}
+
+#[tokio::test]
 async fn a_cited_passage_is_kept_once_and_goes_when_nothing_names_it() {
     for place in places("cited passages").await {
         let (ws, stranger) = (place.ws(), place.stranger());

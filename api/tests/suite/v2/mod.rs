@@ -15,3 +15,4 @@ mod samples;
 mod sources;
 mod spending;
 mod takeover;
+mod traces;
