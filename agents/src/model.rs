@@ -82,13 +82,17 @@ impl TurnModel {
     ) -> Result<ChatStream, ModelError> {
         let request = ChatRequest { model: candidate.name.clone(), ..request.clone() };
         let began = Instant::now();
+        let mut attempt = Attempt { candidate, began, meter: &self.meter, error: None };
+        attempt.error = Some(given_up());
         let stream = match candidate.chat.chat(request.clone()).await {
             Ok(stream) => stream,
             Err(error) => {
-                self.meter.remember(not_asked(candidate, began, &error));
+                attempt.error = Some((&error).into());
                 return Err(error);
             }
         };
+        attempt.error = None;
+        drop(attempt);
         self.course.lock().answered = Some(candidate.name.clone());
         Ok(Box::pin(Metered {
             stream,
@@ -132,19 +136,34 @@ impl ChatModel for TurnModel {
     }
 }
 
-/// A call that came to nothing before its first event.
-fn not_asked(candidate: &Candidate, began: Instant, error: &ModelError) -> Call {
-    Call {
-        model: candidate.name.clone(),
-        provider: candidate.provider.clone(),
-        began,
-        first: None,
-        ended: Instant::now(),
-        usage: None,
-        estimated: false,
-        cost: None,
-        reason: None,
-        error: Some(error.into()),
+/// A call before its first event; remembered when it comes to nothing, also by being dropped.
+struct Attempt<'a> {
+    candidate: &'a Candidate,
+    began: Instant,
+    meter: &'a Meter,
+    error: Option<CallError>,
+}
+
+fn given_up() -> CallError {
+    let message = "given up before its first event".to_owned();
+    CallError { kind: "cancelled", message }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let Some(error) = self.error.take() else { return };
+        self.meter.remember(Call {
+            model: self.candidate.name.clone(),
+            provider: self.candidate.provider.clone(),
+            began: self.began,
+            first: None,
+            ended: Instant::now(),
+            usage: None,
+            estimated: false,
+            cost: None,
+            reason: None,
+            error: Some(error),
+        });
     }
 }
 

@@ -479,9 +479,9 @@ fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
 
 /// An answer that is complete before its first word: it is stored, then told, so that nothing of it is
 /// seen when a person has taken the conversation meanwhile.
-async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, mut trace: Trace) -> Telling {
+async fn tell_ready(work: &Work, reply: Reply, usage: Option<Usage>, trace: Trace) -> Telling {
     let state = MessageState::Complete;
-    let shown = to_be_stored(work, &reply, state, &mut trace);
+    let shown = to_be_stored(work, &reply, state, trace);
     let kept = Box::pin(keep(work, &reply, state, usage, shown)).await;
     match kept {
         Ok(Kept::Stored(conversation)) => Telling {
@@ -501,7 +501,7 @@ fn to_be_stored(
     work: &Work,
     reply: &Reply,
     state: MessageState,
-    trace: &mut Trace,
+    mut trace: Trace,
 ) -> Option<Value> {
     trace.note("outcome", reply.outcome.name());
     trace.note("state", state.name());
@@ -516,14 +516,14 @@ async fn end_spoken(
     reply: Reply,
     over: Over,
     usage: Option<Usage>,
-    mut trace: Trace,
+    trace: Trace,
 ) -> Telling {
     let state = match &over {
         Over::Finished | Over::HandedOff => MessageState::Complete,
         Over::Failed(_) | Over::Cut(Cut::TimedOut) => MessageState::Failed,
         Over::Cut(_) => MessageState::Interrupted,
     };
-    let shown = to_be_stored(work, &reply, state, &mut trace);
+    let shown = to_be_stored(work, &reply, state, trace);
     let kept = Box::pin(keep(work, &reply, state, usage, shown)).await;
     let conversation = match kept {
         Ok(Kept::Stored(conversation)) => conversation,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -41,6 +42,17 @@ impl Client {
         self.json(|| Ok(self.request(Method::POST, path)?.json(body))).await
     }
 
+    /// `PUT` of a JSON body; the JSON body of the answer.
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.json(|| Ok(self.request(Method::PUT, path)?.json(body))).await
+    }
+
+    /// `GET`; the body as a text.
+    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
+        let body = self.body(|| self.request(Method::GET, path)).await?;
+        String::from_utf8(body.to_vec()).context("the server did not answer in text")
+    }
+
     /// `POST` of a file, as a form.
     pub async fn upload(&self, path: &str, file: &Path) -> anyhow::Result<Value> {
         let name = file.file_name().and_then(|name| name.to_str());
@@ -48,7 +60,7 @@ impl Client {
         let bytes = tokio::fs::read(file)
             .await
             .with_context(|| format!("cannot read {}", file.display()))?;
-        let bytes = bytes::Bytes::from(bytes);
+        let bytes = Bytes::from(bytes);
         let length = u64::try_from(bytes.len())?;
         self.json(|| {
             let part = Part::stream_with_length(bytes.clone(), length).file_name(name.to_owned());
@@ -74,7 +86,8 @@ impl Client {
         let mut objects = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let mut address = format!("{path}?limit=100");
+            let sign = if path.contains('?') { '&' } else { '?' };
+            let mut address = format!("{path}{sign}limit=100");
             if let Some(cursor) = &cursor {
                 address.push_str("&cursor=");
                 address.push_str(cursor);
@@ -95,12 +108,24 @@ impl Client {
         Ok(self.http.request(method, url).bearer_auth(&self.key))
     }
 
-    /// Sends a request, again after the time told when the server says that it came too fast or that it is
-    /// busy.
+    /// Sends a request as `body` does; the JSON in the answer.
     async fn json(
         &self,
         build: impl Fn() -> anyhow::Result<RequestBuilder>,
     ) -> anyhow::Result<Value> {
+        let body = self.body(build).await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).context("the server did not answer in JSON")
+    }
+
+    /// Sends a request, again after the time told when the server says that it came too fast or that it is
+    /// busy.
+    async fn body(
+        &self,
+        build: impl Fn() -> anyhow::Result<RequestBuilder>,
+    ) -> anyhow::Result<Bytes> {
         let mut waits = 0;
         loop {
             let response = build()?.send().await.with_context(|| self.unreachable())?;
@@ -108,10 +133,7 @@ impl Client {
             let wait = retry_after(&response).filter(|_| waits < MAX_WAITS);
             let body = response.bytes().await?;
             if status.is_success() {
-                if body.is_empty() {
-                    return Ok(Value::Null);
-                }
-                return serde_json::from_slice(&body).context("the server did not answer in JSON");
+                return Ok(body);
             }
             match wait {
                 Some(wait) => {

@@ -55,6 +55,7 @@ async fn remove_old_rows(app: &App) -> storage::Result<()> {
             storage::budgets::delete_older(&mut tx, now, BATCH).await?,
             storage::streams::sweep(&mut tx, streams_until, BATCH).await?,
             storage::messages::delete_traces(&mut tx, traces_until, BATCH).await?,
+            storage::gaps::delete_empty_groups(&mut tx, BATCH).await?,
         ];
         tx.commit().await?;
         if removed.into_iter().all(|removed| removed < BATCH) {

@@ -112,8 +112,7 @@ impl Spans {
             };
             let asked = trace.asked.as_deref().map(|text| said("user", text));
             let answered = turn.answer.as_deref().map(|text| said("assistant", text));
-            let messages =
-                [("gen_ai.input.messages", asked), ("gen_ai.output.messages", answered)];
+            let messages = [("gen_ai.input.messages", asked), ("gen_ai.output.messages", answered)];
             texts(&mut attributes, messages);
         }
         let builder = self
@@ -165,9 +164,10 @@ impl Spans {
             name: format!("chat {}", call.model),
             kind: SpanKind::Client,
             attributes,
-            error: call.error.as_ref().map(|_| {
-                call.error_type.clone().unwrap_or_else(|| "_OTHER".to_owned())
-            }),
+            error: call
+                .error
+                .as_ref()
+                .map(|_| call.error_type.clone().unwrap_or_else(|| "_OTHER".to_owned())),
             start_ms: call.start_ms,
             ms: call.ms,
         }
@@ -255,9 +255,8 @@ fn retrieval(trace: &TurnTrace, phase: &TracePhase) -> Child {
         ("vocero.retrieval.evidence", trace.evidence),
         ("vocero.retrieval.threshold", trace.threshold),
     ];
-    attributes.extend(
-        measures.into_iter().filter_map(|(name, value)| Some(KeyValue::new(name, value?))),
-    );
+    attributes
+        .extend(measures.into_iter().filter_map(|(name, value)| Some(KeyValue::new(name, value?))));
     texts(&mut attributes, [("vocero.retrieval.gate", trace.gate.clone())]);
     Child {
         name: "retrieval".to_owned(),

@@ -5,7 +5,7 @@ use domain::{AgentId, ContactId, ConversationId, MessageId, Timestamp, VisitorId
 use serde_json::json;
 use sqlx::FromRow;
 
-use crate::sql::{Dialects, Id, Micros, Name};
+use crate::sql::{Dialects, Id, Micros, Name, with_list};
 use crate::{Conn, Result, StorageError, Tx, Wakeup, events};
 
 /// Which conversations to list.
@@ -380,6 +380,109 @@ pub async fn set_summary(
     .bind(seq)
     .changed()
     .await
+}
+
+/// How a customer rates a whole conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationRating {
+    /// 1 to 5, 5 being best.
+    pub rating: i64,
+    /// What was said with it.
+    pub comment: Option<String>,
+}
+
+/// Sets or (with `None`) removes the rating of a conversation, with its `feedback.received` event; `false` when the
+/// conversation is absent.
+pub async fn set_rating(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    rating: Option<&ConversationRating>,
+    now: Timestamp,
+) -> Result<bool> {
+    if get(tx, workspace, id).await?.is_none() {
+        return Ok(false);
+    }
+    match rating {
+        Some(rating) => write_rating(tx, workspace, id, rating, now).await?,
+        None => delete_rating(tx, workspace, id).await?,
+    }
+    let payload = json!({
+        "conversationId": id,
+        "rating": rating.map(|rating| rating.rating),
+    });
+    events::insert(tx, workspace, "feedback.received", &id.to_string(), &payload, now).await?;
+    Ok(true)
+}
+
+/// The ratings of those conversations that have one.
+pub async fn ratings(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    conversations: &[ConversationId],
+) -> Result<Vec<(ConversationId, ConversationRating)>> {
+    let rows: Vec<(Id<ConversationId>, i64, Option<String>)> = conn
+        .statement(with_list!(
+            "SELECT
+                conversation_id,
+                rating,
+                comment
+            FROM conversation_ratings
+            WHERE workspace_id = $1
+                AND ",
+            "conversation_id" in "$2";
+            ""
+        ))
+        .bind(Id(workspace))
+        .list(conversations)
+        .all()
+        .await?;
+    let rated = |(Id(id), rating, comment)| (id, ConversationRating { rating, comment });
+    Ok(rows.into_iter().map(rated).collect())
+}
+
+async fn write_rating(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    rating: &ConversationRating,
+    now: Timestamp,
+) -> Result<()> {
+    tx.statement(
+        "INSERT INTO conversation_ratings (
+            conversation_id,
+            workspace_id,
+            rating,
+            comment,
+            updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (conversation_id) DO UPDATE SET
+            rating = excluded.rating,
+            comment = excluded.comment,
+            updated_at = excluded.updated_at",
+    )
+    .bind(Id(id))
+    .bind(Id(workspace))
+    .bind(rating.rating)
+    .bind(rating.comment.as_deref())
+    .bind(Micros(now))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+async fn delete_rating(tx: &mut Tx, workspace: WorkspaceId, id: ConversationId) -> Result<()> {
+    tx.statement(
+        "DELETE FROM conversation_ratings
+        WHERE workspace_id = $1
+            AND conversation_id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .execute()
+    .await?;
+    Ok(())
 }
 
 /// Links the conversation to a contact of its workspace; another workspace's changes nothing.

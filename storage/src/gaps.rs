@@ -458,6 +458,22 @@ pub async fn want_recheck(
     Ok(())
 }
 
+/// Removes up to `limit` groups of any workspace whose gaps have all gone with their conversations; how many.
+pub async fn delete_empty_groups(tx: &mut Tx, limit: i64) -> Result<i64> {
+    tx.statement(
+        "DELETE FROM gap_groups
+        WHERE id IN (
+            SELECT gap_groups.id
+            FROM gap_groups
+            WHERE NOT EXISTS (SELECT 1 FROM gaps WHERE gaps.group_id = gap_groups.id)
+            LIMIT $1
+        )",
+    )
+    .bind(limit)
+    .execute()
+    .await
+}
+
 async fn begin_group(tx: &mut Tx, workspace: WorkspaceId, gap: &Gap) -> Result<()> {
     tx.statement(
         "INSERT INTO gap_groups (

@@ -22,6 +22,7 @@ pub(crate) use lead::{Note, fields_of, lead_settings, note_lead};
 
 use crate::prepare::Effect;
 use crate::run::Work;
+use headers::Secrets;
 use mcp::{McpOffer, Server};
 use search::Search;
 

@@ -147,7 +147,7 @@ impl Trace {
     }
 
     /// The whole as JSON, to be stored with the answer: storing begins now.
-    pub(crate) fn to_be_stored(&mut self) -> Value {
+    pub(crate) fn to_be_stored(&self) -> Value {
         let mut collected = self.0.lock();
         collected.store_began = Some(Instant::now());
         collected.whole()

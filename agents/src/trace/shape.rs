@@ -139,7 +139,7 @@ pub struct TraceCall {
     pub estimated: bool,
     /// `stop`, `length`, `tool_calls` or `content_filter`.
     pub finish_reason: Option<String>,
-    /// `unavailable`, `rate_limited`, `breaker_open`, `credential`, `refused` or `broken`.
+    /// `unavailable`, `rate_limited`, `breaker_open`, `credential`, `refused`, `broken` or `cancelled`.
     pub error_type: Option<String>,
     /// Why it failed.
     pub error: Option<String>,

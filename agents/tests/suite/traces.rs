@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use agents::{Agents, EndedTurn, TraceStep, TurnObserver, TurnTrace};
+use agents::{Agents, EndedTurn, TraceStep, TurnEvent, TurnObserver, TurnTrace};
 use domain::agent::{AgentTool, ToolKind};
 use parking_lot::Mutex;
 use testkit::db::databases;
-use testkit::model_server::Reply;
+use testkit::model_server::{Endpoint, Reply};
 
 use crate::world::{World, hear};
 
@@ -100,7 +100,7 @@ async fn a_trace_has_every_step_in_order_with_tokens_cost_and_what_was_cited() {
         let tool = &stored.tools[0];
         assert_eq!((tool.call_id.as_deref(), tool.status.as_str()), (Some("call_7"), "done"));
         assert_eq!(tool.arguments["query"], "garantía productos");
-        assert!(tool.result.contains("seis meses"), "{}", tool.result);
+        assert!(tool.result.contains("Passage [2]"), "{}", tool.result);
         let cited: Vec<_> = stored.hits.iter().filter(|hit| hit.cited == Some(true)).collect();
         assert_eq!(cited.len(), 1);
         assert_eq!(cited[0].source.as_deref(), Some("Garantía"));
@@ -130,15 +130,27 @@ async fn turns_without_an_answer_are_told_too() {
         assert_eq!(failed.trace.calls[0].error_type.as_deref(), Some("refused"));
 
         world.model().enqueue(Reply::tokens(&["De 10"]).then_hang());
-        let asked = world.model().requests().len();
-        let turn = agents.start(world.request(QUESTION)).await.unwrap();
-        world.model().wait_for_requests(asked + 1).await;
+        let mut turn = agents.start(world.request(QUESTION)).await.unwrap();
+        while !matches!(turn.events.recv().await, Some(TurnEvent::Token(_))) {}
         drop(turn);
         world.quiet().await;
         let left = noted.0.lock().remove(0);
         assert_eq!((left.trace.end.as_deref(), left.answer), (Some("left"), None));
         assert_eq!(left.trace.calls.len(), 1);
         assert!(left.trace.calls[0].estimated, "nobody counted what was cut off");
+
+        world.model().enqueue(Reply::silence());
+        let asked = world.model().requests_to(Endpoint::Chat).len();
+        let turn = agents.start(world.request(QUESTION)).await.unwrap();
+        let reached = async || world.model().requests_to(Endpoint::Chat).len() > asked;
+        while !reached().await {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        world.quiet().await;
+        let left = noted.0.lock().remove(0);
+        assert_eq!(left.trace.calls[0].error_type.as_deref(), Some("cancelled"));
+        assert_eq!(left.trace.calls[0].prompt_tokens, None);
     }
 }
 

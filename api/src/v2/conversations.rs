@@ -6,17 +6,18 @@ use axum::extract::State;
 use domain::contact::Contact;
 use domain::conversation::{Conversation, Transition};
 use domain::message::{Citation, Message, ShownImage};
-use domain::{Action, AgentId, ContactId, ConversationId, DomainError, MessageId, Timestamp};
+use domain::{Action, AgentId, ContactId, ConversationId, DomainError, MessageId, Timestamp, text};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use storage::conversations::{self, ConversationFilter};
+use storage::conversations::{self, ConversationFilter, ConversationRating};
 use storage::{Conn, citations, contacts, messages};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::PageQuery;
 use super::chat::CitedSource;
 use super::tools::UsedTool;
 use super::words::{Channel, ConversationStatus, Handler, MessageState, Outcome, Rating, Role};
+use super::{PageQuery, required_nullable};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Routes {
         .route(Action::ReadConversations, routes!(get))
         .route(Action::ReadConversations, routes!(list_messages))
         .route(Action::WorkConversations, routes!(set_status))
+        .route(Action::Chat, routes!(rate))
 }
 
 /// A conversation between a customer and an agent or a person.
@@ -51,6 +53,8 @@ struct ConversationView {
     visitor_id: Option<String>,
     /// The customer, once known.
     contact: Option<ContactView>,
+    /// What the customer thinks of it.
+    rating: Option<RatingView>,
     /// RFC 3339.
     #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
     created_at: String,
@@ -139,6 +143,27 @@ struct FeedbackView {
     comment: Option<String>,
 }
 
+/// What a customer thinks of a conversation.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ConversationRating)]
+struct RatingView {
+    /// 5 is best.
+    #[schema(minimum = 1, maximum = 5)]
+    rating: i64,
+    comment: Option<String>,
+}
+
+/// A new rating.
+#[derive(Debug, Deserialize, ToSchema)]
+struct RatingChange {
+    /// 5 is best; null takes an earlier rating back.
+    #[serde(deserialize_with = "required_nullable")]
+    #[schema(required = true, minimum = 1, maximum = 5)]
+    rating: Option<i64>,
+    #[schema(max_length = 2000)]
+    comment: Option<String>,
+}
+
 /// Which conversations.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -203,12 +228,14 @@ async fn list(
     let found =
         conversations::list(&mut conn, workspace, &filter, paging.after, paging.one_more()).await?;
     let contacts = contacts_of(&mut conn, &caller, &found).await?;
+    let ratings = ratings_of(&mut conn, &caller, &found).await?;
     let page = paging.page(
         found,
         |conversation| conversation.id,
         |conversation| {
             let contact = conversation.contact_id.and_then(|id| contacts.get(&id)).cloned();
-            view(conversation, contact)
+            let rating = ratings.get(&conversation.id).cloned();
+            view(conversation, contact, rating)
         },
     );
     Ok(Json(page))
@@ -337,6 +364,45 @@ async fn set_status(
     Ok(Json(view))
 }
 
+/// Rate a conversation
+#[utoipa::path(
+    put,
+    path = "/api/v2/conversations/{conversationId}/rating",
+    tag = "Conversations",
+    operation_id = "rateConversation",
+    params(("conversationId" = String, Path)),
+    request_body = RatingChange,
+    responses((status = 204, description = "Noted.")),
+)]
+#[tracing::instrument(name = "handler.v2.conversations.rate", skip_all)]
+async fn rate(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<ConversationId>,
+    Json(change): Json<RatingChange>,
+) -> ApiResult<StatusCode> {
+    let rating = change.checked()?;
+    let (workspace, now) = (caller.workspace(), state.ambient.now());
+    let mut tx = state.db.write().await?;
+    if !conversations::set_rating(&mut tx, workspace, id, rating.as_ref(), now).await? {
+        return Err(DomainError::not_found("conversation").into());
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl RatingChange {
+    fn checked(self) -> ApiResult<Option<ConversationRating>> {
+        let comment = self.comment.as_deref().map(|text| text::optional("comment", text, 2_000));
+        let comment = comment.transpose()?.filter(|comment| !comment.is_empty());
+        let Some(rating) = self.rating else { return Ok(None) };
+        if !(1..=5).contains(&rating) {
+            return Err(ApiError::invalid("rating", "`rating` must be 1 to 5, or null"));
+        }
+        Ok(Some(ConversationRating { rating, comment }))
+    }
+}
+
 async fn view_with_contact(
     conn: &mut Conn,
     caller: &Caller,
@@ -346,7 +412,20 @@ async fn view_with_contact(
         Some(id) => contacts::get(conn, caller.workspace(), id).await?,
         None => None,
     };
-    Ok(view(conversation, contact))
+    let rated = ratings_of(conn, caller, std::slice::from_ref(&conversation)).await?;
+    let rating = rated.into_values().next();
+    Ok(view(conversation, contact, rating))
+}
+
+async fn ratings_of(
+    conn: &mut Conn,
+    caller: &Caller,
+    found: &[Conversation],
+) -> ApiResult<HashMap<ConversationId, RatingView>> {
+    let ids: Vec<ConversationId> = found.iter().map(|conversation| conversation.id).collect();
+    let ratings = conversations::ratings(conn, caller.workspace(), &ids).await?;
+    let shown = |(id, ConversationRating { rating, comment })| (id, RatingView { rating, comment });
+    Ok(ratings.into_iter().map(shown).collect())
 }
 
 async fn contacts_of(
@@ -365,7 +444,11 @@ async fn contacts_of(
     Ok(contacts.into_iter().map(|contact| (contact.id, contact)).collect())
 }
 
-fn view(conversation: Conversation, contact: Option<Contact>) -> ConversationView {
+fn view(
+    conversation: Conversation,
+    contact: Option<Contact>,
+    rating: Option<RatingView>,
+) -> ConversationView {
     ConversationView {
         id: conversation.id.to_string(),
         agent_id: conversation.agent_id.to_string(),
@@ -376,6 +459,7 @@ fn view(conversation: Conversation, contact: Option<Contact>) -> ConversationVie
         messages_count: conversation.messages_count,
         visitor_id: conversation.visitor_id.map(|id| id.to_string()),
         contact: contact.map(Into::into),
+        rating,
         created_at: conversation.created_at.to_rfc3339(),
         updated_at: conversation.updated_at.to_rfc3339(),
         closed_at: conversation.closed_at.map(Timestamp::to_rfc3339),

@@ -237,9 +237,9 @@ async fn get(
 ) -> ApiResult<Json<Trace>> {
     let workspace = caller.workspace();
     let mut conn = state.db.read().await?;
-    let absent = || DomainError::not_found("trace");
-    let message = messages::get(&mut conn, workspace, id).await?.ok_or_else(absent)?;
-    let stored = messages::trace(&mut conn, workspace, id).await?.ok_or_else(absent)?;
+    let absent = |what: &'static str| move || DomainError::not_found(what);
+    let message = messages::get(&mut conn, workspace, id).await?.ok_or_else(absent("message"))?;
+    let stored = messages::trace(&mut conn, workspace, id).await?.ok_or_else(absent("trace"))?;
     let trace = TurnTrace::read(stored).map_err(|error| {
         tracing::error!(%error, message = %id, "a stored trace does not read");
         DomainError::new(ErrorKind::Internal, "INTERNAL", "something went wrong on our side")

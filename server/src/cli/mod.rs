@@ -6,6 +6,7 @@ mod config;
 mod copy;
 mod datastores;
 mod doctor;
+mod gaps;
 mod keys;
 mod reindex;
 mod serve;
@@ -68,6 +69,8 @@ enum Command {
     Ask(ask::AskArgs),
     /// Show how an answer came about: its steps, what was found, tokens and cost
     Trace(trace::TraceArgs),
+    /// List, export, recheck and dismiss questions that could not be answered
+    Gaps(gaps::GapsArgs),
     /// Build the search index again from the database
     Reindex,
     /// Copy database, files and keys into one archive; also while the server runs
@@ -148,6 +151,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Datastore(command) => datastores::run(command, &run).await,
         Command::Ask(arguments) => ask::run(&arguments, &run).await,
         Command::Trace(arguments) => trace::run(&arguments, &run).await,
+        Command::Gaps(arguments) => gaps::run(&arguments, &run).await,
         Command::Reindex => reindex::run(&run).await,
         Command::Backup(arguments) => copy::backup(&arguments, &run).await,
         Command::Restore(arguments) => copy::restore(&arguments, &run).await,

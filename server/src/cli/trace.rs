@@ -88,7 +88,8 @@ fn head(trace: &Value) -> Vec<(&'static str, String)> {
 fn steps(trace: &Value) -> comfy_table::Table {
     let mut table = table(["start ms", "ms", "step", "what"]);
     for step in list(&trace["steps"]) {
-        let number = |value: &Value| value.as_f64().map_or_else(String::new, |ms| format!("{ms:.1}"));
+        let number =
+            |value: &Value| value.as_f64().map_or_else(String::new, |ms| format!("{ms:.1}"));
         table.add_row([
             number(&step["startMs"]),
             number(&step["ms"]),

@@ -224,3 +224,38 @@ fn the_description_and_the_completions_are_printed_without_a_data_folder() {
     }
     assert!(!installation.data().exists());
 }
+
+#[test]
+fn gaps_are_listed_exported_asked_again_and_dismissed() {
+    for installation in Installation::on_each_database("gaps on the command line") {
+        let server = installation.serve();
+        installation.text(&["datastore", "add", "--text", FAQ, "--name", "FAQ"]);
+        assert_eq!(installation.text(&["gaps"]).trim(), "no gaps");
+        for question in ["¿Aceptan criptomonedas?", "¿Venden submarinos nucleares?"] {
+            installation.json(&["ask", question]);
+        }
+        let listed = installation.json(&["gaps", "--status", "open"]);
+        let listed = listed["data"].as_array().expect("gaps");
+        assert_eq!(listed.len(), 2);
+        let (newest, oldest) = (text(&listed[0], "id"), text(&listed[1], "id"));
+        let shown = installation.text(&["gaps"]);
+        assert!(shown.contains(newest) && shown.contains("criptomonedas"), "{shown}");
+        let table = installation.text(&["gaps", "--csv", "--status", "open"]);
+        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(table.starts_with("id,question,status,count,"), "{table}");
+
+        let dismissed = installation.text(&["gaps", "dismiss", newest]);
+        assert!(dismissed.contains("is dismissed"), "{dismissed}");
+        assert_eq!(installation.json(&["gaps", "--status", "open"])["data"][0]["id"], oldest);
+        installation.text(&["gaps", "reopen", newest]);
+        let again = installation.text(&["gaps", "recheck", oldest]);
+        assert!(again.contains("not answered yet"), "{again}");
+        let more = "Aceptamos criptomonedas: bitcoin y ether, con 5 % de descuento.";
+        installation.text(&["datastore", "add", "--text", more, "--name", "Pagos"]);
+        let again = installation.json(&["gaps", "recheck", oldest]);
+        assert_eq!((&again["answered"], &again["gap"]["status"]), (&json!(true), &json!("closed")));
+        let message = installation.failure(&["gaps", "recheck", "gap_1"]);
+        assert!(message.contains("not found"), "{message}");
+        server.stop();
+    }
+}

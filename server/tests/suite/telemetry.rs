@@ -79,7 +79,7 @@ fn installation(models: &ModelServer) -> Installation {
         .with("VOCERO_CHAT_MODEL", "gpt-test")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_is_sent_to_the_collector_before_the_server_has_stopped() {
     let models = ModelServer::start().await.expect("a server");
     let (endpoint, received) = collector().await;
@@ -123,8 +123,7 @@ async fn a_turn_is_sent_to_the_collector_before_the_server_has_stopped() {
         all.iter().filter(|span| span.parent_span_id == root.span_id).collect();
     children.sort_by_key(|span| span.start_time_unix_nano);
     let names: Vec<&str> = children.iter().map(|span| span.name.as_str()).collect();
-    let expected =
-        ["retrieval", "chat gpt-test", "execute_tool search_knowledge", "chat gpt-test"];
+    let expected = ["retrieval", "chat gpt-test", "execute_tool search_knowledge", "chat gpt-test"];
     assert_eq!(names, expected);
     for child in &children {
         assert_eq!(child.trace_id, root.trace_id);
@@ -159,7 +158,7 @@ async fn a_turn_is_sent_to_the_collector_before_the_server_has_stopped() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn content_is_sent_only_where_the_operator_wants_it() {
     let models = ModelServer::start().await.expect("a server");
     let (endpoint, received) = collector().await;
@@ -183,7 +182,7 @@ async fn content_is_sent_only_where_the_operator_wants_it() {
     assert!(!text(&tool["gen_ai.tool.call.result"]).is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_gone_costs_no_turn_and_is_told_once() {
     let models = ModelServer::start().await.expect("a server");
     // A port that was free just now, and takes no connection.
@@ -229,7 +228,7 @@ fn settings_of_telemetry_are_checked() {
     assert!(!installation.text(&["config", "print"]).contains("planted"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trace_is_read_from_the_command_line_until_it_is_too_old() {
     for installation in Installation::on_each_database("a trace is read") {
         let models = ModelServer::start().await.expect("a server");

@@ -13,7 +13,7 @@ use domain::message::{
 };
 use domain::{ConversationId, Lang, MessageId, VisitorId};
 use serde_json::json;
-use storage::conversations::ConversationFilter;
+use storage::conversations::{ConversationFilter, ConversationRating};
 use storage::gaps::{Gap, GapFilter, Recheck};
 use storage::messages::NewMessage;
 use storage::{
@@ -559,6 +559,61 @@ async fn a_rating_is_set_changed_and_taken_back() {
             ids(&told, |e| e.payload["rating"].clone()),
             [json!("up"), json!("down"), json!(null)]
         );
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_is_rated_and_its_rating_goes_with_it() {
+    for place in places("conversation ratings").await {
+        let (ws, stranger) = (place.ws(), place.stranger());
+        let id = begin(&place).await.id;
+        let low = ConversationRating { rating: 1, comment: Some("mal".to_owned()) };
+        let high = ConversationRating { rating: 5, comment: None };
+        for rating in [Some(&low), Some(&high), None, Some(&high)] {
+            let mut tx = place.write().await;
+            let now = place.now();
+            assert!(conversations::set_rating(&mut tx, ws, id, rating, now).await.unwrap());
+            assert!(!conversations::set_rating(&mut tx, stranger, id, rating, now).await.unwrap());
+            let found = conversations::ratings(&mut tx, ws, &[id]).await.unwrap();
+            assert_eq!(found, Vec::from_iter(rating.map(|rating| (id, rating.clone()))));
+            assert!(conversations::ratings(&mut tx, stranger, &[id]).await.unwrap().is_empty());
+            tx.commit().await.unwrap();
+        }
+        let mut tx = place.write().await;
+        let later = place.later(Duration::from_secs(1));
+        conversations::delete_older(&mut tx, ws, later, 9).await.unwrap();
+        assert!(conversations::ratings(&mut tx, ws, &[id]).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn groups_whose_gaps_went_with_their_conversations_go_too() {
+    for place in places("empty groups").await {
+        let ws = place.ws();
+        let conversation = begin(&place).await;
+        let mut tx = place.write().await;
+        for question in ["uno", "dos"] {
+            let id = place.ambient.new_id();
+            let gap = Gap {
+                id,
+                group_id: id,
+                agent_id: conversation.agent_id,
+                conversation_id: conversation.id,
+                message_id: place.ambient.new_id(),
+                question: question.to_owned(),
+                reason: GapReason::Abstained,
+                lang: None,
+                evidence: 0.1,
+                created_at: place.now(),
+            };
+            gaps::insert(&mut tx, ws, &gap).await.unwrap();
+        }
+        assert_eq!(gaps::delete_empty_groups(&mut tx, 9).await.unwrap(), 0);
+        let later = place.later(Duration::from_secs(1));
+        assert_eq!(conversations::delete_older(&mut tx, ws, later, 9).await.unwrap(), 1);
+        assert_eq!(gaps::delete_empty_groups(&mut tx, 1).await.unwrap(), 1);
+        assert_eq!(gaps::delete_empty_groups(&mut tx, 9).await.unwrap(), 1);
+        assert_eq!(gaps::delete_empty_groups(&mut tx, 9).await.unwrap(), 0);
     }
 }
 

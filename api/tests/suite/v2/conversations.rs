@@ -136,3 +136,42 @@ async fn an_answer_is_rated_and_the_rating_taken_back() {
         read(theirs).await.expect_error(404, "NOT_FOUND");
     }
 }
+
+#[tokio::test]
+async fn a_conversation_is_rated_from_1_to_5_until_that_is_taken_back() {
+    for app in TestApp::on_each_database("a_conversation_is_rated").await {
+        let id = begin(&app, "ana").await["conversationId"].as_str().unwrap().to_owned();
+        let path = format!("/api/v2/conversations/{id}");
+        let rate = format!("{path}/rating");
+        let shown = async || app.get(&path).await.expect(200)["rating"].clone();
+        assert_eq!(shown().await, Value::Null);
+        app.put(&rate, &json!({"rating": 2, "comment": "Tardó"})).await.expect(204);
+        assert_eq!(shown().await, json!({"rating": 2, "comment": "Tardó"}));
+        app.put(&rate, &json!({"rating": 5})).await.expect(204);
+        let listed = app.get("/api/v2/conversations").await.expect(200);
+        assert_eq!(listed["data"][0]["rating"], json!({"rating": 5, "comment": null}));
+        app.put(&rate, &json!({"rating": null})).await.expect(204);
+        assert_eq!(shown().await, Value::Null);
+        for wrong in
+            [json!({"rating": 0}), json!({"rating": 6}), json!({"rating": "up"}), json!({})]
+        {
+            app.put(&rate, &wrong).await.expect_field("rating");
+        }
+        let long = json!({"rating": 1, "comment": "x".repeat(2_001)});
+        app.put(&rate, &long).await.expect_field("comment");
+
+        let mut conn = app.db.read().await.unwrap();
+        let events = storage::events::list(&mut conn, app.tenant.workspace, 0, 100).await.unwrap();
+        let told: Vec<&Value> = events
+            .iter()
+            .filter(|event| event.kind == "feedback.received" && event.subject == id)
+            .map(|event| &event.payload["rating"])
+            .collect();
+        assert_eq!(told, [&json!(2), &json!(5), &Value::Null]);
+        drop(conn);
+        let other = app.other_tenant().await;
+        let foreign = app.request_as(&other.key, Method::PUT, &rate).json(&json!({"rating": 1}));
+        read(foreign).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(shown().await, Value::Null);
+    }
+}

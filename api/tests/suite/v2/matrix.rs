@@ -92,6 +92,7 @@ fn request_to(
         }
         (_, "status") => json!({"status": "open"}),
         (_, "glossary") => json!({"text": "es: carpa, toldo"}),
+        (_, "rating") => json!({"rating": 5}),
         (_, "feedback") => json!({"rating": "up"}),
         (_, "completions") => {
             json!({"model": app.tenant.agent, "messages": [{"role": "user", "content": "hola"}]})

@@ -70,7 +70,10 @@ async fn a_trace_tells_every_step_and_no_secret() {
         let agent = agent.expect(201)["id"].as_str().unwrap().to_owned();
         let call = json!({"what": "planted-secret-1"}).to_string();
         server.enqueue(
-            ModelReply::text("").tool_call("call_1", "look_up", &[&call]).finish("tool_calls").usage(100, 10),
+            ModelReply::text("")
+                .tool_call("call_1", "look_up", &[&call])
+                .finish("tool_calls")
+                .usage(100, 10),
         );
         server.enqueue(ModelReply::text("De 9 a 18 hs [1].").usage(200, 20));
         let body = json!({"query": "¿Cuáles son los horarios?"});
@@ -86,9 +89,15 @@ async fn a_trace_tells_every_step_and_no_secret() {
             (&trace["messageId"], &trace["conversationId"], &trace["agentId"]),
             (&answer["messageId"], &answer["conversationId"], &json!(agent))
         );
-        assert_eq!((&trace["question"]["asked"], &trace["outcome"]), (&body["query"], &json!("answered")));
+        assert_eq!(
+            (&trace["question"]["asked"], &trace["outcome"]),
+            (&body["query"], &json!("answered"))
+        );
         assert_eq!(trace["cost"], 100 + 200 + 2 * 30);
-        assert_eq!((&trace["tokens"]["prompt"], &trace["tokens"]["completion"]), (&json!(300), &json!(30)));
+        assert_eq!(
+            (&trace["tokens"]["prompt"], &trace["tokens"]["completion"]),
+            (&json!(300), &json!(30))
+        );
         assert!(trace["tokens"]["promptSize"].as_i64().unwrap() > 50);
         let hit = &trace["retrieval"]["hits"][0];
         assert_eq!((&hit["cited"], &hit["source"]), (&json!(true), &json!("FAQ")));
@@ -108,7 +117,10 @@ async fn a_trace_tells_every_step_and_no_secret() {
         let told = server.requests_to(Endpoint::Chat).last().unwrap().body.clone();
         let told = told["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
         assert!(!told.contains("planted-secret"), "what the model knows it can say: {told}");
-        let listed = format!("/api/v2/conversations/{}/messages", answer["conversationId"].as_str().unwrap());
+        let listed = format!(
+            "/api/v2/conversations/{}/messages",
+            answer["conversationId"].as_str().unwrap()
+        );
         for path in [path.as_str(), listed.as_str()] {
             let text = app.get(path).await.text;
             assert!(!text.contains("planted-secret"), "{path}: {text}");
@@ -134,7 +146,9 @@ async fn a_trace_is_for_its_workspace_and_an_old_one_opens() {
         let talker = app.key(&[Scope::Chat], None).await;
         read(app.request_as(&talker, Method::GET, &of_answer)).await.expect_error(403, "FORBIDDEN");
         let other = app.other_tenant().await;
-        read(app.request_as(&other.key, Method::GET, &of_answer)).await.expect_error(404, "NOT_FOUND");
+        read(app.request_as(&other.key, Method::GET, &of_answer))
+            .await
+            .expect_error(404, "NOT_FOUND");
         app.get(&path(&json!("msg_1"))).await.expect_error(404, "NOT_FOUND");
         let question = &trace["questionId"];
         app.get(&path(question)).await.expect_error(404, "NOT_FOUND");
@@ -146,7 +160,10 @@ async fn a_trace_is_for_its_workspace_and_an_old_one_opens() {
         let trace = app.get(&path(&json!(old))).await.expect(200);
         assert_eq!(steps(&trace), ["context", "search", "model", "tool"]);
         assert_eq!((&trace["cost"], &trace["totalMs"]), (&Value::Null, &json!(30.0)));
-        assert_eq!(trace["steps"][0], json!({"kind": "context", "startMs": null, "ms": 0.5, "model": null, "tool": null}));
+        assert_eq!(
+            trace["steps"][0],
+            json!({"kind": "context", "startMs": null, "ms": 0.5, "model": null, "tool": null})
+        );
         let mut tx = app.db.write().await.unwrap();
         let later = app.ambient.now().plus(std::time::Duration::from_secs(1));
         assert_eq!(messages::delete_traces(&mut tx, later, 100).await.unwrap(), 2);
