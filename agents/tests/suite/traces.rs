@@ -6,7 +6,7 @@ use agents::{Agents, EndedTurn, TraceStep, TurnEvent, TurnObserver, TurnTrace};
 use domain::agent::{AgentTool, ToolKind};
 use parking_lot::Mutex;
 use testkit::db::databases;
-use testkit::model_server::{Endpoint, Reply};
+use testkit::model_server::Reply;
 
 use crate::world::{World, hear};
 
@@ -121,7 +121,6 @@ async fn turns_without_an_answer_are_told_too() {
         let world = World::scripted(test_db).await;
         let (agents, noted) = observed(&world, 30);
         world.model().enqueue(Reply::error(400, "no"));
-        world.model().enqueue(Reply::error(400, "no"));
         hear(agents.start(world.request(QUESTION)).await.unwrap()).await.error();
         world.quiet().await;
         let failed = noted.0.lock().remove(0);
@@ -131,7 +130,7 @@ async fn turns_without_an_answer_are_told_too() {
 
         world.model().enqueue(Reply::tokens(&["De 10"]).then_hang());
         let mut turn = agents.start(world.request(QUESTION)).await.unwrap();
-        while !matches!(turn.events.recv().await, Some(TurnEvent::Token(_))) {}
+        while !matches!(turn.events.recv().await.expect("a token comes"), TurnEvent::Token(_)) {}
         drop(turn);
         world.quiet().await;
         let left = noted.0.lock().remove(0);
@@ -140,12 +139,8 @@ async fn turns_without_an_answer_are_told_too() {
         assert!(left.trace.calls[0].estimated, "nobody counted what was cut off");
 
         world.model().enqueue(Reply::silence());
-        let asked = world.model().requests_to(Endpoint::Chat).len();
         let turn = agents.start(world.request(QUESTION)).await.unwrap();
-        let reached = async || world.model().requests_to(Endpoint::Chat).len() > asked;
-        while !reached().await {
-            tokio::task::yield_now().await;
-        }
+        world.model().wait_for_requests(3).await;
         drop(turn);
         world.quiet().await;
         let left = noted.0.lock().remove(0);
