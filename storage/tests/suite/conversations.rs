@@ -376,9 +376,10 @@ async fn old_traces_go_some_at_a_time_and_younger_ones_stay() {
         let conversation = begin(&place).await.id;
         let mut told = Vec::new();
         for text in ["uno", "dos", "tres"] {
+            let now = place.now();
             let mut answer = message(&place, conversation, Author::Agent, text);
             answer.trace = Some(json!({ "outcome": "answered" }));
-            told.push((say(&place, &answer).await.id, place.now()));
+            told.push((say(&place, &answer).await.id, now));
             place.later(Duration::from_mins(1));
         }
         let (ws, before) = (place.ws(), told[2].1);

@@ -202,6 +202,7 @@ async fn store_old(app: &TestApp, tx: &mut storage::Tx, conversation: &str) -> S
         citations: Vec::new(),
         passages: Vec::new(),
         tools: Vec::new(),
+        images: Vec::new(),
         trace: Some(trace),
         client_id: None,
     };
