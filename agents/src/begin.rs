@@ -410,6 +410,22 @@ async fn note_stream(
     streams::insert(tx, workspace, &stream).await
 }
 
+/// As [`hold`], in a transaction of its own.
+pub(crate) async fn hold_for(
+    inner: &Inner,
+    workspace: WorkspaceId,
+    answer: MessageId,
+    holds: &[Hold],
+) -> Result<(), DomainError> {
+    if holds.is_empty() {
+        return Ok(());
+    }
+    let mut tx = inner.db.write().await?;
+    hold(inner, &mut tx, workspace, answer, holds).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Takes the turn's part of each budget, for as long as the turn can take and some more.
 async fn hold(
     inner: &Inner,

@@ -15,6 +15,7 @@ use storage::gaps::{Gap, GapFilter, GapGroup, Recheck};
 use storage::{StorageError, Tx, agents, conversations, gaps, messages};
 
 use crate::again::try_answer;
+use crate::approve;
 use crate::begin;
 use crate::likeness::most_alike;
 use crate::summary::Summaries;
@@ -161,7 +162,12 @@ impl Agents {
 
     /// The jobs of this crate.
     pub fn handlers(&self) -> Vec<Arc<dyn Handler>> {
-        vec![Arc::new(RecheckGaps(self.inner.clone())), Arc::new(Summaries(self.inner.clone()))]
+        vec![
+            Arc::new(RecheckGaps(self.inner.clone())),
+            Arc::new(Summaries(self.inner.clone())),
+            Arc::new(approve::Resume(self.inner.clone())),
+            Arc::new(approve::Expire(self.inner.clone())),
+        ]
     }
 }
 

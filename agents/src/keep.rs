@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use domain::conversation::{Conversation, Handler, Transition};
 use domain::gap::GapReason;
-use domain::message::{Author, Message, MessageState};
+use domain::message::{Author, Message, MessageState, Outcome};
 use domain::{DomainError, ErrorKind};
 use models::Usage;
 use serde_json::Value;
 use storage::messages::NewMessage;
 use storage::{StorageError, Tx, budgets, conversations, messages};
 
+use crate::approve;
 use crate::gaps::{Place, Unanswered, place, record};
 use crate::prepare::{Effect, Reply};
 use crate::run::{Work, model_of};
@@ -162,6 +163,9 @@ async fn try_to_keep(
         // The commit of an earlier try arrived although its acknowledgement did not.
         return Ok(Kept::Stored(conversation));
     }
+    if approve::is_over(&mut tx, workspace, &reply.effects).await? {
+        return Ok(Kept::Lost);
+    }
     if conversation.handler != Handler::Bot {
         unlock(work, &mut tx).await?;
         settle(work, &mut tx, &conversation, false).await?;
@@ -171,7 +175,9 @@ async fn try_to_keep(
     messages::insert(&mut tx, workspace, message, now).await?;
     let conversation = apply_all(work, &mut tx, conversation, &reply.effects, place).await?;
     unlock(work, &mut tx).await?;
-    settle(work, &mut tx, &conversation, true).await?;
+    // A question is answered once: not by the word that a person is asked.
+    let answered = reply.outcome != Outcome::AwaitingApproval;
+    settle(work, &mut tx, &conversation, answered).await?;
     tx.commit().await?;
     Ok(Kept::Stored(conversation))
 }
@@ -221,6 +227,14 @@ async fn apply(
             let after =
                 conversations::transition(tx, workspace, conversation.id, transition, now).await?;
             Ok(after.unwrap_or(conversation))
+        }
+        Effect::Ask(request) => {
+            approve::store(work, tx, request).await?;
+            Ok(conversation)
+        }
+        Effect::Approved(id, status) => {
+            approve::end(tx, workspace, (*id, *status), work.answer, now).await?;
+            Ok(conversation)
         }
         Effect::Job(job) => {
             storage::jobs::enqueue(tx, &work.inner.ambient, workspace, job).await?;

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod again;
+mod approve;
 mod begin;
 mod citations;
 mod claim;
@@ -30,6 +31,7 @@ mod trace;
 mod turn;
 mod words;
 
+pub use approve::Decision;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
 pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};

@@ -7,10 +7,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use domain::agent::{Agent, Rewrite, ToolKind};
+use domain::approval::ApprovalStatus;
 use domain::contact::ContactDetails;
 use domain::job::NewJob;
 use domain::message::{Author, Citation, CitedPassage, Message, Outcome, ToolStatus, ToolUse};
-use domain::{DatastoreId, DomainError, Lang, text};
+use domain::{ApprovalId, DatastoreId, DomainError, Lang, text};
 use models::builtin::{self, Intent, Passage};
 use models::{AnswerFormat, ChatMessage, ChatRequest, ToolChoice, Usage, lexical};
 use retrieval::{Hit, RetrievalError, SearchMode, SearchQuery, SearchResults};
@@ -18,6 +19,7 @@ use serde_json::json;
 use storage::{contacts, conversations, messages};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::approve;
 use crate::citations::without_markers;
 use crate::context;
 use crate::prompt::{self, Memory};
@@ -74,6 +76,10 @@ pub(crate) enum Effect {
     Resolve,
     /// Something is to be done afterwards.
     Job(NewJob),
+    /// A person is asked to allow a call.
+    Ask(Box<approve::Request>),
+    /// What a person said of a call has been answered.
+    Approved(ApprovalId, ApprovalStatus),
     /// The contact gets these details, the lead these fields.
     Lead(ContactDetails, BTreeMap<String, String>),
     /// The question was not answered.
@@ -102,6 +108,8 @@ pub(crate) struct Asking {
     pub(crate) lang: Lang,
     /// What the customer has said, this message last.
     pub(crate) said: Vec<String>,
+    /// The call that a person was asked about, when the turn goes on with it.
+    pub(crate) resumed: Option<Box<approve::Resumed>>,
 }
 
 /// What an answer is to answer.
@@ -329,6 +337,7 @@ async fn answer_from(
         follow_up,
         lang,
         said: said(work, earlier),
+        resumed: None,
     })))
 }
 
@@ -543,6 +552,7 @@ async fn answer_freely(
         follow_up,
         lang,
         said: said(work, earlier),
+        resumed: None,
     })))
 }
 
@@ -614,7 +624,8 @@ async fn standalone(
     }
 }
 
-fn request(work: &Work, model: &str, messages: Vec<ChatMessage>) -> ChatRequest {
+/// A request by the agent's settings.
+pub(crate) fn request(work: &Work, model: &str, messages: Vec<ChatMessage>) -> ChatRequest {
     ChatRequest {
         model: model.to_owned(),
         messages,

@@ -4,13 +4,16 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use domain::agent::Unsupported;
+use domain::approval::{Approval, ApprovalStatus};
 use models::{ChatMessage, ChatModel, ChatRequest, ModelError, ToolCall, ToolChoice};
 use serde_json::json;
 
+use crate::approve::{self, Resumed, Waiting};
+use crate::prepare::Effect;
 use crate::run::Work;
 use crate::running::Cut;
 use crate::speak::{End, Speaker};
-use crate::tools::{Called, Toolbox, handoff_text};
+use crate::tools::{Called, Pending, Toolbox, handoff_text};
 use crate::trace::Trace;
 use crate::turn::{ToolPhase, ToolStep};
 use crate::words::Words;
@@ -25,10 +28,22 @@ pub(crate) enum Over {
     Finished,
     /// A person was called.
     HandedOff,
+    /// A person must allow a call.
+    Waiting(Box<Waiting>),
     /// Early, for our reasons.
     Cut(Cut),
     /// The provider failed.
     Failed(ModelError),
+}
+
+/// What follows from the calls of a round.
+enum After {
+    /// The model speaks again.
+    GoOn,
+    /// A person was called.
+    HandOff,
+    /// A person must allow a call.
+    Wait(Box<Pending>, String),
 }
 
 /// A talk with a model.
@@ -85,14 +100,15 @@ impl<'a> Talk<'a> {
                 return Over::Failed(ModelError::Broken(error.to_owned()));
             }
             match Box::pin(self.call_all(calls, trace, cut.as_mut())).await {
-                Ok(true) => {
+                Ok(After::Wait(pending, call)) => return self.wait(*pending, call, cut).await,
+                Ok(After::HandOff) => {
                     let words = handoff_text(self.work, self.words).unwrap_or_default();
                     return match self.speaker.add(&words, cut).await {
                         Ok(()) => Over::HandedOff,
                         Err(reason) => Over::Cut(reason),
                     };
                 }
-                Ok(false) => {}
+                Ok(After::GoOn) => {}
                 Err(reason) => return Over::Cut(reason),
             }
             self.rounds += 1;
@@ -135,17 +151,120 @@ impl<'a> Talk<'a> {
         self.request.clone()
     }
 
-    /// Does every call and puts what came of it into the request; whether a person was called.
+    /// The turn ends for now: with what the model said, else with the words for that.
+    async fn wait<C: Future<Output = Cut>>(
+        &mut self,
+        pending: Pending,
+        call: String,
+        mut cut: Pin<&mut C>,
+    ) -> Over {
+        let finished = self.speaker.finish(cut.as_mut()).await;
+        let told = match finished {
+            Ok(()) if self.speaker.spoken.text.trim().is_empty() => {
+                let words = pending.words.as_ref().unwrap_or(&self.words.approval).clone();
+                self.speaker.add(&words, cut).await
+            }
+            finished => finished,
+        };
+        if let Err(reason) = told {
+            return Over::Cut(reason);
+        }
+        let (messages, rounds) = (self.request.messages.clone(), self.rounds);
+        Over::Waiting(Box::new(Waiting { pending, call, messages, rounds }))
+    }
+
+    /// Takes the talk up where it waited for a person: the call is made, or the model is told why not.
+    pub(crate) async fn take_up<C: Future<Output = Cut>>(
+        &mut self,
+        resumed: &Resumed,
+        trace: &mut Trace,
+        mut cut: Pin<&mut C>,
+    ) -> Result<(), Over> {
+        let began = Instant::now();
+        self.rounds = resumed.rounds;
+        let Resumed { approval, call, .. } = resumed;
+        let (id, name) = (call.clone(), approval.tool.clone());
+        let call = ToolCall { id, name, arguments: approval.arguments.to_string() };
+        let called = tokio::select! {
+            biased;
+            reason = &mut cut => return Err(Over::Cut(reason)),
+            called = Box::pin(self.decided(resumed)) => called,
+        };
+        let called = called.map_err(Over::Failed)?;
+        self.toolbox.note(&call, &called, began);
+        trace.tool(self.toolbox.shown(&call, &called), began.elapsed());
+        self.answer(call.id, called);
+        let ended = match approval.status {
+            ApprovalStatus::Approved => ApprovalStatus::Done,
+            decided => decided,
+        };
+        self.toolbox.effects.push(Effect::Approved(approval.id, ended));
+        if let Some(limit) = self.limit_reached() {
+            trace.note("toolLimit", limit);
+            self.request.tool_choice = ToolChoice::Never;
+        }
+        Ok(())
+    }
+
+    /// What came of a call that a person was asked about.
+    async fn decided(&mut self, resumed: &Resumed) -> Result<Called, ModelError> {
+        let Resumed { approval, .. } = resumed;
+        let note = approval.note.as_deref().map(|note| format!(" They said: {note}"));
+        let failed =
+            |why: &str| Ok(Called::Failed(format!("{why}{}", note.as_deref().unwrap_or_default())));
+        match (approval.status, &resumed.result) {
+            (ApprovalStatus::Approved, Some(kept)) => return Ok(approve::from_json(kept)),
+            (ApprovalStatus::Approved, None) => {}
+            (ApprovalStatus::Expired, _) => {
+                return failed("nobody of the business allowed this call in time; it was not made");
+            }
+            _ => {
+                return failed("a person of the business did not allow this call; it was not made");
+            }
+        }
+        if resumed.sent && !self.toolbox.may_repeat(&approval.tool) {
+            return failed(
+                "the call was sent, but nobody knows what came of it: do not say that it was done, nor that it was not, \
+                and do not call it again",
+            );
+        }
+        approve::about_to_send(self.work, approval, resumed.sent).await?;
+        let arguments = approval.arguments.as_object().cloned().unwrap_or_default();
+        let passages = &mut self.speaker.passages;
+        let Approval { tool, target, .. } = approval;
+        let called = self.toolbox.allowed(tool, target, arguments, passages).await;
+        approve::keep_result(self.work, approval, &called).await?;
+        Ok(called)
+    }
+
+    /// Puts what came of a call into the request.
+    fn answer(&mut self, call: String, called: Called) {
+        let result = match called {
+            Called::Told(text) => text,
+            Called::Failed(reason) => json!({"error": reason}).to_string(),
+            Called::HandOff | Called::Waiting(_) => String::new(),
+        };
+        self.request.messages.push(ChatMessage::tool(call, result));
+    }
+
+    /// Does every call and puts what came of it into the request. Those after one that a person must allow are not done.
     async fn call_all<C: Future<Output = Cut>>(
         &mut self,
         calls: Vec<ToolCall>,
         trace: &mut Trace,
         mut cut: Pin<&mut C>,
-    ) -> Result<bool, Cut> {
+    ) -> Result<After, Cut> {
         let until = self.work.inner.options.defaults.tool_timeout;
         let until = *self.tools_until.get_or_insert_with(|| tokio::time::Instant::now() + until);
         self.request.messages.push(ChatMessage::tool_calls("", calls.clone()));
+        let mut waiting = None;
         for (place, call) in calls.into_iter().enumerate() {
+            if waiting.is_some() {
+                let why =
+                    "not done, since another call waits for a person; call it again if need be";
+                self.answer(call.id, Called::Failed(why.to_owned()));
+                continue;
+            }
             let began = Instant::now();
             self.tell(&call, ToolPhase::Running, cut.as_mut()).await?;
             let called = if place >= MAX_CALLS {
@@ -162,18 +281,19 @@ impl<'a> Talk<'a> {
             };
             self.toolbox.note(&call, &called, began);
             trace.tool(self.toolbox.shown(&call, &called), began.elapsed());
-            let (phase, result) = match called {
-                Called::Told(text) => (ToolPhase::Done, text),
-                Called::Failed(reason) => (ToolPhase::Failed, json!({"error": reason}).to_string()),
-                Called::HandOff => {
-                    self.tell(&call, ToolPhase::Done, cut).await?;
-                    return Ok(true);
-                }
+            let phase = match called {
+                Called::Told(_) | Called::HandOff => ToolPhase::Done,
+                Called::Failed(_) => ToolPhase::Failed,
+                Called::Waiting(_) => ToolPhase::Waiting,
             };
             self.tell(&call, phase, cut.as_mut()).await?;
-            self.request.messages.push(ChatMessage::tool(call.id, result));
+            match called {
+                Called::HandOff => return Ok(After::HandOff),
+                Called::Waiting(pending) => waiting = Some((pending, call.id)),
+                called => self.answer(call.id, called),
+            }
         }
-        Ok(false)
+        Ok(waiting.map_or(After::GoOn, |(pending, call)| After::Wait(pending, call)))
     }
 
     /// Tells the reader how a tool of the agent stands; calls of what it does not have are nobody's business.

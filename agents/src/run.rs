@@ -12,6 +12,7 @@ use retrieval::Hit;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::approve;
 use crate::begin::{self, Reading};
 use crate::citations::quote_for;
 use crate::claim::{Claimed, claim};
@@ -257,6 +258,20 @@ async fn until_cut(work: &Work, deadline: tokio::time::Instant) -> Cut {
     }
 }
 
+/// Goes on with a turn that waited for a person's word; how it ended.
+pub(crate) async fn go_on(mut work: Work, asking: Asking) -> Option<TurnEvent> {
+    if let Some(telling) = Box::pin(wait(&mut work)).await {
+        return telling.last;
+    }
+    let work = &work;
+    let deadline = tokio::time::Instant::now() + work.inner.options.defaults.turn_timeout;
+    let cut = until_cut(work, deadline);
+    tokio::pin!(cut);
+    let telling = ask(work, asking, Trace::since(work.began), cut).await;
+    metrics::counter!("vocero_turns_total", "end" => telling.name()).increment(1);
+    telling.last
+}
+
 /// Talks with the model, passes its answer on, stores it.
 async fn ask<C: Future<Output = Cut>>(
     work: &Work,
@@ -271,15 +286,16 @@ async fn ask<C: Future<Output = Cut>>(
     let Inner { running, db, ambient, tracker, .. } = &*work.inner;
     running.keep_lease(&work.registration, db, ambient, tracker);
     trace.note("model", model);
-    let Asking { request, passages, spent, follow_up, lang, said, answering } = asking;
+    let Asking { request, passages, spent, follow_up, lang, said, answering, resumed } = asking;
     trace.note("promptTokensEstimate", estimate(&request, &passages));
     trace.step("prompt");
     let rule = work.agent.settings.unsupported;
     // What may be asked again or withheld is judged before it is sent.
-    let held = answering.gated || rule != Unsupported::Flag;
+    let held = answering.gated || rule != Unsupported::Flag || resumed.is_some();
     let mut speaker = Speaker::new(&work.events, work.reading, passages, held);
     speaker.spoken.usage = spent;
-    let heard = said.clone();
+    let mut heard = said.clone();
+    heard.extend(resumed.iter().flat_map(|resumed| resumed.told.clone()));
     let servers = tokio::select! {
         biased;
         reason = cut.as_mut() => return Box::pin(cut_unanswered(work, reason)).await,
@@ -288,6 +304,11 @@ async fn ask<C: Future<Output = Cut>>(
     let mut toolbox = Toolbox::new(work, said, servers);
     toolbox.effects.extend(follow_up);
     let mut talk = Talk::new(work, request, Words::of(lang), toolbox, speaker);
+    if let Some(resumed) = resumed
+        && let Err(over) = talk.take_up(&resumed, &mut trace, cut.as_mut()).await
+    {
+        return Box::pin(end_silent(work, over)).await;
+    }
     let mut over = talk.run(chat, &mut trace, cut.as_mut()).await;
     trace.note_passages(&talk.speaker.passages);
     let mut unsupported = unsupported_in(work, &talk, &over, &heard);
@@ -322,6 +343,14 @@ async fn conclude(
     ended: Ended<'_>,
     mut trace: Trace,
 ) -> Telling {
+    let asked = match &ended.over {
+        Over::Waiting(waiting) => {
+            let Talk { toolbox, speaker, .. } = &ended.talk;
+            let passages = &speaker.passages;
+            Some(approve::request(work, waiting, &answering, toolbox, passages, ended.lang))
+        }
+        _ => None,
+    };
     let Answering { question, evidence, gated, outcome } = answering;
     let Ended { talk: Talk { toolbox, speaker, .. }, over, unsupported, held, lang } = ended;
     let Speaker { spoken, passages, .. } = speaker;
@@ -348,6 +377,9 @@ async fn conclude(
     let mut effects = toolbox.effects;
     let outcome = if matches!(over, Over::HandedOff) {
         Outcome::HandedOff
+    } else if let Some(asked) = asked {
+        effects.push(Effect::Ask(Box::new(asked)));
+        Outcome::AwaitingApproval
     } else if finished && unknown {
         effects.push(Effect::Gap { question, evidence });
         Outcome::Abstained
@@ -381,7 +413,8 @@ async fn conclude(
 /// is not judged, nor is one that hands over to a person.
 fn unsupported_in(work: &Work, talk: &Talk<'_>, over: &Over, said: &[String]) -> Vec<String> {
     let Speaker { spoken, passages, .. } = &talk.speaker;
-    if passages.is_empty() || spoken.text.is_empty() || matches!(over, Over::HandedOff) {
+    let is_answer = !matches!(over, Over::HandedOff | Over::Waiting(_));
+    if passages.is_empty() || spoken.text.is_empty() || !is_answer {
         return Vec::new();
     }
     let mut ground = Ground::default();
@@ -519,7 +552,7 @@ async fn end_spoken(
     trace: Trace,
 ) -> Telling {
     let state = match &over {
-        Over::Finished | Over::HandedOff => MessageState::Complete,
+        Over::Finished | Over::HandedOff | Over::Waiting(_) => MessageState::Complete,
         Over::Failed(_) | Over::Cut(Cut::TimedOut) => MessageState::Failed,
         Over::Cut(_) => MessageState::Interrupted,
     };
@@ -535,7 +568,7 @@ async fn end_spoken(
         Err(error) => return Telling::error(error),
     };
     match over {
-        Over::Finished | Over::HandedOff | Over::Cut(Cut::Stopped) => {
+        Over::Finished | Over::HandedOff | Over::Waiting(_) | Over::Cut(Cut::Stopped) => {
             Telling::only(done(work, &conversation, reply, state))
         }
         Over::Failed(error) => Telling::error(error.into()),
@@ -552,7 +585,7 @@ async fn end_silent(work: &Work, over: Over) -> Telling {
             give_back(work).await;
             Telling::error(error.into())
         }
-        Over::Finished | Over::HandedOff => Telling::error(internal()),
+        Over::Finished | Over::HandedOff | Over::Waiting(_) => Telling::error(internal()),
     }
 }
 

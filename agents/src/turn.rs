@@ -155,6 +155,7 @@ impl ToolStep {
         let phase = match used.status {
             ToolStatus::Done => ToolPhase::Done,
             ToolStatus::Failed => ToolPhase::Failed,
+            ToolStatus::Waiting => ToolPhase::Waiting,
         };
         Self { kind: used.kind, name: used.name, phase }
     }
@@ -169,6 +170,8 @@ pub enum ToolPhase {
     Done,
     /// It did not.
     Failed,
+    /// It waits for a person's word.
+    Waiting,
 }
 
 /// A passage that an answer may cite.

@@ -25,6 +25,8 @@ pub(crate) struct Words {
     pub(crate) lead: String,
     /// Contact details were offered and the agent may not note them.
     pub(crate) no_lead: String,
+    /// A person is asked to allow what the agent is about to do.
+    pub(crate) approval: String,
     /// Answers a greeting.
     pub(crate) greeting: String,
     /// Answers thanks.
@@ -100,6 +102,7 @@ mod tests {
                 &words.no_person,
                 &words.lead,
                 &words.no_lead,
+                &words.approval,
                 &words.greeting,
                 &words.thanks,
                 &words.goodbye,

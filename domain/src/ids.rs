@@ -110,6 +110,8 @@ prefixed_ids! {
     GapId, "gap_", "gap";
     /// What a customer left of contact details and answers.
     LeadId, "lead_", "lead";
+    /// A call of a tool that waits for a person's word.
+    ApprovalId, "appr_", "approval";
     /// A limit of what may be used of the models.
     BudgetId, "budget_", "budget";
     /// A model provider of a workspace.

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod ambient;
 pub mod api_key;
+pub mod approval;
 pub mod budget;
 pub mod contact;
 pub mod conversation;
@@ -28,8 +29,9 @@ pub use ambient::{
 };
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
-    AgentId, ApiKeyId, BlobId, BudgetId, ChunkId, ContactId, ConversationId, DatastoreId, EventId,
-    GapId, JobId, LeadId, MessageId, ProjectId, ProviderId, SourceId, VisitorId, WorkspaceId,
+    AgentId, ApiKeyId, ApprovalId, BlobId, BudgetId, ChunkId, ContactId, ConversationId,
+    DatastoreId, EventId, GapId, JobId, LeadId, MessageId, ProjectId, ProviderId, SourceId,
+    VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

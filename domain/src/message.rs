@@ -111,12 +111,20 @@ pub enum Outcome {
     HandedOff,
     /// Contact details were noted.
     LeadCaptured,
+    /// A tool's call waits for a person's word; the answer comes with it.
+    AwaitingApproval,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 5] =
-        [Self::Answered, Self::Smalltalk, Self::Abstained, Self::HandedOff, Self::LeadCaptured];
+    pub const ALL: [Self; 6] = [
+        Self::Answered,
+        Self::Smalltalk,
+        Self::Abstained,
+        Self::HandedOff,
+        Self::LeadCaptured,
+        Self::AwaitingApproval,
+    ];
 
     /// As stored and shown.
     pub const fn name(self) -> &'static str {
@@ -126,6 +134,7 @@ impl Outcome {
             Self::Abstained => "abstained",
             Self::HandedOff => "handed-off",
             Self::LeadCaptured => "lead-captured",
+            Self::AwaitingApproval => "awaiting-approval",
         }
     }
 }
@@ -183,17 +192,20 @@ pub enum ToolStatus {
     Done,
     /// It did not; the model was told so.
     Failed,
+    /// It waits for a person's word.
+    Waiting,
 }
 
 impl ToolStatus {
     /// Every status.
-    pub const ALL: [Self; 2] = [Self::Done, Self::Failed];
+    pub const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Waiting];
 
     /// As stored and shown.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::Waiting => "waiting",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod agents;
 pub mod api_keys;
+pub mod approvals;
 pub mod blobs;
 pub mod budgets;
 pub mod charges;

@@ -79,6 +79,11 @@ pub(super) async fn run(
     }
 }
 
+/// Whether the request could be made with these arguments; if not, why.
+pub(super) fn check(settings: &HttpSettings, arguments: &Map<String, Value>) -> Result<(), String> {
+    address(settings, &values(settings, arguments)?).map(drop)
+}
+
 fn prepare(
     work: &Work,
     settings: &HttpSettings,

@@ -98,6 +98,23 @@ pub(crate) enum Called {
     Failed(String),
     /// A person is called: the agent's turn ends.
     HandOff,
+    /// A person must allow it: the agent's turn ends for now.
+    Waiting(Box<Pending>),
+}
+
+/// A call that a person must allow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pending {
+    pub(crate) kind: ToolKind,
+    /// What the model calls the tool.
+    pub(crate) tool: String,
+    /// Where the call goes, without its arguments.
+    pub(crate) target: String,
+    pub(crate) arguments: Map<String, Value>,
+    /// What the customer is told; `None` means the catalogue's words.
+    pub(crate) words: Option<String>,
+    /// Hours in which a person can allow it.
+    pub(crate) hours: u64,
 }
 
 /// A call as it may be kept and shown: bounded, without secrets.
@@ -156,6 +173,88 @@ impl<'a> Toolbox<'a> {
             Ok(arguments) => arguments,
             Err(reason) => return Called::Failed(reason),
         };
+        match self.pending(place, &arguments) {
+            Ok(None) => self.carry_out(place, arguments, passages).await,
+            Ok(Some(pending)) => Called::Waiting(Box::new(pending)),
+            Err(reason) => Called::Failed(reason),
+        }
+    }
+
+    /// What a person is to be asked before a call, if so: only one that could be made. The error says why it could not.
+    fn pending(
+        &self,
+        place: usize,
+        arguments: &Map<String, Value>,
+    ) -> Result<Option<Pending>, String> {
+        let offer = &self.offers[place];
+        let (words, hours) = match offer {
+            Offer::Http(settings) if settings.approval => {
+                http::check(settings, arguments)?;
+                (settings.approval_message.clone(), settings.approval_hours)
+            }
+            Offer::Mcp(offer) => match mcp::approval(&self.servers, offer) {
+                Some(asked) => asked,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let (kind, tool, target) =
+            (offer.kind(), offer.name().to_owned(), self.target(offer).unwrap_or_default());
+        Ok(Some(Pending { kind, tool, target, arguments: arguments.clone(), words, hours }))
+    }
+
+    /// Where the calls of a tool go.
+    fn target(&self, offer: &Offer) -> Option<String> {
+        match offer {
+            Offer::Http(settings) => Some(format!("{} {}", settings.method.name(), settings.url)),
+            Offer::Mcp(offer) => mcp::target(&self.servers, offer),
+            _ => None,
+        }
+    }
+
+    /// Makes a call that a person allowed, if the tool still is what it was then.
+    pub(crate) async fn allowed(
+        &mut self,
+        tool: &str,
+        target: &str,
+        arguments: Map<String, Value>,
+        passages: &mut Vec<Hit>,
+    ) -> Called {
+        let place = self.offers.iter().position(|offer| offer.name() == tool);
+        match place {
+            Some(place) if self.target(&self.offers[place]).as_deref() == Some(target) => {
+                self.carry_out(place, arguments, passages).await
+            }
+            _ => Called::Failed(
+                "the tool was changed or removed meanwhile; the call was not made".to_owned(),
+            ),
+        }
+    }
+
+    /// Whether a call may be made twice without harm.
+    pub(crate) fn may_repeat(&self, tool: &str) -> bool {
+        self.offers.iter().any(|offer| match offer {
+            Offer::Http(settings) => settings.name == tool && settings.method.is_idempotent(),
+            _ => false,
+        })
+    }
+
+    /// What tools told so far.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.uses.iter().map(|used| used.result.clone()).collect()
+    }
+
+    /// What the customer has said.
+    pub(crate) fn said(&self) -> &[String] {
+        &self.said
+    }
+
+    async fn carry_out(
+        &mut self,
+        place: usize,
+        arguments: Map<String, Value>,
+        passages: &mut Vec<Hit>,
+    ) -> Called {
         match &self.offers[place] {
             Offer::Search(search) => search.run(self.work, &arguments, passages).await,
             Offer::Lead(settings) => {
@@ -194,6 +293,7 @@ impl<'a> Toolbox<'a> {
             Called::Told(text) => (ToolStatus::Done, text.as_str()),
             Called::Failed(reason) => (ToolStatus::Failed, reason.as_str()),
             Called::HandOff => (ToolStatus::Done, ""),
+            Called::Waiting(_) => (ToolStatus::Waiting, ""),
         };
         let secrets = self.secrets();
         let arguments = cut(&secrets.hide(call.arguments.clone()));

@@ -4,6 +4,7 @@
 
 mod agents;
 mod api_keys;
+mod approvals;
 mod budgets;
 mod chat;
 mod chunks;
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> Routes {
         .with(glossary::routes())
         .with(gaps::routes())
         .with(leads::routes())
+        .with(approvals::routes())
         .with(api_keys::routes())
         .with(usage::routes())
         .with(budgets::routes())

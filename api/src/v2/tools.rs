@@ -50,6 +50,7 @@ impl From<ToolStep> for ToolEvent {
             ToolPhase::Running => "running",
             ToolPhase::Done => "done",
             ToolPhase::Failed => "failed",
+            ToolPhase::Waiting => "waiting",
         };
         Self { name: step.name, r#type: step.kind.into(), status }
     }

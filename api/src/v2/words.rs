@@ -224,6 +224,8 @@ words! {
         HandedOff = "handed-off",
         /// Contact details were noted.
         LeadCaptured = "lead-captured",
+        /// A tool's call waits for a person's word; the answer comes with it.
+        AwaitingApproval = "awaiting-approval",
     }
 
     /// How the use of a tool went.
@@ -231,6 +233,24 @@ words! {
         /// It did its work.
         Done = "done",
         /// It did not.
+        Failed = "failed",
+        /// It waits for a person's word.
+        Waiting = "waiting",
+    }
+
+    /// Where an approval stands.
+    ApprovalStatus = domain::approval::ApprovalStatus {
+        /// Nobody has decided.
+        Waiting = "waiting",
+        /// Allowed; the call is being made, or the answer written.
+        Approved = "approved",
+        /// Not allowed.
+        Denied = "denied",
+        /// Nobody decided in time.
+        Expired = "expired",
+        /// Allowed, and the customer has the answer.
+        Done = "done",
+        /// Nothing came of it: see `error`.
         Failed = "failed",
     }
 

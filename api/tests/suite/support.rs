@@ -140,8 +140,27 @@ impl TestApp {
 
     /// Over a database, with changed settings; a provider in them answers instead of the built-in one.
     pub async fn with(database: TestDb, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_ambient(database, Ambient::system(), change).await
+    }
+
+    /// Stops serving, and what another process makes of the same database; the first tenant stays.
+    pub async fn succeeded_by(&self, start: impl AsyncFnOnce(TestDb) -> Self) -> Self {
+        self.stop.cancel();
+        let db = self._database.guard.connect(testkit::db::MAX_CONNECTIONS).await;
+        // This one keeps the database; the guard of the next one is for nothing.
+        let guard = testkit::db::sqlite().await.guard;
+        let mut next = start(TestDb { db, name: self._database.name, guard }).await;
+        next.tenant = self.tenant.clone();
+        next
+    }
+
+    /// As [`with`](Self::with), by a clock of the test's.
+    pub async fn with_ambient(
+        database: TestDb,
+        ambient: Ambient,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ambient = Ambient::system();
         let mut settings = settings();
         settings.storage.data_dir = folder.path().to_owned();
         change(&mut settings);

@@ -53,6 +53,15 @@ pub struct HttpSettings {
     /// Seconds that it may take, 1 to 60.
     #[serde(default = "fifteen")]
     pub timeout: u64,
+    /// Whether a person must allow each call.
+    #[serde(default)]
+    pub approval: bool,
+    /// What the customer is told while a person is asked; `None` means the catalogue's words.
+    #[serde(default)]
+    pub approval_message: Option<String>,
+    /// Hours in which a person can allow it, 1 to 720.
+    #[serde(default = "super::one_day")]
+    pub approval_hours: u64,
 }
 
 /// How a request is sent.
@@ -82,6 +91,11 @@ impl HttpMethod {
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
+    }
+
+    /// Whether it may be sent twice without harm (RFC 9110, section 9.2.2).
+    pub const fn is_idempotent(self) -> bool {
+        matches!(self, Self::Get | Self::Put | Self::Delete)
     }
 
     /// Whether it carries a body.
@@ -207,6 +221,8 @@ impl HttpSettings {
             let message = format!("is no JSONPath such as $.items[0].name: {error}");
             return Err(invalid(at("result.path"), &message));
         }
+        let words = self.approval_message.take();
+        self.approval_message = super::check_approval(field, words, self.approval_hours)?;
         self.check_parameters(&at("parameters"))?;
         self.check_url(&at("url"))?;
         check_headers(&at("headers"), &self.headers)?;

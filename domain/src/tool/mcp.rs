@@ -33,6 +33,15 @@ pub struct McpSettings {
     /// Seconds that listing or a call may take, 1 to 60.
     #[serde(default = "fifteen")]
     pub timeout: u64,
+    /// Whether a person must allow each call.
+    #[serde(default)]
+    pub approval: bool,
+    /// What the customer is told while a person is asked; `None` means the catalogue's words.
+    #[serde(default)]
+    pub approval_message: Option<String>,
+    /// Hours in which a person can allow it, 1 to 720.
+    #[serde(default = "super::one_day")]
+    pub approval_hours: u64,
 }
 
 const fn fifteen() -> u64 {
@@ -40,7 +49,7 @@ const fn fifteen() -> u64 {
 }
 
 impl McpSettings {
-    pub(super) fn check(self, field: &str) -> Result<Self, DomainError> {
+    pub(super) fn check(mut self, field: &str) -> Result<Self, DomainError> {
         let at = |name: &str| format!("{field}.{name}");
         check_name(&at("name"), &self.name)?;
         if self.name.len() > MAX_NAME {
@@ -57,6 +66,8 @@ impl McpSettings {
         if !(1..=60).contains(&self.timeout) {
             return Err(invalid(at("timeout"), "must be 1 to 60 seconds"));
         }
+        let words = self.approval_message.take();
+        self.approval_message = super::check_approval(field, words, self.approval_hours)?;
         self.check_allowed(&at("allow"))?;
         Ok(self)
     }
@@ -120,6 +131,8 @@ mod tests {
             (json!({"headers": [{"name": "a", "secret": true}]}), "headers[0].value"),
             (json!({"headers": [{"name": "Accept", "value": "x"}]}), "headers[0].name"),
             (json!({"command": "sh"}), "command"),
+            (json!({"approvalHours": 0}), "approvalHours"),
+            (json!({"approvalMessage": "x".repeat(2_001)}), "approvalMessage"),
         ] {
             let error = settings(&change).unwrap_err();
             assert_eq!(error.field, Some(format!("tools[0].{field}")), "{change}: {error:?}");

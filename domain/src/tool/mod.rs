@@ -127,6 +127,24 @@ impl HumanSettings {
     }
 }
 
+const fn one_day() -> u64 {
+    24
+}
+
+/// Checks what tools that a person must allow have in common; the words for the customer.
+fn check_approval(
+    field: &str,
+    message: Option<String>,
+    hours: u64,
+) -> Result<Option<String>, DomainError> {
+    if !(1..=720).contains(&hours) {
+        let field = format!("{field}.approvalHours");
+        let message = format!("`{field}` must be 1 to 720 hours");
+        return Err(DomainError::invalid(field, message));
+    }
+    words(&format!("{field}.approvalMessage"), message)
+}
+
 /// Words of the operator; blank ones are none.
 fn words(field: &str, words: Option<String>) -> Result<Option<String>, DomainError> {
     let Some(words) = words else { return Ok(None) };

@@ -44,7 +44,7 @@ fn conversation(place: &Place) -> Conversation {
     }
 }
 
-async fn begin(place: &Place) -> Conversation {
+pub async fn begin(place: &Place) -> Conversation {
     let conversation = conversation(place);
     let mut tx = place.write().await;
     conversations::insert(&mut tx, &conversation).await.unwrap();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test as tests do")]
 
 mod accounts;
+mod approvals;
 mod cancellation;
 mod connections;
 mod conversations;

@@ -236,6 +236,18 @@ fn name_of(server: &str, tool: &str, is_taken: impl Fn(&str) -> bool) -> String 
     name
 }
 
+/// What the customer is told, and the hours in which a person can allow it, of a tool whose calls a person must allow.
+pub(super) fn approval(servers: &[Server], offer: &McpOffer) -> Option<(Option<String>, u64)> {
+    let settings = &servers.get(offer.server)?.settings;
+    settings.approval.then(|| (settings.approval_message.clone(), settings.approval_hours))
+}
+
+/// Where the calls of a tool go.
+pub(super) fn target(servers: &[Server], offer: &McpOffer) -> Option<String> {
+    let settings = &servers.get(offer.server)?.settings;
+    Some(format!("{} at {}", offer.tool, settings.url))
+}
+
 /// Calls a tool. Dropping the future gives the call up.
 pub(super) async fn run(
     work: &Work,

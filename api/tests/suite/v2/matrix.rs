@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use api::RouteInfo;
 use domain::Scope;
+use domain::agent::ToolKind;
+use domain::approval::{Approval, ApprovalStatus};
 use http::{Method, StatusCode};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -47,6 +49,7 @@ impl Ids {
             ("{gapId}", text(&gaps["data"][0]["id"])),
             ("{keyId}", text(&keys["data"][0]["id"])),
             ("{budgetId}", text(&budget["id"])),
+            ("{approvalId}", waiting_call(app, &text(&answer["conversationId"])).await),
             ("{providerId}", text(&provider["id"])),
             ("{model}", app.tenant.agent.clone()),
         ]))
@@ -61,6 +64,36 @@ impl Ids {
         assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
         filled
     }
+}
+
+/// A call that waits for a person's word; its id.
+async fn waiting_call(app: &TestApp, conversation: &str) -> String {
+    let now = app.ambient.now();
+    let approval = Approval {
+        id: app.ambient.new_id(),
+        workspace_id: app.tenant.workspace,
+        agent_id: app.tenant.agent.parse().unwrap(),
+        conversation_id: conversation.parse().unwrap(),
+        question_id: app.ambient.new_id(),
+        message_id: app.ambient.new_id(),
+        kind: ToolKind::Http,
+        tool: "book".to_owned(),
+        target: "POST https://api.example.com/".to_owned(),
+        arguments: json!({}),
+        status: ApprovalStatus::Waiting,
+        error: None,
+        decided_by: None,
+        note: None,
+        decided_at: None,
+        answer_id: None,
+        created_at: now,
+        expires_at: now.plus(Duration::from_hours(1)),
+    };
+    let mut tx = app.db.write().await.unwrap();
+    let workspace = app.tenant.workspace;
+    storage::approvals::insert(&mut tx, workspace, &approval, &json!({})).await.unwrap();
+    tx.commit().await.unwrap();
+    approval.id.to_string()
 }
 
 /// A body that the route would accept.
@@ -91,6 +124,7 @@ fn request_to(
             json!({"status": "open"})
         }
         (_, "status") => json!({"status": "open"}),
+        _ if path.contains("/approvals/") => json!({"decision": "deny"}),
         (_, "glossary") => json!({"text": "es: carpa, toldo"}),
         (_, "rating") => json!({"rating": 5}),
         (_, "feedback") => json!({"rating": "up"}),

@@ -1,5 +1,6 @@
 mod agents;
 mod api_keys;
+mod approvals;
 mod chat;
 mod citations;
 mod conversations;

@@ -1,0 +1,350 @@
+//! Calls that a person must allow: asked for, decided, carried out once, answered.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::routing::any;
+use domain::conversation::Transition;
+use domain::{Ambient, ManualClock, SystemEntropy, Timestamp};
+use http::Method;
+use serde_json::{Value, json};
+use testkit::db::{TestDb, databases};
+use testkit::model_server::{Endpoint, ModelServer, Reply as ModelReply};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use crate::events;
+use crate::support::{PATIENCE, TestApp, read};
+
+const QUESTION: &str = "Reserva una mesa para cuatro, por favor";
+
+/// A server that takes bookings: what was sent to it.
+#[derive(Clone, Default)]
+struct Bookings {
+    taken: Arc<Mutex<Vec<Value>>>,
+    arrived: Arc<Notify>,
+    /// Whether it never answers.
+    hangs: bool,
+}
+
+impl Bookings {
+    /// Its address.
+    async fn serve(&self) -> String {
+        let bookings = self.clone();
+        let take = any(move |body: String| {
+            let bookings = bookings.clone();
+            async move {
+                bookings.taken.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+                bookings.arrived.notify_one();
+                if bookings.hangs {
+                    std::future::pending::<()>().await;
+                }
+                json!({"code": "R-77"}).to_string()
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(take);
+        TaskTracker::new().spawn(async move { axum::serve(listener, router).await.unwrap() });
+        base
+    }
+}
+
+/// The product with an agent that books tables, when it may.
+struct Place {
+    app: TestApp,
+    model: ModelServer,
+    bookings: Bookings,
+    agent: String,
+}
+
+async fn start(database: TestDb, ambient: Ambient, model: &ModelServer) -> TestApp {
+    let base_url = model.base_url().parse().unwrap();
+    TestApp::with_ambient(database, ambient, |settings| {
+        settings.models.openai_base_url = Some(base_url);
+        settings.models.chat_model = Some("gpt-test".to_owned());
+        settings.fetch.allow = vec!["127.0.0.1/32".parse().unwrap()];
+    })
+    .await
+}
+
+impl Place {
+    async fn new(database: TestDb, ambient: Ambient, hangs: bool) -> Self {
+        let model = ModelServer::start().await.unwrap();
+        let app = start(database, ambient, &model).await;
+        let bookings = Bookings { hangs, ..Bookings::default() };
+        let base = bookings.serve().await;
+        let tool = json!({
+            "type": "http",
+            "name": "book_table",
+            "description": "Books a table.",
+            "method": "POST",
+            "url": format!("{base}/bookings"),
+            "headers": [{"name": "x-key", "value": "planted-secret", "secret": true}],
+            "parameters": [{"name": "people", "type": "integer", "required": true}],
+            "approval": true,
+        });
+        let body = json!({"name": "Reservas", "tools": [tool]});
+        let made = app.post("/api/v2/agents", &body).await.expect(201);
+        let agent = made["id"].as_str().unwrap().to_owned();
+        Self { app, model, bookings, agent }
+    }
+
+    async fn each(test: &str) -> Vec<Self> {
+        let mut places = Vec::new();
+        for database in databases(test).await {
+            places.push(Self::new(database, Ambient::system(), false).await);
+        }
+        places
+    }
+
+    /// Asks for a table; the answer that says that a person is asked, and the approval.
+    async fn ask(&self) -> (Value, Value) {
+        let call = ModelReply::text("").tool_call("call_1", "book_table", &["{\"people\": 4}"]);
+        self.model.enqueue(call);
+        let path = format!("/api/v2/agents/{}/chat", self.agent);
+        let answer = self.app.post(&path, &json!({"query": QUESTION})).await.expect(200);
+        let waiting = self.app.get("/api/v2/approvals?status=waiting").await.expect(200);
+        assert_eq!(waiting["data"].as_array().unwrap().len(), 1, "{waiting}");
+        (answer, waiting["data"][0].clone())
+    }
+
+    async fn decide(&self, approval: &Value, body: &Value) -> crate::support::Reply {
+        self.app.post(&path_of(approval), body).await
+    }
+
+    /// The messages of a conversation: who wrote each, its outcome, and its text.
+    async fn messages(&self, conversation: &Value) -> Vec<Value> {
+        let path = format!("/api/v2/conversations/{}/messages", conversation.as_str().unwrap());
+        self.app.get(&path).await.expect(200)["data"].as_array().unwrap().clone()
+    }
+
+    /// What the model was told last.
+    fn told(&self) -> String {
+        let requests = self.model.requests_to(Endpoint::Chat);
+        let messages = requests.last().unwrap().body["messages"].as_array().unwrap();
+        let last = messages.last().unwrap();
+        assert_eq!((&last["role"], &last["tool_call_id"]), (&json!("tool"), &json!("call_1")));
+        last["content"].as_str().unwrap().to_owned()
+    }
+}
+
+fn path_of(approval: &Value) -> String {
+    format!("/api/v2/approvals/{}", approval["id"].as_str().unwrap())
+}
+
+/// Waits until an approval stands so; the approval.
+async fn becomes(app: &TestApp, approval: &Value, status: &str) -> Value {
+    let mut wakeups = app.db.wakeups();
+    let waiting = async {
+        loop {
+            let found = app.get(&path_of(approval)).await.expect(200);
+            if found["status"] == status && (found["answerId"].is_string() || status == "failed") {
+                return found;
+            }
+            // Another process may have been given the wake-up.
+            let _ = tokio::time::timeout(Duration::from_secs(1), wakeups.recv()).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes to that")
+}
+
+async fn event_kinds(app: &TestApp) -> Vec<String> {
+    let mut conn = app.db.read().await.unwrap();
+    let all = storage::events::list(&mut conn, app.tenant.workspace, 0, 1_000).await.unwrap();
+    assert!(!all.iter().any(|event| event.payload.to_string().contains("planted-secret")));
+    let kinds = all.into_iter().map(|event| event.kind);
+    kinds.filter(|kind| kind.starts_with("approval.")).collect()
+}
+
+#[tokio::test]
+async fn an_allowed_call_is_made_once_and_the_answer_follows() {
+    for place in Place::each("an_allowed_call").await {
+        let (answer, approval) = place.ask().await;
+        assert_eq!(answer["outcome"], "awaiting-approval", "{answer}");
+        let text = answer["answer"].as_str().unwrap();
+        assert!(text.contains("confirme"), "{text}");
+        assert_eq!(answer["tools"][0]["status"], "waiting");
+        assert!(place.bookings.taken.lock().unwrap().is_empty(), "nothing is sent before");
+        assert_eq!(approval["arguments"], json!({"people": 4}));
+        assert!(approval["target"].as_str().unwrap().starts_with("POST http://127.0.0.1"));
+        assert!(!approval.to_string().contains("planted-secret"), "{approval}");
+
+        place.model.enqueue(ModelReply::text("Mesa reservada, código R-77."));
+        let decided = place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        assert!(decided["decidedBy"].is_string(), "{decided}");
+        let done = becomes(&place.app, &approval, "done").await;
+        assert_eq!(*place.bookings.taken.lock().unwrap(), [json!({"people": 4})]);
+        assert!(place.told().contains("R-77"));
+        let messages = place.messages(&answer["conversationId"]).await;
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert_eq!(messages[2]["id"], done["answerId"]);
+        assert_eq!(messages[2]["content"], "Mesa reservada, código R-77.");
+        assert_eq!(messages[2]["outcome"], "answered");
+        assert_eq!(messages[2]["tools"][0]["status"], "done");
+        assert_eq!(event_kinds(&place.app).await, ["approval.requested", "approval.decided"]);
+
+        let again = place.decide(&approval, &json!({"decision": "deny"})).await;
+        again.expect_error(409, "CONFLICT");
+        let usage = place.app.get("/api/v2/usage").await.expect(200);
+        assert_eq!(
+            (&usage["total"]["answers"], &usage["total"]["calls"]),
+            (&json!(1), &json!(2)),
+            "{usage}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_tells_that_the_call_waits_and_the_models_words_stand() {
+    for place in Place::each("a_stream_tells").await {
+        let call = ModelReply::tokens(&["Un ", "momento."]);
+        place.model.enqueue(call.tool_call("call_1", "book_table", &["{\"people\": 4}"]));
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let body = json!({"query": QUESTION, "streaming": true});
+        let reply = read(place.app.request(Method::POST, &path).json(&body)).await;
+        let events = events::parse(&reply.text);
+        let of = |name: &str| -> Vec<Value> {
+            let found = events.iter().filter(|event| event.name == name);
+            found.map(|event| event.data.clone()).collect()
+        };
+        let statuses: Vec<Value> = of("tool").iter().map(|tool| tool["status"].clone()).collect();
+        assert_eq!(statuses, ["running", "waiting"]);
+        assert_eq!(of("done")[0]["answer"], "Un momento.");
+        assert_eq!(of("done")[0]["outcome"], "awaiting-approval");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_could_not_be_made_is_not_asked_about() {
+    for place in Place::each("not_asked_about").await {
+        let call = ModelReply::text("").tool_call("call_1", "book_table", &["{\"people\": \"x\"}"]);
+        place.model.enqueue(call);
+        place.model.enqueue(ModelReply::text("¿Cuántos son?"));
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let answer = place.app.post(&path, &json!({"query": QUESTION})).await.expect(200);
+        assert_eq!(answer["answer"], "¿Cuántos son?");
+        let all = place.app.get("/api/v2/approvals").await.expect(200);
+        assert!(all["data"].as_array().unwrap().is_empty());
+        for (path, field) in [("/api/v2/approvals?status=maybe", "status")] {
+            place.app.get(path).await.expect_field(field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_denied_call_is_not_made_and_the_model_says_so() {
+    for place in Place::each("a_denied_call").await {
+        let (answer, approval) = place.ask().await;
+        place.model.enqueue(ModelReply::text("No se puede esta noche."));
+        let body = json!({"decision": "deny", "note": "cerramos por inventario"});
+        place.decide(&approval, &body).await.expect(202);
+        becomes(&place.app, &approval, "denied").await;
+        assert!(place.bookings.taken.lock().unwrap().is_empty());
+        let told = place.told();
+        assert!(told.contains("did not allow") && told.contains("inventario"), "{told}");
+        let messages = place.messages(&answer["conversationId"]).await;
+        assert_eq!(messages[2]["content"], "No se puede esta noche.");
+        assert_eq!(messages[2]["tools"][0]["status"], "failed");
+    }
+}
+
+#[tokio::test]
+async fn another_process_goes_on_with_the_turn() {
+    for place in Place::each("another_process").await {
+        let (answer, approval) = place.ask().await;
+        let next = place
+            .app
+            .succeeded_by(async |db| start(db, Ambient::system(), &place.model).await)
+            .await;
+        place.model.enqueue(ModelReply::text("Mesa reservada."));
+        next.post(&path_of(&approval), &json!({"decision": "approve"})).await.expect(202);
+        becomes(&next, &approval, "done").await;
+        assert_eq!(place.bookings.taken.lock().unwrap().len(), 1);
+        let path = format!(
+            "/api/v2/conversations/{}/messages",
+            answer["conversationId"].as_str().unwrap()
+        );
+        let messages = next.get(&path).await.expect(200);
+        assert_eq!(messages["data"][2]["content"], "Mesa reservada.");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_cut_off_is_not_made_again() {
+    for database in databases("cut_off").await {
+        let place = Place::new(database, Ambient::system(), true).await;
+        let (_, approval) = place.ask().await;
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        tokio::time::timeout(PATIENCE, place.bookings.arrived.notified()).await.unwrap();
+        place.model.enqueue(ModelReply::text("No sé si quedó reservada."));
+        let next = place
+            .app
+            .succeeded_by(async |db| start(db, Ambient::system(), &place.model).await)
+            .await;
+        becomes(&next, &approval, "done").await;
+        assert_eq!(place.bookings.taken.lock().unwrap().len(), 1, "sent once");
+        assert!(place.told().contains("nobody knows"), "{}", place.told());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_or_said_once_a_person_has_the_conversation() {
+    for place in Place::each("approval_takeover").await {
+        let (answer, approval) = place.ask().await;
+        let mut tx = place.app.db.write().await.unwrap();
+        let id = answer["conversationId"].as_str().unwrap().parse().unwrap();
+        let (workspace, now) = (place.app.tenant.workspace, place.app.ambient.now());
+        storage::conversations::transition(&mut tx, workspace, id, Transition::RequestHuman, now)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        let failed = becomes(&place.app, &approval, "failed").await;
+        assert!(failed["error"].as_str().unwrap().contains("a person"), "{failed}");
+        assert!(place.bookings.taken.lock().unwrap().is_empty());
+        assert_eq!(place.messages(&answer["conversationId"]).await.len(), 2);
+        assert_eq!(place.model.requests_to(Endpoint::Chat).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_message_meanwhile_is_an_ordinary_turn() {
+    for place in Place::each("approval_meanwhile").await {
+        let (answer, approval) = place.ask().await;
+        place.model.enqueue(ModelReply::text("Claro, dime."));
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let body = json!({"query": "Y otra pregunta: ¿tienen terraza?", "conversationId": answer["conversationId"]});
+        place.app.post(&path, &body).await.expect(200);
+        place.model.enqueue(ModelReply::text("Mesa reservada."));
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        becomes(&place.app, &approval, "done").await;
+        let messages = place.messages(&answer["conversationId"]).await;
+        assert_eq!(messages.last().unwrap()["content"], "Mesa reservada.");
+        assert_eq!(messages.len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_decides_in_time_is_not_made() {
+    for database in databases("approval_expiry").await {
+        let clock =
+            Arc::new(ManualClock::new(Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap()));
+        let ambient = Ambient::new(clock.clone(), Arc::new(SystemEntropy));
+        let place = Place::new(database, ambient, false).await;
+        let (_, approval) = place.ask().await;
+        assert_eq!(approval["expiresAt"], "2026-11-21T10:00:00.000Z");
+        clock.advance(Duration::from_hours(24));
+        place
+            .decide(&approval, &json!({"decision": "approve"}))
+            .await
+            .expect_error(409, "CONFLICT");
+        place.model.enqueue(ModelReply::text("Nadie pudo confirmarlo."));
+        // Any work wakes the worker, which sees what the time is.
+        place.app.learn("FAQ", "Abrimos de 9 a 18.").await;
+        becomes(&place.app, &approval, "expired").await;
+        assert!(place.told().contains("in time"), "{}", place.told());
+        assert!(place.bookings.taken.lock().unwrap().is_empty());
+        assert_eq!(event_kinds(&place.app).await, ["approval.requested", "approval.decided"]);
+    }
+}
