@@ -146,10 +146,10 @@ impl TestApp {
     /// Stops serving, and what another process makes of the same database; the first tenant stays.
     pub async fn succeeded_by(&self, start: impl AsyncFnOnce(TestDb) -> Self) -> Self {
         self.stop.cancel();
-        let db = self._database.guard.connect(testkit::db::MAX_CONNECTIONS).await;
+        let db = self.database.guard.connect(testkit::db::MAX_CONNECTIONS).await;
         // This one keeps the database; the guard of the next one is for nothing.
         let guard = testkit::db::sqlite().await.guard;
-        let mut next = start(TestDb { db, name: self._database.name, guard }).await;
+        let mut next = start(TestDb { db, name: self.database.name, guard }).await;
         next.tenant = self.tenant.clone();
         next
     }
