@@ -336,3 +336,23 @@ async fn a_server_that_is_silent_costs_its_time_and_no_more() {
         assert!(answer.tools[0].result.contains("within 1 second"), "{}", answer.tools[0].result);
     }
 }
+
+#[tokio::test]
+async fn a_server_whose_calls_a_person_must_allow_is_not_called_before() {
+    for test_db in databases("mcp approval").await {
+        let world = World::scripted(test_db).await;
+        let server = Serving::start(true).await;
+        let asked = json!({"approval": true, "approvalMessage": "Pregunto y te digo."});
+        let agent = agent_with(&world, vec![crm_tool(&server.base, &asked)]).await;
+        world.model().enqueue(calls("crm_find_customer"));
+        let heard = world.ask(world.to(&agent, QUESTION)).await;
+        let answer = heard.answer();
+        assert_eq!(answer.text, "Pregunto y te digo.");
+        assert_eq!(answer.outcome, Some(Outcome::AwaitingApproval));
+        assert_eq!(answer.tools[0].status, ToolStatus::Waiting);
+        let phases: Vec<_> = heard.tools.iter().map(|step| step.phase).collect();
+        assert_eq!(phases, [ToolPhase::Running, ToolPhase::Waiting]);
+        assert_eq!(server.crm.called.load(Ordering::Relaxed), 0);
+        assert_eq!(world.events("approval.requested").await.len(), 1);
+    }
+}
