@@ -260,15 +260,22 @@ async fn until_cut(work: &Work, deadline: tokio::time::Instant) -> Cut {
 
 /// Goes on with a turn that waited for a person's word; how it ended.
 pub(crate) async fn go_on(mut work: Work, asking: Asking) -> Option<TurnEvent> {
+    let mut trace = Trace::of(&work);
     if let Some(telling) = Box::pin(wait(&mut work)).await {
         return telling.last;
     }
+    trace.step("wait");
     let work = &work;
     let deadline = tokio::time::Instant::now() + work.inner.options.defaults.turn_timeout;
     let cut = until_cut(work, deadline);
     tokio::pin!(cut);
-    let telling = ask(work, asking, Trace::since(work.began), cut).await;
+    let telling = ask(work, asking, trace.clone(), cut).await;
     metrics::counter!("vocero_turns_total", "end" => telling.name()).increment(1);
+    if let (Some(observer), Some(ended)) =
+        (&work.inner.options.observer, ended(work, &telling, trace))
+    {
+        observer.turn_ended(ended);
+    }
     telling.last
 }
 

@@ -158,6 +158,13 @@ impl Running {
         true
     }
 
+    /// Stops a turn that this process began for a job of its own.
+    pub(crate) fn stop_own(&self, answer: MessageId) {
+        if let Some(entry) = self.table.lock().by_answer.get(&answer) {
+            entry.stop();
+        }
+    }
+
     /// Keeps what the readers of a turn are told at hand until the recording is dropped. Until the turn is over, other
     /// processes are told from time to time that this one lives.
     pub(crate) fn keep_log(

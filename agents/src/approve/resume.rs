@@ -73,7 +73,7 @@ async fn one(inner: &Arc<Inner>, context: &JobContext, job: &Job) -> Outcome {
         came = &mut going_on => came,
         () = cancel.cancelled() => {
             // The turn gives back what it holds.
-            inner.running.stop(workspace, answer);
+            inner.running.stop_own(answer);
             let _ = going_on.await;
             return Err(context.interruption(job.id).unwrap_or(JobError::Released));
         }
@@ -206,7 +206,8 @@ async fn work(
     let spending = Spending { payer, holds, meter: Arc::default() };
     let model = TurnModel::new(candidates, catalogue, spending.meter.clone());
     let model = model.ok_or_else(|| gone("model"))?;
-    let key = TurnKey { workspace, conversation: id, question: question.id, answer };
+    let key =
+        TurnKey { workspace, agent: agent.id, conversation: id, question: question.id, answer };
     let registration = inner.running.register(key, &inner.stop).ok_or_else(begin::busy)?;
     let place = inner.queue.enter(id).map_err(|_| begin::busy())?;
     begin::hold_for(inner, workspace, answer, &spending.holds).await.map_err(

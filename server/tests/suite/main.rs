@@ -11,6 +11,6 @@ mod models;
 mod processes;
 mod secrets;
 mod settings;
-mod turns;
 mod telemetry;
+mod turns;
 mod vocero;

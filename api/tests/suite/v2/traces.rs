@@ -108,7 +108,8 @@ async fn a_trace_tells_every_step_and_no_secret() {
         );
         assert_eq!((&tool["name"], &tool["callId"]), (&json!("look_up"), &json!("call_1")));
         assert_eq!(tool["arguments"], json!({"what": "[secret]"}));
-        let expected = json!({"you": "sent", "header": "[secret]", "token": "[secret]"}).to_string();
+        let expected =
+            json!({"you": "sent", "header": "[secret]", "token": "[secret]"}).to_string();
         assert_eq!(tool["result"], expected);
         for ms in ["firstTokenMs", "totalMs"] {
             assert!(trace[ms].as_f64().unwrap() > 0.0, "{trace:#}");
