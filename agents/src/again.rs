@@ -1,29 +1,43 @@
 //! A question asked again outside of any conversation: whether the knowledge answers it now.
 
+use std::sync::Arc;
+
 use domain::agent::Agent;
-use domain::{DatastoreId, DomainError};
-use futures::StreamExt;
+use domain::budget::Purpose;
+use domain::{ApiKeyId, DatastoreId, DomainError};
 use models::builtin::{self, Passage};
-use models::{ChatEvent, ChatModel, ChatRequest, ModelError, lexical};
+use models::{ChatRequest, lexical};
 use retrieval::{Hit, SearchResults};
 
 use crate::citations::CitationFilter;
+use crate::errand::{self, Errand};
 use crate::prepare;
 use crate::prompt;
 use crate::turn::Inner;
+
+/// By whom and when a question is asked again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asking {
+    /// The key that wants it; `None` for a job.
+    pub(crate) api_key: Option<ApiKeyId>,
+    /// A model is asked only when the evidence is above this, so that what stays unanswered costs nothing each time
+    /// that something else is learnt.
+    pub(crate) better_than: Option<f64>,
+}
 
 /// Passages that the built-in answerer takes sentences from, as in a turn.
 const BUILTIN_PASSAGES: usize = 3;
 
 /// The evidence that is found for `question`, 0 to 1, and the answer when there is one: evidence above the
-/// agent's threshold, and a text that cites a passage. A model is asked only when the evidence is above
-/// `better_than`, so that what stays unanswered costs nothing each time that something else is learnt.
+/// agent's threshold, and a text that cites a passage.
+///
+/// Errors: `USAGE_LIMIT` when a budget is used up; those of the provider and of the search.
 pub(crate) async fn try_answer(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     agent: &Agent,
     datastores: &[DatastoreId],
     question: &str,
-    better_than: Option<f64>,
+    asking: Asking,
 ) -> Result<(f64, Option<String>), DomainError> {
     if datastores.is_empty() {
         return Ok((0.0, None));
@@ -38,20 +52,17 @@ pub(crate) async fn try_answer(
     let mut conn = inner.db.read().await?;
     let candidates = inner.candidates(&mut conn, agent).await?;
     drop(conn);
-    let Some(first) = candidates.into_iter().next() else {
+    if candidates.is_empty() {
         return Ok((evidence, extracted(&results)));
-    };
-    if better_than.is_some_and(|known| evidence <= known) {
+    }
+    if asking.better_than.is_some_and(|known| evidence <= known) {
         return Ok((evidence, None));
     }
-    let request = request(inner, agent, &first.name, &results, question);
-    let asked = written(&*first.chat, request, results.hits.len());
-    let limit = inner.options.defaults.turn_timeout;
-    let answer = match tokio::time::timeout(limit, asked).await {
-        Ok(answer) => answer?,
-        Err(_) => None,
-    };
-    Ok((evidence, answer))
+    let request = request(inner, agent, &results, question);
+    let api_key = asking.api_key;
+    let errand = Errand { agent, purpose: Purpose::Recheck, conversation: None, api_key };
+    let said = errand::ask(inner, errand, candidates, request).await?;
+    Ok((evidence, said.and_then(|said| answer_in(said, results.hits.len()))))
 }
 
 fn extracted(results: &SearchResults) -> Option<String> {
@@ -72,17 +83,10 @@ fn extracted(results: &SearchResults) -> Option<String> {
     (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
-fn request(
-    inner: &Inner,
-    agent: &Agent,
-    model: &str,
-    results: &SearchResults,
-    question: &str,
-) -> ChatRequest {
+fn request(inner: &Inner, agent: &Agent, results: &SearchResults, question: &str) -> ChatRequest {
     let lang = lexical::detect(question).unwrap_or_default();
     let passages: Vec<&_> = results.hits.iter().map(|hit| &hit.live).collect();
     ChatRequest {
-        model: model.to_owned(),
         messages: vec![
             prompt::grounded_system(agent, &prompt::Memory::default(), lang),
             prompt::grounded_question(&inner.ambient, &passages, question),
@@ -95,23 +99,11 @@ fn request(
     }
 }
 
-/// The whole text of a model, when it cites a passage and does not say that it does not know.
-async fn written(
-    chat: &dyn ChatModel,
-    request: ChatRequest,
-    passages: usize,
-) -> Result<Option<String>, ModelError> {
-    let mut stream = chat.chat(request).await?;
+/// What a model said, when it cites a passage and does not say that it does not know.
+fn answer_in(said: String, passages: usize) -> Option<String> {
     let mut filter = CitationFilter::new(passages);
-    let mut text = String::new();
-    while let Some(event) = stream.next().await {
-        match event? {
-            ChatEvent::Token(piece) => text.extend(filter.push(piece)),
-            ChatEvent::ToolCall { .. } => {}
-            ChatEvent::Finished { .. } => break,
-        }
-    }
+    let mut text = filter.push(said).unwrap_or_default();
     text.extend(filter.finish());
     let answers = !filter.met_sentinel() && !filter.uses().is_empty();
-    Ok(answers.then_some(text))
+    answers.then_some(text)
 }

@@ -17,7 +17,7 @@ use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
     Conn, StorageError, Tx, agents, budgets, citations, contacts, conversations, datastores,
-    messages, streams,
+    messages, spending, streams,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,7 +28,7 @@ use crate::model::{Candidate, TurnModel};
 use crate::prepare::{self, EarlySearch, Said};
 use crate::run::{self, Work};
 use crate::running::{LEASE, TurnKey};
-use crate::spend::{self, Expected, Spending};
+use crate::spend::{Spending, expected};
 use crate::streams::{Follow, Render, events_of, joined_from_start, record};
 use crate::supplied::Earlier;
 use crate::tools::{Note, fields_of, lead_settings, note_lead};
@@ -126,10 +126,11 @@ impl Known {
     ) -> Spending {
         let visitor = conversation.visitor_id.as_ref().map(ToString::to_string);
         let contact = || conversation.contact_id.map(|contact| contact.to_string());
-        let payer = Payer { agent: self.agent.id, api_key, visitor: visitor.or_else(contact) };
+        let payer =
+            Payer { agent: Some(self.agent.id), api_key, visitor: visitor.or_else(contact) };
         let first = self.candidates.first().map(|first| first.name.as_str());
-        let expected = Expected::of(&inner.options.catalogue, first, &self.agent.settings, said);
-        let holds = spend::plan(&self.budgets, &payer, expected, inner.ambient.now());
+        let expected = expected(&inner.options.catalogue, first, &self.agent.settings, said);
+        let holds = spending::plan(&self.budgets, &payer, expected, inner.ambient.now());
         Spending { payer, holds, meter: Arc::default() }
     }
 
@@ -437,7 +438,7 @@ async fn hold(
     let now = inner.ambient.now();
     // It may wait for its time as long as it may take.
     let until = now.plus(2 * inner.options.defaults.turn_timeout + HOLD_MARGIN);
-    spend::hold(tx, workspace, answer, holds, now, until).await
+    spending::hold_all(tx, workspace, answer, holds, now, until).await
 }
 
 /// Nobody answers a customer who waits for a person, but the address that they leave meanwhile is noted.

@@ -1,20 +1,24 @@
 //! Gaps: into which group a question goes that was not answered, and asking the questions again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::agent::{Agent, AgentStatus};
 use domain::gap::{GapReason, GapStatus};
 use domain::job::Job;
 use domain::message::{Message, Rating};
-use domain::{AgentId, ConversationId, DatastoreId, DomainError, GapId, MessageId, WorkspaceId};
+use domain::{
+    AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, ErrorKind, GapId, MessageId,
+    WorkspaceId,
+};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use models::lexical;
 use serde::Deserialize;
 use storage::gaps::{Gap, GapFilter, GapGroup, Recheck};
 use storage::{StorageError, Tx, agents, conversations, gaps, messages};
 
-use crate::again::try_answer;
+use crate::again::{Asking, try_answer};
 use crate::approve;
 use crate::begin;
 use crate::likeness::most_alike;
@@ -151,13 +155,15 @@ impl Agents {
     }
 
     /// Asks a gap's question again, storing no conversation; an answer closes the gap. `None` when it is absent.
-    /// 409 `AGENT_PAUSED` when its agent does not answer.
+    /// 409 `AGENT_PAUSED` when its agent does not answer, 402 `USAGE_LIMIT` when a model is to be asked and a budget is used
+    /// up. What it costs is counted to the agent and to `api_key`.
     pub async fn recheck(
         &self,
         workspace: WorkspaceId,
         id: GapId,
+        api_key: Option<ApiKeyId>,
     ) -> Result<Option<Rechecked>, DomainError> {
-        recheck(&self.inner, workspace, id, None).await
+        recheck(&self.inner, workspace, id, Asking { api_key, better_than: None }).await
     }
 
     /// The jobs of this crate.
@@ -195,12 +201,11 @@ async fn disliked(
     }))
 }
 
-/// `better_than`: evidence that must be exceeded before the model is asked.
 async fn recheck(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     workspace: WorkspaceId,
     id: GapId,
-    better_than: Option<f64>,
+    asking: Asking,
 ) -> Result<Option<Rechecked>, DomainError> {
     let mut conn = inner.db.read().await?;
     let Some(group) = gaps::group(&mut conn, workspace, id).await? else { return Ok(None) };
@@ -212,7 +217,7 @@ async fn recheck(
     let datastores = begin::datastores_of(&mut conn, &agent).await?.unwrap_or_default();
     let datastores: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
     drop(conn);
-    let tried = try_answer(inner, &agent, &datastores, &group.question, better_than);
+    let tried = try_answer(inner, &agent, &datastores, &group.question, asking);
     let (evidence, answer) = tried.await?;
     let mut tx = inner.db.write().await?;
     let found = Recheck { evidence, answer: answer.as_deref() };
@@ -260,14 +265,35 @@ impl RecheckGaps {
             if let Some(interruption) = context.interruption(job.id) {
                 return Err(interruption);
             }
-            let evidence = Some(group.evidence);
-            match recheck(&self.0, job.workspace_id, group.id, evidence).await {
+            let asking = Asking { better_than: Some(group.evidence), api_key: None };
+            match recheck(&self.0, job.workspace_id, group.id, asking).await {
                 Ok(_) => {}
+                // What is left waits until there is money again.
+                Err(DomainError {
+                    retry_after: Some(wait), kind: ErrorKind::UsageLimit, ..
+                }) => {
+                    let again = self.go_on_later(job.workspace_id, payload.datastore, wait).await;
+                    return again.map_err(|error| JobError::retry(error.to_string()));
+                }
                 // Tried again as a whole: what was closed is not open any more.
                 Err(error) => return Err(JobError::retry(error.to_string())),
             }
         }
         Ok(())
+    }
+
+    /// Wants the job again once the budget that is used up begins anew.
+    async fn go_on_later(
+        &self,
+        workspace: WorkspaceId,
+        datastore: DatastoreId,
+        wait: Duration,
+    ) -> Result<(), StorageError> {
+        let Inner { db, ambient, .. } = &*self.0;
+        let at = ambient.now().plus(wait);
+        let mut tx = db.write().await?;
+        gaps::want_recheck_at(&mut tx, ambient, workspace, datastore, at).await?;
+        tx.commit().await
     }
 
     /// Open gaps of the agents that answer from a datastore.

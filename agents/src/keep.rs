@@ -9,14 +9,14 @@ use domain::{DomainError, ErrorKind};
 use models::Usage;
 use serde_json::Value;
 use storage::messages::NewMessage;
-use storage::{StorageError, Tx, budgets, conversations, messages};
+use storage::{StorageError, Tx, budgets, conversations, messages, spending};
 
 use crate::approve;
 use crate::gaps::{Place, Unanswered, place, record};
 use crate::prepare::{Effect, Reply};
 use crate::run::{Work, model_of};
 use crate::running::LEASE;
-use crate::spend::{self, Spending};
+use crate::spend::Spending;
 use crate::tools::{Note, note_lead};
 
 /// How often storing is tried when the database is busy, and the first pause between two tries.
@@ -105,7 +105,7 @@ async fn settle(
     let now = work.inner.ambient.now();
     let model = model_of(work);
     let charge = work.spending.charge(conversation, work.answer, &model, answered, now);
-    spend::settle(tx, work.workspace(), &charge, holds).await
+    spending::settle(tx, work.workspace(), &charge, holds).await
 }
 
 fn new_message(

@@ -7,6 +7,7 @@ mod begin;
 mod citations;
 mod claim;
 mod context;
+mod errand;
 mod gaps;
 mod images;
 mod keep;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use domain::agent::AgentSettings;
-use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, Payer};
+use domain::budget::{Payer, Purpose};
 use domain::conversation::Conversation;
-use domain::{DomainError, ErrorKind, MessageId, Timestamp, WorkspaceId};
+use domain::{MessageId, Timestamp};
 use models::{Catalogue, ChatRequest, FinishReason, ModelError, Usage, tokens};
 use parking_lot::Mutex;
 use storage::budgets::Hold;
 use storage::charges::Charge;
-use storage::{StorageError, Tx, budgets, charges};
+use storage::spending::Amounts;
 
 /// The provider of answers that no provider was asked for.
 pub(crate) const BUILTIN: &str = "builtin";
@@ -151,100 +151,31 @@ pub(crate) fn near(request: &ChatRequest, said: &str, begun: bool) -> Usage {
     }
 }
 
-/// The most that a turn is expected to use: tokens and micro-dollars.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Expected {
-    pub(crate) tokens: i64,
-    pub(crate) cost: i64,
+/// The most that an answer of `model` by an agent's settings is expected to use, with `said` being what the customer
+/// says; of tokens and cost nothing without a model.
+pub(crate) fn expected(
+    catalogue: &Catalogue,
+    model: Option<&str>,
+    settings: &AgentSettings,
+    said: &str,
+) -> Amounts {
+    let Some(model) = model else { return Amounts { answers: 1, ..Amounts::default() } };
+    let prompt = FRAME_TOKENS
+        + i64::from(settings.history_tokens)
+        + i64::from(settings.top_k) * PASSAGE_TOKENS
+        + whole(tokens::estimate(said));
+    let usage = Usage {
+        prompt_tokens: prompt,
+        completion_tokens: i64::from(settings.max_answer_tokens),
+        cached_tokens: 0,
+    };
+    Amounts { answers: 1, ..amounts(catalogue, model, usage) }
 }
 
-impl Expected {
-    /// For an answer of `model` by an agent's settings, with `said` being what the customer says; nothing without a
-    /// model.
-    pub(crate) fn of(
-        catalogue: &Catalogue,
-        model: Option<&str>,
-        settings: &AgentSettings,
-        said: &str,
-    ) -> Self {
-        let Some(model) = model else { return Self::default() };
-        let prompt = FRAME_TOKENS
-            + i64::from(settings.history_tokens)
-            + i64::from(settings.top_k) * PASSAGE_TOKENS
-            + whole(tokens::estimate(said));
-        let usage = Usage {
-            prompt_tokens: prompt,
-            completion_tokens: i64::from(settings.max_answer_tokens),
-            cached_tokens: 0,
-        };
-        let cost = catalogue.cost(model, usage).unwrap_or(0);
-        Self { tokens: prompt + usage.completion_tokens, cost }
-    }
-}
-
-/// The parts of the budgets that a turn of `payer` needs.
-pub(crate) fn plan(
-    budgets: &[Budget],
-    payer: &Payer,
-    expected: Expected,
-    now: Timestamp,
-) -> Vec<Hold> {
-    let mut holds = Vec::new();
-    for budget in budgets {
-        let Some(counter) = budget.counter(payer) else { continue };
-        let amount = match budget.unit {
-            BudgetUnit::Answers => 1,
-            BudgetUnit::Tokens => expected.tokens,
-            BudgetUnit::Cost => expected.cost,
-        };
-        let (starts, resets) = budget.period.around(now);
-        holds.push(Hold { budget: budget.clone(), counter, starts, resets, amount });
-    }
-    holds
-}
-
-/// Takes every part, in the transaction that stores the question; the first one that is not to be had refuses
-/// the turn, and with it the transaction.
-pub(crate) async fn hold(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    turn: MessageId,
-    holds: &[Hold],
-    now: Timestamp,
-    until: Timestamp,
-) -> Result<(), DomainError> {
-    for hold in holds {
-        if !budgets::hold(tx, workspace, turn, hold, now, until).await? {
-            return Err(used_up(hold, now));
-        }
-    }
-    Ok(())
-}
-
-/// A line of the ledger, and what it takes from the budgets; what else was held is free again. Once for
-/// each turn, however often it is tried.
-pub(crate) async fn settle(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    charge: &Charge,
-    holds: &[Hold],
-) -> Result<(), StorageError> {
-    if charges::insert(tx, workspace, charge).await? {
-        for hold in holds {
-            let spent = match hold.budget.unit {
-                BudgetUnit::Answers => i64::from(charge.answered),
-                BudgetUnit::Tokens => charge.prompt_tokens.saturating_add(charge.completion_tokens),
-                BudgetUnit::Cost => charge.cost,
-            };
-            if spent > 0 {
-                budgets::settle(tx, workspace, hold, spent, charge.at).await?;
-            }
-        }
-    }
-    if holds.is_empty() {
-        return Ok(());
-    }
-    budgets::release(tx, workspace, charge.message_id).await
+/// What that much of a model comes to.
+pub(crate) fn amounts(catalogue: &Catalogue, model: &str, usage: Usage) -> Amounts {
+    let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+    Amounts { answers: 0, tokens, cost: catalogue.cost(model, usage).unwrap_or(0) }
 }
 
 impl Spending {
@@ -260,7 +191,8 @@ impl Spending {
         let Metered { calls, usage, cost, estimated, provider } = self.meter.read();
         Charge {
             message_id: answer,
-            conversation_id: conversation.id,
+            purpose: Purpose::Answer,
+            conversation_id: Some(conversation.id),
             agent_id: self.payer.agent,
             api_key_id: self.payer.api_key,
             contact_id: conversation.contact_id,
@@ -289,68 +221,15 @@ impl Spending {
     }
 }
 
-/// Says which budget is used up and until when: 429 for a visitor's, who may come back, 402 for the others.
-fn used_up(hold: &Hold, now: Timestamp) -> DomainError {
-    let Hold { budget, counter, resets, .. } = hold;
-    let period = match budget.period {
-        BudgetPeriod::Day => "daily",
-        BudgetPeriod::Month => "monthly",
-    };
-    let limit = budget.limit;
-    let amount = match budget.unit {
-        BudgetUnit::Tokens => format!("{limit} tokens"),
-        BudgetUnit::Answers => format!("{limit} answers"),
-        BudgetUnit::Cost => format!("{limit} micro-dollars"),
-    };
-    let whose = match budget.scope {
-        BudgetScope::Workspace => "the workspace".to_owned(),
-        BudgetScope::Agent => format!("the agent {counter}"),
-        BudgetScope::ApiKey => format!("the API key {counter}"),
-        BudgetScope::Visitor => "this visitor".to_owned(),
-    };
-    let message = format!(
-        "the {period} budget of {amount} of {whose} is used up, answers under way included; it begins anew at {}, \
-        or raise `limit` of {}",
-        resets.to_rfc3339(),
-        budget.id
-    );
-    if budget.scope != BudgetScope::Visitor {
-        return DomainError::new(ErrorKind::UsageLimit, "USAGE_LIMIT", message);
-    }
-    let refused = DomainError::new(ErrorKind::RateLimited, "RATE_LIMITED", message);
-    DomainError { retry_after: Some(resets.since(now)), ..refused }
-}
-
 fn whole(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::ids::PrefixedId;
-    use domain::{AgentId, BudgetId};
     use models::ChatMessage;
-    use uuid::Uuid;
 
     use super::*;
-
-    fn budget(scope: BudgetScope, unit: BudgetUnit) -> Budget {
-        Budget {
-            id: BudgetId::from_uuid(Uuid::from_u128(3)),
-            workspace_id: WorkspaceId::from_uuid(Uuid::from_u128(4)),
-            scope,
-            subject: None,
-            unit,
-            period: BudgetPeriod::Day,
-            limit: 5,
-            created_at: Timestamp::from_micros(0),
-        }
-    }
-
-    fn payer() -> Payer {
-        let agent = AgentId::from_uuid(Uuid::from_u128(1));
-        Payer { agent, api_key: None, visitor: Some("ana".to_owned()) }
-    }
 
     #[test]
     fn the_calls_of_a_turn_add_up_and_know_what_was_guessed() {
@@ -379,39 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_holds_what_it_may_use() {
+    fn a_turn_is_expected_to_use_its_limits() {
         let catalogue = Catalogue::default();
         let settings = AgentSettings::default();
-        let expected = Expected::of(&catalogue, Some("gpt-4o"), &settings, "hola");
-        assert!(expected.tokens > 1_024 + 2_000 && expected.cost > 10_000);
-        let free = Expected::of(&catalogue, None, &settings, "hola");
-        assert_eq!((free.tokens, free.cost), (0, 0));
-        let budgets = vec![
-            budget(BudgetScope::Workspace, BudgetUnit::Answers),
-            budget(BudgetScope::ApiKey, BudgetUnit::Answers),
-            budget(BudgetScope::Visitor, BudgetUnit::Tokens),
-        ];
-        let holds = plan(&budgets, &payer(), expected, Timestamp::from_micros(1));
-        let amounts: Vec<(&str, i64)> =
-            holds.iter().map(|hold| (hold.counter.as_str(), hold.amount)).collect();
-        assert_eq!(amounts, [("", 1), ("ana", expected.tokens)]);
-    }
-
-    #[test]
-    fn a_used_up_budget_is_named_with_the_time_that_it_begins_anew() {
-        let now = Timestamp::parse_rfc3339("2026-11-20T23:00:00Z").unwrap();
-        let refusal = |scope| {
-            let holds =
-                plan(&[budget(scope, BudgetUnit::Answers)], &payer(), Expected::default(), now);
-            used_up(&holds[0], now)
-        };
-        let of_agent = refusal(BudgetScope::Agent);
-        assert_eq!((of_agent.kind, of_agent.code), (ErrorKind::UsageLimit, "USAGE_LIMIT"));
-        for part in ["daily", "5 answers", "agent_", "2026-11-21T00:00:00.000Z", "budget_"] {
-            assert!(of_agent.message.contains(part), "{part} in {}", of_agent.message);
-        }
-        let of_visitor = refusal(BudgetScope::Visitor);
-        assert_eq!(of_visitor.code, "RATE_LIMITED");
-        assert_eq!(of_visitor.retry_after, Some(std::time::Duration::from_hours(1)));
+        let expects = |model| expected(&catalogue, model, &settings, "hola");
+        let paid = expects(Some("gpt-4o"));
+        assert!(paid.tokens > 1_024 + 2_000 && paid.cost > 10_000 && paid.answers == 1);
+        assert_eq!(expects(None), Amounts { answers: 1, tokens: 0, cost: 0 });
     }
 }

@@ -5,17 +5,17 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use domain::budget::Purpose;
 use domain::job::{Job, NewJob};
 use domain::message::{Author, Message};
-use domain::{AgentId, ConversationId, Timestamp};
+use domain::{AgentId, ConversationId, ErrorKind, Timestamp};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use models::{ChatMessage, ChatRequest, tokens};
 use serde::{Deserialize, Serialize};
 use storage::{agents, conversations, messages};
 
 use crate::citations::without_markers;
-use crate::model::TurnModel;
-use crate::rewrite::whole;
+use crate::errand::{self, Errand};
 use crate::turn::Inner;
 
 /// The kind of the job.
@@ -94,7 +94,7 @@ impl Handler for Summaries {
     }
 }
 
-async fn summarise(inner: &Inner, job: &Job) -> Outcome {
+async fn summarise(inner: &Arc<Inner>, job: &Job) -> Outcome {
     let payload: Payload = serde_json::from_value(job.payload.clone())
         .map_err(|error| JobError::retry(format!("the payload does not read: {error}")))?;
     let retry = |error: storage::StorageError| JobError::retry(error.to_string());
@@ -110,8 +110,6 @@ async fn summarise(inner: &Inner, job: &Job) -> Outcome {
     let unread = messages::list(&mut conn, workspace, id, after, BATCH).await.map_err(retry)?;
     let candidates = inner.candidates(&mut conn, &agent).await.map_err(retry)?;
     drop(conn);
-    let catalogue = inner.options.catalogue.clone();
-    let Some(model) = TurnModel::new(candidates, catalogue, Arc::default()) else { return Ok(()) };
     let (said, upto) = portion(unread, payload.upto);
     if upto <= after {
         return Ok(());
@@ -122,15 +120,23 @@ async fn summarise(inner: &Inner, job: &Job) -> Outcome {
         "<summary {key:016x}>\n{known}\n</summary {key:016x}>\n<chat {key:016x}>\n{said}</chat {key:016x}>"
     );
     let request = ChatRequest {
-        model: model.first_name().to_owned(),
         messages: vec![ChatMessage::system(INSTRUCTIONS), ChatMessage::user(text)],
         temperature: Some(0.0),
         max_tokens: Some(400),
         ..ChatRequest::default()
     };
-    let (summary, _) =
-        whole(&model, request).await.map_err(|error| JobError::retry(error.to_string()))?;
-    let summary = domain::text::sanitize(summary.trim());
+    let errand =
+        Errand { agent: &agent, purpose: Purpose::Summary, conversation: Some(id), api_key: None };
+    let summary = match errand::ask(inner, errand, candidates, request).await {
+        Ok(Some(summary)) => domain::text::sanitize(summary.trim()),
+        Ok(None) => return Ok(()),
+        // The next turn that has to leave messages out wants it again.
+        Err(error) if error.kind == ErrorKind::UsageLimit => {
+            tracing::info!(conversation = %id, reason = error.message, "not summarised");
+            return Ok(());
+        }
+        Err(error) => return Err(JobError::retry(error.message)),
+    };
     if summary.is_empty() {
         return Ok(());
     }

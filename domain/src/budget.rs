@@ -28,11 +28,11 @@ pub struct Budget {
     pub created_at: Timestamp,
 }
 
-/// Whom a turn is counted to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whom the use of models is counted to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payer {
-    /// The agent that answers.
-    pub agent: AgentId,
+    /// The agent that answers; `None` for what is done for the workspace.
+    pub agent: Option<AgentId>,
     /// The key that asked.
     pub api_key: Option<ApiKeyId>,
     /// The visitor, by the caller's name; without one the contact, by its id.
@@ -44,7 +44,7 @@ impl Budget {
     pub fn counter(&self, payer: &Payer) -> Option<String> {
         let own = match self.scope {
             BudgetScope::Workspace => return Some(String::new()),
-            BudgetScope::Agent => Some(payer.agent.to_string()),
+            BudgetScope::Agent => payer.agent.map(|agent| agent.to_string()),
             BudgetScope::ApiKey => payer.api_key.map(|key| key.to_string()),
             BudgetScope::Visitor => payer.visitor.clone(),
         };
@@ -101,6 +101,41 @@ impl BudgetUnit {
             Self::Tokens => "tokens",
             Self::Cost => "cost",
             Self::Answers => "answers",
+        }
+    }
+}
+
+/// What models are used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// A turn: an answer to a customer.
+    Answer,
+    /// The summary of a long conversation.
+    Summary,
+    /// A question that could not be answered, asked again.
+    Recheck,
+    /// A search that is no turn's.
+    Search,
+    /// The passages of a source, and whether their vectors help.
+    Ingest,
+    /// Vectors that a caller asked for.
+    Embedding,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 6] =
+        [Self::Answer, Self::Summary, Self::Recheck, Self::Search, Self::Ingest, Self::Embedding];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Summary => "summary",
+            Self::Recheck => "recheck",
+            Self::Search => "search",
+            Self::Ingest => "ingest",
+            Self::Embedding => "embedding",
         }
     }
 }
@@ -191,15 +226,16 @@ mod tests {
             limit: 1,
             created_at: Timestamp::from_micros(0),
         };
-        let payer = Payer { agent, api_key: Some(key), visitor: Some("ana".to_owned()) };
+        let payer =
+            Payer { agent: Some(agent), api_key: Some(key), visitor: Some("ana".to_owned()) };
         let counter = |scope, subject| budget(scope, subject).counter(&payer);
         assert_eq!(counter(BudgetScope::Workspace, None), Some(String::new()));
         assert_eq!(counter(BudgetScope::Agent, None), Some(agent.to_string()));
         assert_eq!(counter(BudgetScope::ApiKey, Some(key.to_string())), Some(key.to_string()));
         assert_eq!(counter(BudgetScope::Agent, Some("agent_other".to_owned())), None);
         assert_eq!(counter(BudgetScope::Visitor, None), Some("ana".to_owned()));
-        let nobody = Payer { agent, api_key: None, visitor: None };
-        for scope in [BudgetScope::ApiKey, BudgetScope::Visitor] {
+        let nobody = Payer::default();
+        for scope in [BudgetScope::Agent, BudgetScope::ApiKey, BudgetScope::Visitor] {
             assert_eq!(budget(scope, None).counter(&nobody), None);
         }
     }

@@ -1,22 +1,25 @@
-//! The ledger: what turns cost.
+//! The ledger: what turns cost, and what else is asked of models.
 
+use domain::budget::Purpose;
 use domain::{
     AgentId, ApiKeyId, ContactId, ConversationId, MessageId, Timestamp, VisitorId, WorkspaceId,
 };
 use sqlx::FromRow;
 
-use crate::sql::{Id, Micros};
+use crate::sql::{Id, Micros, Name};
 use crate::{Conn, Result, Tx};
 
-/// What a turn cost: all its calls to models together.
+/// What a turn cost, or another use of models: all its calls together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
-    /// The answer, stored or not.
+    /// The answer, stored or not; what is no turn has an id of its own.
     pub message_id: MessageId,
+    /// What it was for.
+    pub purpose: Purpose,
     /// Where it was asked.
-    pub conversation_id: ConversationId,
+    pub conversation_id: Option<ConversationId>,
     /// The agent that answered.
-    pub agent_id: AgentId,
+    pub agent_id: Option<AgentId>,
     /// The key that asked.
     pub api_key_id: Option<ApiKeyId>,
     /// The customer, where known.
@@ -58,6 +61,8 @@ pub enum UsageGroup {
     ApiKey,
     /// The contact's id.
     Contact,
+    /// What it was for.
+    Purpose,
 }
 
 /// What was used, summed up.
@@ -108,7 +113,7 @@ macro_rules! select_used_by {
     };
 }
 
-/// Writes a turn down; `false` when it was written down before.
+/// Writes a use of models down; `false` when it was written down before.
 pub async fn insert(tx: &mut Tx, workspace: WorkspaceId, charge: &Charge) -> Result<bool> {
     tx.statement(
         "INSERT INTO charges (
@@ -128,15 +133,16 @@ pub async fn insert(tx: &mut Tx, workspace: WorkspaceId, charge: &Charge) -> Res
             cost,
             estimated,
             answers,
-            at
+            at,
+            purpose
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         ON CONFLICT (message_id) DO NOTHING",
     )
     .bind(Id(charge.message_id))
     .bind(Id(workspace))
-    .bind(Id(charge.conversation_id))
-    .bind(Id(charge.agent_id))
+    .bind(charge.conversation_id.map(Id))
+    .bind(charge.agent_id.map(Id))
     .bind(charge.api_key_id.map(Id))
     .bind(charge.contact_id.map(Id))
     .bind(charge.visitor_id.as_ref().map(VisitorId::as_str))
@@ -150,6 +156,7 @@ pub async fn insert(tx: &mut Tx, workspace: WorkspaceId, charge: &Charge) -> Res
     .bind(charge.estimated)
     .bind(i64::from(charge.answered))
     .bind(Micros(charge.at))
+    .bind(Name(charge.purpose))
     .changed()
     .await
 }
@@ -172,6 +179,7 @@ pub async fn used_by(
         UsageGroup::Model => select_used_by!("model"),
         UsageGroup::ApiKey => select_used_by!("api_key_id"),
         UsageGroup::Contact => select_used_by!("contact_id"),
+        UsageGroup::Purpose => select_used_by!("purpose"),
     };
     conn.statement(text)
         .bind(Id(workspace))
@@ -200,8 +208,8 @@ pub async fn used(
 #[derive(FromRow)]
 struct ChargeRow {
     message_id: Id<MessageId>,
-    conversation_id: Id<ConversationId>,
-    agent_id: Id<AgentId>,
+    conversation_id: Option<Id<ConversationId>>,
+    agent_id: Option<Id<AgentId>>,
     api_key_id: Option<Id<ApiKeyId>>,
     contact_id: Option<Id<ContactId>>,
     visitor_id: Option<String>,
@@ -215,9 +223,10 @@ struct ChargeRow {
     estimated: bool,
     answers: i64,
     at: Micros,
+    purpose: Name<Purpose>,
 }
 
-/// What a turn cost, by the id of its answer.
+/// What a turn cost, by the id of its answer, or another use by its own.
 pub async fn get(
     conn: &mut Conn,
     workspace: WorkspaceId,
@@ -241,7 +250,8 @@ pub async fn get(
                 cost,
                 estimated,
                 answers,
-                at
+                at,
+                purpose
             FROM charges
             WHERE workspace_id = $1
                 AND message_id = $2",
@@ -257,8 +267,9 @@ impl From<ChargeRow> for Charge {
     fn from(row: ChargeRow) -> Self {
         Self {
             message_id: row.message_id.0,
-            conversation_id: row.conversation_id.0,
-            agent_id: row.agent_id.0,
+            purpose: row.purpose.0,
+            conversation_id: row.conversation_id.map(|id| id.0),
+            agent_id: row.agent_id.map(|id| id.0),
             api_key_id: row.api_key_id.map(|id| id.0),
             contact_id: row.contact_id.map(|id| id.0),
             visitor_id: row.visitor_id.as_deref().and_then(VisitorId::parse),

@@ -445,14 +445,24 @@ pub async fn want_recheck(
     if open.is_none() {
         return Ok(());
     }
-    let now = ambient.now();
+    want_recheck_at(tx, ambient, workspace, datastore, ambient.now()).await
+}
+
+/// As [`want_recheck`], once `at` has come, whatever is open then.
+pub async fn want_recheck_at(
+    tx: &mut Tx,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    datastore: DatastoreId,
+    at: Timestamp,
+) -> Result<()> {
     let second = 1_000_000;
-    let window = now.micros().div_euclid(RECHECK_SECONDS * second);
+    let window = at.micros().div_euclid(RECHECK_SECONDS * second);
     let job = NewJob {
         dedupe_key: Some(format!("{datastore}:{window}")),
         priority: 10,
         run_at: Timestamp::from_micros((window + 1) * RECHECK_SECONDS * second),
-        ..NewJob::now(RECHECK, json!({ "datastore": datastore }), now)
+        ..NewJob::now(RECHECK, json!({ "datastore": datastore }), ambient.now())
     };
     jobs::enqueue(tx, ambient, workspace, &job).await?;
     Ok(())

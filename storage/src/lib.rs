@@ -25,6 +25,7 @@ pub mod messages;
 pub mod projects;
 pub mod providers;
 pub mod sources;
+pub mod spending;
 mod sql;
 pub mod stats;
 pub mod streams;

@@ -12,7 +12,7 @@ use domain::job::Job;
 use domain::{ApprovalId, DomainError, MessageId, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use storage::approvals::{self, Decided, Ended};
-use storage::{StorageError, agents, budgets, conversations, messages};
+use storage::{StorageError, agents, budgets, conversations, messages, spending};
 use tokio::sync::mpsc;
 
 use super::{EXPIRE, PausedTurn, Payload, RESUME, Resumed};
@@ -21,7 +21,7 @@ use crate::model::TurnModel;
 use crate::prepare::{self, Asking, Said};
 use crate::run::{self, Work};
 use crate::running::TurnKey;
-use crate::spend::{self, Expected, Spending};
+use crate::spend::{Spending, expected};
 use crate::turn::{Inner, TurnEvent};
 
 /// Goes on with turns that were decided.
@@ -198,11 +198,12 @@ async fn work(
     let budgets = budgets::list(&mut conn, workspace).await?;
     let candidates = inner.candidates(&mut conn, &agent).await?;
     drop(conn);
-    let payer = Payer { agent: agent.id, api_key: turn.api_key, visitor: turn.visitor.clone() };
+    let payer =
+        Payer { agent: Some(agent.id), api_key: turn.api_key, visitor: turn.visitor.clone() };
     let first = candidates.first().map(|first| first.name.as_str());
     let catalogue = inner.options.catalogue.clone();
-    let expected = Expected::of(&catalogue, first, &agent.settings, &question.content);
-    let holds = spend::plan(&budgets, &payer, expected, inner.ambient.now());
+    let expected = expected(&catalogue, first, &agent.settings, &question.content);
+    let holds = spending::plan(&budgets, &payer, expected, inner.ambient.now());
     let spending = Spending { payer, holds, meter: Arc::default() };
     let model = TurnModel::new(candidates, catalogue, spending.meter.clone());
     let model = model.ok_or_else(|| gone("model"))?;

@@ -4,6 +4,7 @@
 
 mod builtin;
 mod endings;
+mod errands;
 mod mcp;
 mod memory;
 mod model;

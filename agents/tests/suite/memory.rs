@@ -1,17 +1,13 @@
 //! What a turn knows beyond the question: earlier talk, its summary, the customer; and what it must not take for orders.
 
-use std::sync::Arc;
-
 use agents::TurnRequest;
 use domain::agent::{AgentTool, ContactFact, Rewrite, ToolKind};
 use domain::contact::ContactDetails;
 use domain::conversation::Handler;
-use domain::job::JobState;
 use domain::message::Outcome;
 use serde_json::Value;
 use testkit::db::databases;
 use testkit::model_server::{Endpoint, Reply};
-use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
@@ -184,38 +180,5 @@ async fn a_document_that_gives_orders_gets_nothing_even_from_a_model_that_obeys(
         let question = &told[1].1;
         let fence = question.lines().next().unwrap();
         assert!(fence.starts_with("<passage ") && question.contains(&fence.replace('<', "</")));
-    }
-}
-
-impl World {
-    /// Runs every job of the agents that waits; how many there were.
-    async fn run_jobs(&self) -> usize {
-        let waiting = async || {
-            let mut conn = self.test_db.db.read().await.unwrap();
-            let counts = storage::jobs::counts(&mut conn).await.unwrap();
-            let waits = |state| matches!(state, JobState::Waiting | JobState::Running);
-            let waiting = counts
-                .iter()
-                .filter(|(kind, state, _)| kind.starts_with("agents.") && waits(*state));
-            usize::try_from(waiting.map(|(_, _, count)| count).sum::<i64>()).unwrap()
-        };
-        let before = waiting().await;
-        let handlers: Vec<Arc<dyn jobs::Handler>> = self.agents.handlers();
-        let options = jobs::RunnerOptions::default();
-        let db = self.test_db.db.clone();
-        let mut wakeups = db.wakeups();
-        let runner = jobs::Runner::new(db, self.ambient.clone(), handlers, options);
-        let stop = CancellationToken::new();
-        let running = self.tracker.spawn(runner.run(stop.clone()));
-        let done = async {
-            while waiting().await > 0 {
-                let _ =
-                    tokio::time::timeout(std::time::Duration::from_secs(1), wakeups.recv()).await;
-            }
-        };
-        tokio::time::timeout(crate::world::PATIENCE, done).await.expect("the jobs end");
-        stop.cancel();
-        running.await.unwrap();
-        before
     }
 }

@@ -1,7 +1,7 @@
 //! What turns cost, whatever becomes of them, and the budgets that they are held to.
 
 use domain::agent::Agent;
-use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit};
+use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, Purpose};
 use domain::message::MessageState;
 use domain::{ErrorKind, MessageId};
 use serde_json::json;
@@ -75,8 +75,9 @@ async fn an_answer_has_one_line_in_the_ledger_and_is_taken_from_each_budget() {
         let charge = world.charge(heard.answer().message).await.unwrap();
         let expected = Charge {
             message_id: heard.answer().message,
-            conversation_id: heard.answer().conversation,
-            agent_id: agent.id,
+            purpose: Purpose::Answer,
+            conversation_id: Some(heard.answer().conversation),
+            agent_id: Some(agent.id),
             api_key_id: key,
             contact_id: None,
             visitor_id: None,

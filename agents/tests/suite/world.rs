@@ -8,6 +8,7 @@ use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation};
 use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
+use domain::job::JobState;
 use domain::message::{Author, Citation, Message};
 use domain::settings::{AgentDefaults, FetchSettings, IndexSettings, Settings};
 use domain::vault::Vault;
@@ -344,6 +345,37 @@ impl World {
         let mut conn = self.test_db.db.read().await.unwrap();
         let all = storage::events::list(&mut conn, self.born.workspace.id, 0, 1_000).await.unwrap();
         all.into_iter().filter(|event| event.kind == kind).collect()
+    }
+
+    /// Runs every job of the agents that is due; how many there were.
+    pub async fn run_jobs(&self) -> usize {
+        let due = async || {
+            let mut conn = self.test_db.db.read().await.unwrap();
+            let workspace = self.born.workspace.id;
+            let mut jobs = Vec::new();
+            for state in [JobState::Waiting, JobState::Running] {
+                jobs.extend(storage::jobs::list(&mut conn, workspace, state, 100).await.unwrap());
+            }
+            let now = self.ambient.now();
+            jobs.iter().filter(|job| job.run_at <= now).count()
+        };
+        let before = due().await;
+        let handlers: Vec<Arc<dyn jobs::Handler>> = self.agents.handlers();
+        let options = jobs::RunnerOptions::default();
+        let db = self.test_db.db.clone();
+        let mut wakeups = db.wakeups();
+        let runner = jobs::Runner::new(db, self.ambient.clone(), handlers, options);
+        let stop = CancellationToken::new();
+        let running = self.tracker.spawn(runner.run(stop.clone()));
+        let done = async {
+            while due().await > 0 {
+                let _ = tokio::time::timeout(Duration::from_secs(1), wakeups.recv()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, done).await.expect("the jobs end");
+        stop.cancel();
+        running.await.unwrap();
+        before
     }
 
     /// Waits until every turn is over, also those that nobody listens to.

@@ -268,6 +268,7 @@ async fn change(
     params(("gapId" = String, Path)),
     responses(
         (status = 200, description = "What it came to.", body = RecheckView),
+        (status = 402, description = "A budget is used up.", body = ErrorEnvelope),
         (status = 409, description = "Its agent is paused.", body = ErrorEnvelope),
     ),
 )]
@@ -278,7 +279,7 @@ async fn recheck(
     Id(id): Id<GapId>,
 ) -> ApiResult<Json<RecheckView>> {
     let workspace = caller.workspace();
-    let found = state.agents.recheck(workspace, id).await?;
+    let found = state.agents.recheck(workspace, id, caller.api_key()).await?;
     let Rechecked { answered, answer, evidence, group } =
         found.ok_or_else(|| DomainError::not_found("gap"))?;
     let mut conn = state.db.read().await?;

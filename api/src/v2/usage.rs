@@ -37,7 +37,7 @@ struct UsageQuery {
     /// RFC 3339 (excluded), or a day of UTC to its end; absent means now.
     #[param(value_type = String, required = false, example = "2026-11-30")]
     to: Option<String>,
-    /// `day`, `agent`, `model`, `apiKey` or `contact`.
+    /// `day`, `agent`, `model`, `apiKey`, `contact` or `purpose`.
     #[param(value_type = String, required = false, default = "day")]
     group_by: Option<String>,
 }
@@ -62,7 +62,8 @@ struct Usage {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct UsageOfGroup {
-    /// The day (`2026-11-20`), the id, or the model's name; null for what belongs to nobody.
+    /// The day (`2026-11-20`), the id, the model's name, or what it was for (`answer`, `summary`, `recheck`, `search`,
+    /// `ingest`, `embedding`); null for what belongs to nobody.
     #[schema(example = "2026-11-20")]
     key: Option<String>,
     #[serde(flatten)]
@@ -90,7 +91,8 @@ struct Sums {
 
 /// Usage and cost
 ///
-/// Counted per answer when it is stored. Models without a price cost 0.
+/// Counted per answer when it is stored, and for what models are asked outside of answers: summaries of long
+/// conversations, questions asked again, vectors. Models without a price cost 0.
 #[utoipa::path(
     get,
     path = "/api/v2/usage",
@@ -153,7 +155,7 @@ fn read_time(field: &str, text: &str, of_a_day: Duration) -> ApiResult<Timestamp
 fn read_group(text: &str) -> ApiResult<charges::UsageGroup> {
     let word = serde_json::from_value::<UsageGroup>(text.into());
     word.map(Into::into).map_err(|_| {
-        let message = "`groupBy` must be day, agent, model, apiKey or contact";
+        let message = "`groupBy` must be day, agent, model, apiKey, contact or purpose";
         ApiError::invalid("groupBy", message)
     })
 }

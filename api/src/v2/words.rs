@@ -182,6 +182,8 @@ words! {
         ApiKey = "apiKey",
         /// The contact.
         Contact = "contact",
+        /// What it was for.
+        Purpose = "purpose",
     }
 
     /// Where a conversation takes place.

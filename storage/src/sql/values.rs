@@ -180,6 +180,7 @@ closed!(
     JobState,
     MessageState,
     Outcome,
+    domain::budget::Purpose,
     Rating,
     SourceStatus,
     domain::agent::ToolKind,

@@ -714,6 +714,15 @@ async fn a_gap_is_closed_by_an_answer_dismissed_and_removed() {
         assert_eq!(wanted.len(), 1, "none while nothing is open, one for all that changes at once");
         assert_eq!(wanted[0].2, 1);
         drop(conn);
+        let mut tx = place.write().await;
+        let later = place.now().plus(Duration::from_hours(1));
+        gaps::want_recheck_at(&mut tx, &place.ambient, ws, datastore, later).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let counts = storage::jobs::counts(&mut conn).await.unwrap();
+        let wanted = counts.iter().find(|(kind, ..)| kind == gaps::RECHECK).unwrap();
+        assert_eq!(wanted.2, 2, "a later one is another one");
+        drop(conn);
 
         let now = place.later(Duration::from_secs(1));
         let state = async |found: Recheck<'_>| {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, MAX_BUDGETS};
+use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, MAX_BUDGETS, Payer, Purpose};
 use domain::{ApiKeyId, ContactId, MessageId, Timestamp, VisitorId};
 use serde_json::{Value, json};
 use storage::budgets::Hold;
 use storage::charges::{Charge, UsageGroup, Used};
 use storage::providers::Provider;
-use storage::{Db, StorageError, budgets, charges, events, providers};
+use storage::spending::Amounts;
+use storage::{Db, StorageError, budgets, charges, events, providers, spending};
 
 use crate::support::{Place, places};
 
@@ -17,8 +18,9 @@ const HOUR: Duration = Duration::from_hours(1);
 fn charge(place: &Place) -> Charge {
     Charge {
         message_id: place.ambient.new_id(),
-        conversation_id: place.ambient.new_id(),
-        agent_id: place.home.agent.id,
+        purpose: Purpose::Answer,
+        conversation_id: Some(place.ambient.new_id()),
+        agent_id: Some(place.home.agent.id),
         api_key_id: None,
         contact_id: None,
         visitor_id: VisitorId::parse("user 456"),
@@ -106,15 +108,61 @@ async fn usage_adds_up_by_day_agent_model_key_and_contact() {
         let day = first.at.micros() / 86_400_000_000;
         let days = [(Some(day.to_string()), 900), (Some((day + 1).to_string()), 1)];
         assert_eq!(by(UsageGroup::Day).await, days);
-        assert_eq!(by(UsageGroup::Agent).await, [(Some(first.agent_id.to_string()), 901)]);
+        assert_eq!(by(UsageGroup::Agent).await, [(Some(place.home.agent.id.to_string()), 901)]);
         let models = [(Some("gpt-4o".to_owned()), 900), (Some("gpt-4o-mini".to_owned()), 1)];
         assert_eq!(by(UsageGroup::Model).await, models);
         let keys = by(UsageGroup::ApiKey).await;
         assert_eq!(keys, [(Some(key.to_string()), 451), (None, 450)]);
         let contacts = by(UsageGroup::Contact).await;
         assert_eq!(contacts, [(None, 451), (Some(contact.to_string()), 450)]);
+        let purposes = by(UsageGroup::Purpose).await;
+        assert_eq!(purposes, [(Some("answer".to_owned()), 901)]);
         let one = charges::used_by(&mut conn, place.ws(), from, to, UsageGroup::Model, 1).await;
         assert_eq!(one.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_together_is_settled_once_and_belongs_to_whom_it_may() {
+    for place in places("held_and_settled").await {
+        let of_tokens = budget(&place, BudgetUnit::Tokens, 100);
+        let of_answers = budget(&place, BudgetUnit::Answers, 1);
+        let mut tx = place.write().await;
+        for budget in [&of_tokens, &of_answers] {
+            assert!(budgets::insert(&mut tx, place.ws(), budget).await.unwrap());
+        }
+        tx.commit().await.unwrap();
+        let all = [of_tokens.clone(), of_answers];
+        let expected = Amounts { answers: 0, tokens: 60, cost: 5 };
+        let job = charge(&place);
+        let job = Charge { agent_id: None, conversation_id: None, answered: false, ..job };
+        let job = Charge { purpose: Purpose::Ingest, ..job };
+        let (now, until) = (place.now(), place.now().plus(HOUR));
+        let holds = spending::plan(&all, &Payer::default(), expected, now);
+        assert_eq!(holds.len(), 1, "it is no answer");
+        let take = async |id| {
+            let mut tx = place.write().await;
+            let held = spending::hold_all(&mut tx, place.ws(), id, &holds, now, until).await;
+            if held.is_ok() {
+                tx.commit().await.unwrap();
+            }
+            held
+        };
+        take(job.message_id).await.unwrap();
+        take(place.ambient.new_id()).await.unwrap();
+        let refused = take(place.ambient.new_id()).await.unwrap_err();
+        assert_eq!((refused.code, refused.retry_after.is_some()), ("USAGE_LIMIT", true));
+        for _ in 0..2 {
+            let mut tx = place.write().await;
+            spending::settle(&mut tx, place.ws(), &job, &holds).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let mut conn = place.read().await;
+        let (starts, _) = of_tokens.period.around(now);
+        let used = budgets::used(&mut conn, place.ws(), of_tokens.id, "", starts).await.unwrap();
+        assert_eq!(used, 120, "once");
+        let stored = charges::get(&mut conn, place.ws(), job.message_id).await.unwrap();
+        assert_eq!(stored, Some(job));
     }
 }
 
