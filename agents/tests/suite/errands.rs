@@ -9,11 +9,12 @@ use storage::charges::{self, UsageGroup};
 use storage::{budgets, conversations, gaps};
 use testkit::db::databases;
 use testkit::model_server::{Endpoint, Recorded, Reply};
+use tokio_util::task::TaskTracker;
 
 use crate::world::World;
 
 const SUMMARY: &str = "El cliente pregunta por los sábados.";
-const UNKNOWN: &str = "¿Cuánto cuesta el envío a la Antártida?";
+const UNKNOWN: &str = "¿Aceptan criptomonedas?";
 
 fn is_summary(request: &Recorded) -> bool {
     request.body["messages"][0]["content"].as_str().unwrap().contains("memory of a chat")
@@ -88,7 +89,7 @@ impl World {
     /// Asks what nobody knows, then teaches it; the gap.
     async fn gap_that_can_be_closed(&self, agent: &Agent) -> GapId {
         self.ask(self.to(agent, UNKNOWN)).await.answer();
-        self.teach("Antártida", "El envío a la Antártida cuesta 99.000 pesos.").await;
+        self.teach("Pagos", "Aceptamos criptomonedas: bitcoin y ether.").await;
         let group = self.gaps().await.last().unwrap().group_id;
         let mut tx = self.test_db.db.write().await.unwrap();
         let payload = json!({"datastore": self.born.datastore.id});
@@ -121,7 +122,7 @@ async fn a_summary_is_paid_by_the_agent_and_by_no_customer() {
         let agent = world.forgetful().await;
         let of_agent = world.limit(BudgetUnit::Tokens, BudgetScope::Agent, 100_000).await;
         let of_answers = world.limit(BudgetUnit::Answers, BudgetScope::Workspace, 100).await;
-        second_answers(&world, "De 10 a 14 [1].");
+        second_answers(&world, "De 10 a 14 horas los sábados, como le decía [1].");
         let conversation = world.long_talk(&agent).await;
         let before = world.used_of(&of_agent, &agent.id.to_string()).await;
         assert_eq!(world.spent_for("summary").await, None);
@@ -147,7 +148,7 @@ async fn nothing_is_summarised_once_the_budget_is_used_up() {
     for test_db in databases("no summary without money").await {
         let world = World::scripted(test_db).await;
         let agent = world.forgetful().await;
-        second_answers(&world, "De 10 a 14 [1].");
+        second_answers(&world, "De 10 a 14 horas los sábados, como le decía [1].");
         let conversation = world.long_talk(&agent).await;
         let budget = world.limit(BudgetUnit::Tokens, BudgetScope::Workspace, 1).await;
         // What is below its limit is granted; the next one is not.
@@ -172,11 +173,11 @@ async fn a_question_asked_again_is_paid_and_answered_by_the_next_model() {
         let world = World::scripted(test_db).await;
         let agent = world.forgetful().await;
         let budget = world.limit(BudgetUnit::Cost, BudgetScope::Workspace, 1_000_000).await;
-        second_answers(&world, "Cuesta 99.000 pesos [1].");
+        second_answers(&world, "Sí, bitcoin y ether [1].");
         let gap = world.gap_that_can_be_closed(&agent).await;
         let before = world.used_of(&budget, "").await;
         assert_eq!(world.run_jobs().await, 1);
-        assert_eq!(world.answer_of_gap(gap).await.as_deref(), Some("Cuesta 99.000 pesos [1]."));
+        assert_eq!(world.answer_of_gap(gap).await.as_deref(), Some("Sí, bitcoin y ether [1]."));
         let (calls, tokens, cost) = world.spent_for("recheck").await.unwrap();
         assert_eq!((calls, tokens), (1, 20));
         assert_eq!(world.used_of(&budget, "").await - before, cost);
@@ -196,7 +197,7 @@ async fn gaps_wait_for_the_day_that_there_is_money_again() {
     for test_db in databases("no recheck without money").await {
         let world = World::scripted(test_db).await;
         let agent = world.forgetful().await;
-        second_answers(&world, "Cuesta 99.000 pesos [1].");
+        second_answers(&world, "Sí, bitcoin y ether [1].");
         let gap = world.gap_that_can_be_closed(&agent).await;
         let budget = world.limit(BudgetUnit::Tokens, BudgetScope::Agent, 1).await;
         let workspace = world.born.workspace.id;
@@ -222,17 +223,18 @@ async fn what_a_cut_errand_used_is_written_down() {
         let world = World::scripted(test_db).await;
         let agent = world.forgetful().await;
         let budget = world.limit(BudgetUnit::Tokens, BudgetScope::Workspace, 1_000_000).await;
-        second_answers(&world, "Cuesta 99.000 pesos [1].");
+        second_answers(&world, "Sí, bitcoin y ether [1].");
         let gap = world.gap_that_can_be_closed(&agent).await;
         let before = world.used_of(&budget, "").await;
         world.model().respond_with(|request| match request.model() {
-            "gpt-4o" => Some(Reply::tokens(&["Cuesta ", "99"]).then_hang()),
+            "gpt-4o" => Some(Reply::tokens(&["Sí, ", "bit"]).then_hang()),
             _ => Some(Reply::error(503, "overloaded")),
         });
         let asked = world.model().requests_to(Endpoint::Chat).len();
         let workspace = world.born.workspace.id;
         let agents = world.agents.clone();
-        let recheck = tokio::spawn(async move { agents.recheck(workspace, gap, None).await });
+        let asking = async move { agents.recheck(workspace, gap, None).await };
+        let recheck = TaskTracker::new().spawn(asking);
         world.model().wait_for_requests(asked + 2).await;
         recheck.abort();
         world.model().wait_for_departures(1).await;
