@@ -85,7 +85,7 @@ fn extracted(results: &SearchResults) -> Option<String> {
 
 fn request(inner: &Inner, agent: &Agent, results: &SearchResults, question: &str) -> ChatRequest {
     let lang = lexical::detect(question).unwrap_or_default();
-    let passages: Vec<&_> = results.hits.iter().map(|hit| &hit.live).collect();
+    let passages: Vec<&_> = results.hits.iter().map(|hit| &*hit.live).collect();
     ChatRequest {
         messages: vec![
             prompt::grounded_system(agent, &prompt::Memory::default(), lang),

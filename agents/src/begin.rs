@@ -171,7 +171,8 @@ pub(crate) async fn begin_as(
         return Err(run::shutting_down());
     }
     let began = Instant::now();
-    let mut known = look_up(inner, &request).await?;
+    let said = Said::new(&request.query);
+    let (mut known, early) = look_up(inner, &request, &said).await?;
     if !request.images.is_empty() {
         known.keep_those_who_see(&inner.options.catalogue)?;
     }
@@ -188,8 +189,6 @@ pub(crate) async fn begin_as(
         return again(inner, known, question, request.into(), taking, began).await;
     }
     let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
-    let said = Said::new(&request.query);
-    let early = early_search(inner, &known, &request, &said);
     let place = inner.queue.enter(id).map_err(|_| busy())?;
     let answer = inner.ambient.new_id();
     let (first, recorded) = (place.is_first(), taking.recorded.is_some());
@@ -241,25 +240,31 @@ pub(crate) async fn begin_as(
 /// is stored, so it runs beside the storing. Dropping it ends it.
 fn early_search(
     inner: &Arc<Inner>,
-    known: &Known,
+    agent: &Agent,
+    datastores: Option<&[KnownDatastore]>,
     request: &TurnRequest,
     said: &Said,
 ) -> Option<EarlySearch> {
-    let datastores = known.datastores.as_ref()?;
+    let datastores = datastores?;
     let is_first = request.conversation.is_none() && request.history.is_empty();
     // What is shown says what is meant.
     if !is_first || !request.images.is_empty() || said.intent != Intent::Question {
         return None;
     }
     let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
-    let query = prepare::search_query(&known.agent, &ids, &request.query);
+    let query = prepare::search_query(agent, &ids, &request.query);
     let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
     let search = async move { retrieval.search(workspace, &query).await };
     Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
 }
 
-/// Agent, conversation and datastores, by one read connection.
-async fn look_up(inner: &Inner, request: &TurnRequest) -> Result<Known, DomainError> {
+/// Agent, conversation and datastores, by one read connection; and the search that can begin as soon as these are
+/// known.
+async fn look_up(
+    inner: &Arc<Inner>,
+    request: &TurnRequest,
+    said: &Said,
+) -> Result<(Known, Option<EarlySearch>), DomainError> {
     let workspace = request.workspace;
     let mut conn = inner.db.read().await?;
     let agent = agents::get(&mut conn, workspace, request.agent).await?;
@@ -274,9 +279,10 @@ async fn look_up(inner: &Inner, request: &TurnRequest) -> Result<Known, DomainEr
         }
     }
     let datastores = datastores_of(&mut conn, &agent).await?;
+    let early = early_search(inner, &agent, datastores.as_deref(), request, said);
     let budgets = budgets::list(&mut conn, workspace).await?;
     let candidates = inner.candidates(&mut conn, &agent).await?;
-    Ok(Known { agent, datastores, candidates, budgets })
+    Ok((Known { agent, datastores, candidates, budgets }, early))
 }
 
 /// What a caller is told of an agent that does not answer.

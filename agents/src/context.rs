@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(within_budget(&earlier, size(2)).len(), 2);
         assert_eq!(within_budget(&earlier, size(3) - 1).len(), 2);
         assert_eq!(within_budget(&earlier, size(3)).len(), 3);
-        assert_eq!(within_budget(&earlier, size(2))[0].content, "siete ocho");
+        assert_eq!(within_budget(&earlier, size(2))[0].content.as_ref(), "siete ocho");
     }
 
     #[test]

@@ -317,7 +317,7 @@ async fn answer_from(
         return Ok(Prepared::Ready(Box::new(Reply { spent, ..reply })));
     };
     let hits = if open { results.hits } else { Vec::new() };
-    let passages: Vec<&_> = hits.iter().map(|hit| &hit.live).collect();
+    let passages: Vec<&_> = hits.iter().map(|hit| &*hit.live).collect();
     let Told { memory, history, follow_up } = told(work, earlier).await?;
     let mut messages = vec![prompt::grounded_system(&work.agent, &memory, lang)];
     messages.extend(history);

@@ -101,8 +101,8 @@ pub enum ToolChoice {
 pub struct ChatMessage {
     /// Who says it.
     pub role: ChatRole,
-    /// What is said.
-    pub content: String,
+    /// What is said. Shared by the copies of a request: prompts are long and copied for each try.
+    pub content: Arc<str>,
     /// What a user shows beside it; only for models that see.
     pub images: Vec<Image>,
     /// The tools that an assistant's message calls.
@@ -113,37 +113,37 @@ pub struct ChatMessage {
 
 impl ChatMessage {
     /// The operator's instructions.
-    pub fn system(content: impl Into<String>) -> Self {
+    pub fn system(content: impl Into<Arc<str>>) -> Self {
         Self::said(ChatRole::System, content)
     }
 
     /// What the customer says.
-    pub fn user(content: impl Into<String>) -> Self {
+    pub fn user(content: impl Into<Arc<str>>) -> Self {
         Self::said(ChatRole::User, content)
     }
 
     /// What the customer says and shows.
-    pub fn user_showing(content: impl Into<String>, images: Vec<Image>) -> Self {
+    pub fn user_showing(content: impl Into<Arc<str>>, images: Vec<Image>) -> Self {
         Self { images, ..Self::said(ChatRole::User, content) }
     }
 
     /// What the model said.
-    pub fn assistant(content: impl Into<String>) -> Self {
+    pub fn assistant(content: impl Into<Arc<str>>) -> Self {
         Self::said(ChatRole::Assistant, content)
     }
 
     /// What the model said before it called tools, often nothing. Each call wants an answer
     /// ([`ChatMessage::tool`]) before the next message of anyone else.
-    pub fn tool_calls(content: impl Into<String>, calls: Vec<ToolCall>) -> Self {
+    pub fn tool_calls(content: impl Into<Arc<str>>, calls: Vec<ToolCall>) -> Self {
         Self { tool_calls: calls, ..Self::said(ChatRole::Assistant, content) }
     }
 
     /// What a tool answered, or why it failed.
-    pub fn tool(call_id: impl Into<String>, content: impl Into<String>) -> Self {
+    pub fn tool(call_id: impl Into<String>, content: impl Into<Arc<str>>) -> Self {
         Self { answers: Some(call_id.into()), ..Self::said(ChatRole::Tool, content) }
     }
 
-    fn said(role: ChatRole, content: impl Into<String>) -> Self {
+    fn said(role: ChatRole, content: impl Into<Arc<str>>) -> Self {
         Self {
             role,
             content: content.into(),

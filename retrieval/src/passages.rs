@@ -30,7 +30,7 @@ pub(crate) struct Passages(Cache<ChunkId, Arc<Kept>>);
 /// A live chunk and its analysis.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) live: LiveChunk,
+    pub(crate) live: Arc<LiveChunk>,
     /// Of its datastore when it was read.
     revision: i64,
     heading: String,
@@ -67,7 +67,7 @@ impl Passages {
         let before = self.0.get(&live.chunk.id).filter(|before| before.heading == heading);
         let analysed = before.map(|before| Arc::clone(&before.analysed)).unwrap_or_default();
         let id = live.chunk.id;
-        let kept = Arc::new(Kept { live, revision, heading, analysed });
+        let kept = Arc::new(Kept { live: Arc::new(live), revision, heading, analysed });
         self.0.insert(id, Arc::clone(&kept));
         kept
     }

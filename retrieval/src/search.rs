@@ -112,8 +112,8 @@ pub struct SearchResults {
 /// One result.
 #[derive(Debug, Clone)]
 pub struct Hit {
-    /// The passage.
-    pub live: LiveChunk,
+    /// The passage; shared with those that are kept in memory.
+    pub live: Arc<LiveChunk>,
     /// 0 to 1, higher is better: the number that `min_score` filters on.
     pub score: f64,
     /// What it is made of.
@@ -702,7 +702,7 @@ fn take(top_k: usize, candidates: &[Candidate], rows: &mut Rows, hits: &mut Vec<
             return;
         }
         if let Some(kept) = rows.remove(&candidate.id) {
-            let live = kept.live.clone();
+            let live = Arc::clone(&kept.live);
             hits.push(Hit { live, score: candidate.score, scores: candidate.scores });
         }
     }

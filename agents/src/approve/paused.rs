@@ -1,6 +1,8 @@
 //! A turn that waits for a person's word, as it is stored: everything that it needs to go on, whichever process does it
 //! and however late.
 
+use std::sync::Arc;
+
 use domain::datastore::{Chunk, LiveChunk};
 use domain::message::Outcome;
 use domain::{ApiKeyId, ChunkId, DatastoreId, Lang, MessageId, SourceId, WorkspaceId};
@@ -94,7 +96,7 @@ impl From<&ChatMessage> for StoredMessage {
         };
         Self {
             role: role.map_or("user", |(name, _)| name).to_owned(),
-            content: message.content.clone(),
+            content: message.content.as_ref().to_owned(),
             images: message.images.iter().map(|image| image.address().to_owned()).collect(),
             calls: message.tool_calls.iter().map(call).collect(),
             answers: message.answers.clone(),
@@ -109,7 +111,7 @@ impl From<StoredMessage> for ChatMessage {
             |call: StoredCall| ToolCall { id: call.id, name: call.name, arguments: call.arguments };
         Self {
             role: role.map_or(ChatRole::User, |(_, role)| *role),
-            content: stored.content,
+            content: stored.content.into(),
             images: stored.images.into_iter().map(Image::new).collect(),
             tool_calls: stored.calls.into_iter().map(call).collect(),
             answers: stored.answers,
@@ -139,7 +141,7 @@ pub(crate) struct StoredHit {
 
 impl From<&Hit> for StoredHit {
     fn from(hit: &Hit) -> Self {
-        let LiveChunk { chunk, source_name, url, .. } = &hit.live;
+        let LiveChunk { chunk, source_name, url, .. } = &*hit.live;
         Self {
             id: chunk.id,
             datastore: chunk.datastore_id,
@@ -179,6 +181,6 @@ impl StoredHit {
         };
         let live =
             LiveChunk { chunk, source_name: self.source_name, url: self.url, metadata: Map::new() };
-        Hit { live, score: self.score, scores: ComponentScores::default() }
+        Hit { live: Arc::new(live), score: self.score, scores: ComponentScores::default() }
     }
 }

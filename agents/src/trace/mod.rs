@@ -41,8 +41,17 @@ struct Collected {
     meter: Arc<Meter>,
     facts: Map<String, Value>,
     phases: Vec<(&'static str, Instant, Instant)>,
-    hits: Vec<Value>,
+    /// Written as JSON at the end only: a turn can be long, and many wait for their model at once.
+    hits: Vec<NotedHit>,
     tools: Vec<Value>,
+}
+
+/// A passage that the answer could draw on.
+#[derive(Debug)]
+struct NotedHit {
+    hit: Hit,
+    found_by: &'static str,
+    cited: bool,
 }
 
 impl Trace {
@@ -92,16 +101,17 @@ impl Trace {
         self.note("threshold", threshold);
         self.note("thresholdFrom", origin);
         let mut collected = self.0.lock();
-        collected.hits = results.hits.iter().map(|hit| shown_hit(hit, "question")).collect();
+        let noted = results.hits.iter().map(|hit| NotedHit::new(hit, "question"));
+        collected.hits = noted.collect();
     }
 
     /// The passages that the answer could draw on: those that are not known yet a tool has found.
     pub(crate) fn note_passages(&mut self, passages: &[Hit]) {
         let mut collected = self.0.lock();
         for hit in passages {
-            let id = hit.live.chunk.id.to_string();
-            if !collected.hits.iter().any(|known| known["chunkId"] == id.as_str()) {
-                collected.hits.push(shown_hit(hit, "tool"));
+            let id = hit.live.chunk.id;
+            if !collected.hits.iter().any(|known| known.hit.live.chunk.id == id) {
+                collected.hits.push(NotedHit::new(hit, "tool"));
             }
         }
     }
@@ -109,10 +119,9 @@ impl Trace {
     /// What the answer cites.
     pub(crate) fn note_cited(&mut self, citations: &[Citation]) {
         let mut collected = self.0.lock();
-        for hit in &mut collected.hits {
-            let id = hit["chunkId"].as_str().unwrap_or_default();
-            let cited = citations.iter().any(|citation| citation.chunk_id.to_string() == id);
-            hit["cited"] = cited.into();
+        for noted in &mut collected.hits {
+            let id = noted.hit.live.chunk.id;
+            noted.cited = citations.iter().any(|citation| citation.chunk_id == id);
         }
     }
 
@@ -170,7 +179,8 @@ impl Collected {
         let shown: Vec<Value> = calls.iter().map(|call| self.shown_call(call)).collect();
         whole.insert("calls".to_owned(), shown.into());
         whole.insert("tools".to_owned(), self.tools.clone().into());
-        whole.insert("hits".to_owned(), self.hits.clone().into());
+        let hits: Vec<Value> = self.hits.iter().map(NotedHit::shown).collect();
+        whole.insert("hits".to_owned(), hits.into());
         let metered = self.meter.read();
         if metered.calls > 0 {
             whole.insert("promptTokens".to_owned(), metered.usage.prompt_tokens.into());
@@ -225,18 +235,25 @@ impl Collected {
     }
 }
 
-fn shown_hit(hit: &Hit, found_by: &str) -> Value {
-    json!({
-        "chunkId": hit.live.chunk.id.to_string(),
-        "sourceId": hit.live.chunk.source_id.to_string(),
-        "source": hit.live.source_name,
-        "foundBy": found_by,
-        "cited": false,
-        "score": hit.score,
-        "words": hit.scores.words,
-        "grams": hit.scores.grams,
-        "dense": hit.scores.dense,
-    })
+impl NotedHit {
+    fn new(hit: &Hit, found_by: &'static str) -> Self {
+        Self { hit: hit.clone(), found_by, cited: false }
+    }
+
+    fn shown(&self) -> Value {
+        let Self { hit, found_by, cited } = self;
+        json!({
+            "chunkId": hit.live.chunk.id.to_string(),
+            "sourceId": hit.live.chunk.source_id.to_string(),
+            "source": hit.live.source_name,
+            "foundBy": found_by,
+            "cited": cited,
+            "score": hit.score,
+            "words": hit.scores.words,
+            "grams": hit.scores.grams,
+            "dense": hit.scores.dense,
+        })
+    }
 }
 
 /// As the attribute `gen_ai.response.finish_reasons` has it.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use agents::Answer;
 use domain::agent::{Agent, AgentStatus};
-use domain::datastore::Datastore;
+use domain::datastore::{Datastore, LiveChunk};
 use domain::message::{Citation, Outcome};
 use retrieval::{Hit, SearchResults};
 use rmcp::model::{CallToolResult, ContentBlock};
@@ -39,9 +39,9 @@ fn result(text: String, structured: &impl Serialize) -> CallToolResult {
 }
 
 /// What a search found.
-pub(super) fn passages(found: SearchResults) -> CallToolResult {
+pub(super) fn passages(found: &SearchResults) -> CallToolResult {
     let results: Vec<Passage> =
-        (1..).zip(found.hits).map(|(index, hit)| Passage::found(index, hit)).collect();
+        (1..).zip(&found.hits).map(|(index, hit)| Passage::found(index, hit)).collect();
     let mut text = String::new();
     for passage in &results {
         let _ = write!(text, "[{}] {}", passage.index, passage.place());
@@ -119,19 +119,19 @@ fn one_line(text: &str) -> String {
 }
 
 impl Passage {
-    fn found(index: i64, hit: Hit) -> Self {
-        let chunk = hit.live.chunk;
+    fn found(index: i64, hit: &Hit) -> Self {
+        let LiveChunk { chunk, source_name, url, .. } = &*hit.live;
         Self {
             index,
-            source: hit.live.source_name,
+            source: source_name.clone(),
             source_id: chunk.source_id.to_string(),
             datastore_id: chunk.datastore_id.to_string(),
             chunk_id: chunk.id.to_string(),
-            heading: Some(chunk.heading).filter(|heading| !heading.is_empty()),
-            url: hit.live.url,
+            heading: Some(chunk.heading.clone()).filter(|heading| !heading.is_empty()),
+            url: url.clone(),
             page: chunk.page,
             score: hit.score,
-            text: chunk.text,
+            text: chunk.text.clone(),
         }
     }
 

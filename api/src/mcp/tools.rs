@@ -173,7 +173,7 @@ async fn search(state: &AppState, caller: &Caller, search: Search) -> ApiResult<
     if found.searched.is_empty() {
         return Err(DomainError::not_found("datastore").into());
     }
-    Ok(answers::passages(found))
+    Ok(answers::passages(&found))
 }
 
 async fn ask(state: &AppState, caller: &Caller, ask: Ask) -> ApiResult<CallToolResult> {

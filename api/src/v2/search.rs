@@ -1,6 +1,7 @@
 //! Searching a datastore.
 
 use axum::extract::State;
+use domain::datastore::LiveChunk;
 use domain::{Action, DatastoreId, DomainError, text};
 use retrieval::{Filter, Hit, SearchQuery, SearchResults};
 use serde::{Deserialize, Serialize};
@@ -152,11 +153,11 @@ impl From<SearchResults> for QueryResults {
 
 impl From<Hit> for QueryResult {
     fn from(hit: Hit) -> Self {
-        let chunk = hit.live.chunk;
+        let LiveChunk { chunk, source_name, url, .. } = &*hit.live;
         Self {
-            content: chunk.text,
+            content: chunk.text.clone(),
             score: hit.score,
-            source: ResultSource { id: chunk.source_id.to_string(), name: hit.live.source_name },
+            source: ResultSource { id: chunk.source_id.to_string(), name: source_name.clone() },
             chunk_id: chunk.id.to_string(),
             scores: Scores {
                 words: hit.scores.words,
@@ -165,8 +166,8 @@ impl From<Hit> for QueryResult {
                 rerank: hit.scores.rerank,
             },
             page: chunk.page,
-            url: hit.live.url,
-            heading: chunk.heading,
+            url: url.clone(),
+            heading: chunk.heading.clone(),
         }
     }
 }

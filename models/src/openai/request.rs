@@ -145,7 +145,7 @@ pub(super) fn body(request: &ChatRequest, dialect: Dialect) -> Result<Bytes, Mod
 }
 
 fn message(message: &ChatMessage) -> ChatCompletionRequestMessage {
-    let content = message.content.clone();
+    let content = &*message.content;
     match message.role {
         ChatRole::System => {
             ChatCompletionRequestMessage::System(ChatCompletionRequestSystemMessage {
@@ -167,13 +167,13 @@ fn message(message: &ChatMessage) -> ChatCompletionRequestMessage {
 
 /// A text alone stays a text: many compatible servers know nothing else.
 fn user_content(message: &ChatMessage) -> ChatCompletionRequestUserMessageContent {
-    let text = message.content.clone();
+    let text = &*message.content;
     if message.images.is_empty() {
         return text.into();
     }
     let text = ChatCompletionRequestUserMessageContentPart::Text(
         ChatCompletionRequestMessageContentPartText {
-            text,
+            text: text.to_owned(),
             ..ChatCompletionRequestMessageContentPartText::default()
         },
     );
@@ -211,8 +211,9 @@ fn assistant(message: &ChatMessage) -> ChatCompletionRequestAssistantMessage {
     });
     let calls: Vec<_> = calls.collect();
     // A message that only calls tools has no content; an empty text is refused by some servers.
-    let content = (calls.is_empty() || !message.content.is_empty())
-        .then(|| ChatCompletionRequestAssistantMessageContent::Text(message.content.clone()));
+    let content = (calls.is_empty() || !message.content.is_empty()).then(|| {
+        ChatCompletionRequestAssistantMessageContent::Text(message.content.as_ref().to_owned())
+    });
     ChatCompletionRequestAssistantMessage {
         content,
         tool_calls: (!calls.is_empty()).then_some(calls),
