@@ -47,17 +47,19 @@ impl Glossaries {
         self.0.get(&workspace)
     }
 
-    /// The workspace's glossary as it is now.
+    /// The workspace's glossary, at least as new as `revision`.
     pub(crate) async fn current(
         &self,
         conn: &mut Conn,
         workspace: WorkspaceId,
+        revision: i64,
     ) -> Result<Arc<Glossary>, RetrievalError> {
-        let revision = storage::glossaries::revision(conn, workspace).await?;
         if let Some(held) = self.0.get(&workspace).filter(|held| held.revision == revision) {
             return Ok(held);
         }
-        let current = match storage::glossaries::get(conn, workspace).await? {
+        let stored =
+            if revision == 0 { None } else { storage::glossaries::get(conn, workspace).await? };
+        let current = match stored {
             // Lines were checked when they were stored; those that another version does not take are left out.
             Some(row) => {
                 Arc::new(Glossary { revision: row.revision, lexicon: Lexicon::read(&row.content) })

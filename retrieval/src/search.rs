@@ -452,12 +452,13 @@ impl Retrieval {
         datastores: &[DatastoreId],
     ) -> Result<Weights, RetrievalError> {
         let mut conn = self.0.db.read().await?;
-        let rows = storage::datastores::get_many(&mut conn, workspace, datastores).await?;
-        let glossary = self.0.glossaries.current(&mut conn, workspace).await?;
+        let rows = storage::datastores::revisions(&mut conn, workspace, datastores).await?;
+        let revision = rows.first().map_or(0, |row| row.glossary);
+        let glossary = self.0.glossaries.current(&mut conn, workspace, revision).await?;
         let space = self.embedding_space();
         let mut stats = Vec::with_capacity(rows.len());
         for row in rows {
-            let current = self.0.stats.current(&mut conn, workspace, &row).await?;
+            let current = self.0.stats.current(&mut conn, workspace, row.id, row.revision).await?;
             if is_due(&current, space) {
                 self.0.upkeep.uncalibrated(workspace, row.id);
             }

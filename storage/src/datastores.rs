@@ -128,6 +128,44 @@ pub async fn get_many(
     Ok(rows.into_iter().map(Datastore::from).collect())
 }
 
+/// What a search must know of a datastore before it believes what it holds in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revisions {
+    /// The datastore.
+    pub id: DatastoreId,
+    /// Of its live passages.
+    pub revision: i64,
+    /// Of the workspace's glossary; 0 when it never had one.
+    pub glossary: i64,
+}
+
+/// The revisions of those of `ids` that are there, in no order; in one statement, since every search waits for it.
+pub async fn revisions(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    ids: &[DatastoreId],
+) -> Result<Vec<Revisions>> {
+    let rows: Vec<(Id<DatastoreId>, i64, i64)> = conn
+        .statement(with_list!(
+            "SELECT
+                id,
+                revision,
+                COALESCE(
+                    (SELECT glossaries.revision FROM glossaries WHERE glossaries.workspace_id = $1),
+                    0
+                ) AS glossary
+            FROM datastores
+            WHERE workspace_id = $1
+                AND ", "id" in "$2"; ""
+        ))
+        .bind(Id(workspace))
+        .list(ids)
+        .all()
+        .await?;
+    let row = |(id, revision, glossary): (Id<_>, _, _)| Revisions { id: id.0, revision, glossary };
+    Ok(rows.into_iter().map(row).collect())
+}
+
 /// The default datastores of the workspace.
 pub async fn defaults(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<Datastore>> {
     let rows: Vec<DatastoreRow> = conn

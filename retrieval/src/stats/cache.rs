@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use domain::datastore::Datastore;
 use domain::{DatastoreId, WorkspaceId};
 use moka::sync::Cache;
 use parking_lot::RwLock;
@@ -41,24 +40,25 @@ impl StatsCache {
         self.0.get(&datastore).map(|held| held.current)
     }
 
-    /// Statistics of a datastore, at least as new as its row says.
+    /// Statistics of a datastore, at least as new as `revision`.
     pub(crate) async fn current(
         &self,
         conn: &mut Conn,
         workspace: WorkspaceId,
-        datastore: &Datastore,
+        datastore: DatastoreId,
+        revision: i64,
     ) -> Result<Arc<Current>, RetrievalError> {
-        let held = self.0.get(&datastore.id);
+        let held = self.0.get(&datastore);
         let current = held.as_ref().map(|held| Arc::clone(&held.current)).unwrap_or_default();
         let seen = current.revision();
-        if seen < datastore.revision {
-            let stored = storage::stats::load(conn, workspace, datastore.id, seen).await?;
+        if seen < revision {
+            let stored = storage::stats::load(conn, workspace, datastore, seen).await?;
             current.catch_up(&stored)?;
         }
         let bytes = u32::try_from(current.0.read().1.bytes()).unwrap_or(u32::MAX);
         // Statistics grow in place; the cache learns of it when they have grown by a quarter.
         if held.is_none_or(|held| bytes > held.bytes + held.bytes / 4) {
-            self.0.insert(datastore.id, Held { current: Arc::clone(&current), bytes });
+            self.0.insert(datastore, Held { current: Arc::clone(&current), bytes });
         }
         Ok(current)
     }

@@ -78,6 +78,10 @@ async fn datastores_are_kept_listed_changed_and_removed() {
         let both = [first.id, second.id];
         assert_eq!(datastores::get_many(&mut conn, ws, &both).await.unwrap().len(), 2);
         assert!(datastores::get_many(&mut conn, ws, &[]).await.unwrap().is_empty());
+        let revisions = datastores::revisions(&mut conn, ws, &both).await.unwrap();
+        assert_eq!(revisions.len(), 2);
+        assert!(revisions.iter().all(|row| (row.revision, row.glossary) == (0, 0)));
+        assert!(datastores::revisions(&mut conn, stranger, &both).await.unwrap().is_empty());
         assert!(datastores::count_sources(&mut conn, ws, &both).await.unwrap().is_empty());
         assert!(datastores::get_many(&mut conn, stranger, &both).await.unwrap().is_empty());
         let page = datastores::list(&mut conn, ws, None, 2).await.unwrap();
