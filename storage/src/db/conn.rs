@@ -4,7 +4,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{Executor as _, Postgres, Sqlite, Transaction};
+use tokio::runtime::Handle;
 
 use super::pools::Pools;
 use super::{Shared, Wakeup};
@@ -26,15 +27,22 @@ pub struct Conn {
 enum Inner {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
-    SqliteTx(Transaction<'static, Sqlite>),
+    /// Inside a transaction that [`Deferred`] begins with the first statement.
+    SqliteTx(PoolConnection<Sqlite>),
+    /// Given back.
+    Ended,
     PostgresTx(Transaction<'static, Postgres>),
 }
 
 /// A write transaction. Dropping it without `commit` rolls back.
 ///
 /// The connection goes back to its pool only after the transaction has ended, at whatever point its
-/// owner was dropped: `BEGIN` and `COMMIT` run in tasks of their own, and a transaction that is dropped
-/// puts `ROLLBACK` in front of whatever the connection does next.
+/// owner was dropped: on SQLite a task rolls back what was begun; on PostgreSQL `BEGIN` runs in a task of its own,
+/// and a transaction that is dropped puts `ROLLBACK` in front of whatever the connection does next. `COMMIT` runs in
+/// a task on both.
+///
+/// On SQLite `BEGIN` goes with the first statement and `COMMIT` with the last ones: each way to the thread of the
+/// database and back costs more than most statements do.
 #[derive(Debug)]
 pub struct Tx {
     conn: Conn,
@@ -60,10 +68,10 @@ impl Conn {
 
     pub(crate) fn executor(&mut self) -> Executor<'_> {
         match &mut self.inner {
-            Inner::Sqlite(connection) => Executor::Sqlite(connection),
-            Inner::SqliteTx(transaction) => Executor::Sqlite(transaction),
+            Inner::Sqlite(connection) | Inner::SqliteTx(connection) => Executor::Sqlite(connection),
             Inner::Postgres(connection) => Executor::Postgres(connection),
             Inner::PostgresTx(transaction) => Executor::Postgres(transaction),
+            Inner::Ended => Executor::None,
         }
     }
 
@@ -93,27 +101,22 @@ impl Conn {
 }
 
 impl Tx {
-    /// Begins. The task that does ends the transaction when nobody waits for it any more: on PostgreSQL
-    /// a `BEGIN` abandoned half-way would leave a pooled session inside a transaction (sqlx 0.9.0).
+    /// Begins. On PostgreSQL in a task that ends the transaction when nobody waits for it any more: a `BEGIN` abandoned
+    /// half-way would leave a pooled session inside a transaction (sqlx 0.9.0).
     pub(super) async fn begin(shared: Arc<Shared>) -> Result<Self> {
-        let tasks = shared.tasks.clone();
-        let begun = match &shared.pools {
+        let (inner, deferred) = match &shared.pools {
             Pools::Sqlite { writer, .. } => {
-                let connection = writer.acquire().await?;
-                let begin = "BEGIN IMMEDIATE".into_sql_str();
-                tasks.spawn(async move {
-                    Transaction::begin(connection, Some(begin)).await.map(Inner::SqliteTx)
-                })
+                (Inner::SqliteTx(writer.acquire().await?), Some(Deferred::begin()))
             }
             Pools::Postgres(pool) => {
                 let connection = pool.acquire().await?;
-                tasks.spawn(async move {
-                    Transaction::begin(connection, None).await.map(Inner::PostgresTx)
-                })
+                let begun =
+                    shared.tasks.spawn(async move { Transaction::begin(connection, None).await });
+                let begun = begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
+                (Inner::PostgresTx(begun), None)
             }
         };
-        let inner = begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??;
-        let conn = Conn { inner, failed: false, deferred: None };
+        let conn = Conn { inner, failed: false, deferred };
         Ok(Self { conn, shared, events: Vec::new(), wakeups: Vec::new() })
     }
 
@@ -136,17 +139,17 @@ impl Tx {
         if events::write(&mut self.conn, &pending).await? {
             wakeups.push(Wakeup::Events);
         }
-        self.conn.catch_up().await?;
         if self.conn.is_postgres() {
             for wakeup in &wakeups {
                 wakeup.notify(&mut self.conn).await?;
             }
         }
-        match self.conn.inner {
-            Inner::SqliteTx(transaction) => transaction.commit().await?,
+        match std::mem::replace(&mut self.conn.inner, Inner::Ended) {
             Inner::PostgresTx(transaction) => transaction.commit().await?,
-            // Made by `begin` only, which makes transactions.
-            Inner::Sqlite(_) | Inner::Postgres(_) => {}
+            inner => {
+                self.conn.inner = inner;
+                self.conn.commit_sqlite().await?;
+            }
         }
         for wakeup in wakeups {
             // Nobody may be listening.
@@ -166,6 +169,49 @@ impl Tx {
             self.wakeups.push(wakeup);
         }
     }
+}
+
+impl Conn {
+    /// Ends a transaction on SQLite for good; one in which nothing was said was never begun.
+    async fn commit_sqlite(&mut self) -> Result<()> {
+        if !self.deferred.as_ref().is_some_and(Deferred::is_only_begin) {
+            self.statement("COMMIT").together().await?;
+        }
+        self.inner = Inner::Ended;
+        Ok(())
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let inner = std::mem::replace(&mut self.conn.inner, Inner::Ended);
+        let Inner::SqliteTx(mut connection) = inner else { return };
+        if self.conn.deferred.as_ref().is_some_and(Deferred::begins) {
+            // It was never sent.
+            return;
+        }
+        if Handle::try_current().is_err() {
+            // Closing it rolls back as well; the pool opens another one.
+            drop(connection.detach());
+            return;
+        }
+        self.shared.tasks.spawn(async move {
+            let ended = connection.execute("ROLLBACK").await;
+            if let Err(error) = ended.as_ref()
+                && !is_ended_already(error)
+            {
+                tracing::warn!(%error, "a transaction could not be rolled back");
+                drop(connection.detach());
+            }
+        });
+    }
+}
+
+/// Whether there is nothing to roll back: a full disk ends a transaction, and `BEGIN` may not have come to pass.
+fn is_ended_already(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.message().contains("no transaction is active"))
 }
 
 impl Deref for Tx {

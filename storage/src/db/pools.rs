@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What each PostgreSQL session is told: the patience above, and that a transaction whose owner forgot it
 /// does not hold its locks for ever.
 const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'";
-/// Statements kept prepared on each connection; the product has fewer.
-const STATEMENTS_KEPT: usize = 200;
+/// Statements kept prepared on each connection; the product has fewer. On SQLite those that go together count as one
+/// of their own.
+const STATEMENTS_KEPT: usize = 400;
 /// Rows that SQLite's thread may be ahead of the reader: a page of search results at once.
 const ROWS_AHEAD: usize = 128;
 

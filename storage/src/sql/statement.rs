@@ -67,6 +67,8 @@ pub(crate) enum Executor<'c> {
     Sqlite(&'c mut SqliteConnection),
     /// Of PostgreSQL.
     Postgres(&'c mut PgConnection),
+    /// Of nothing any more.
+    None,
 }
 
 enum Arguments {
@@ -93,6 +95,26 @@ pub(crate) struct Statement<'c> {
 pub(crate) struct Deferred {
     text: String,
     arguments: SqliteArguments,
+}
+
+/// What begins a transaction on SQLite: it is to write, so it waits for its turn at once.
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
+impl Deferred {
+    /// The beginning of a transaction.
+    pub(crate) fn begin() -> Self {
+        Self { text: BEGIN.to_owned(), arguments: SqliteArguments::default() }
+    }
+
+    /// Whether the transaction has not begun.
+    pub(crate) fn begins(&self) -> bool {
+        self.text.starts_with(BEGIN)
+    }
+
+    /// Whether nothing was put off but the beginning.
+    pub(crate) fn is_only_begin(&self) -> bool {
+        self.text == BEGIN
+    }
 }
 
 impl Conn {
@@ -269,6 +291,11 @@ impl Statement<'_> {
         }
         let rows = run!(self, sqlx::query_with, execute, |done| done.rows_affected())?;
         Ok(i64::try_from(rows).unwrap_or(i64::MAX))
+    }
+
+    /// Runs it in one go with what was put off.
+    pub(crate) async fn together(self) -> Result<()> {
+        run!(self, sqlx::query_with, execute, |_| ())
     }
 
     /// Runs it; whether it changed a row.
