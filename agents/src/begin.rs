@@ -12,7 +12,9 @@ use domain::message::{Author, Message, MessageState};
 use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
+use storage::agents::AgentAtWork;
 use storage::budgets::Hold;
+use storage::conversations::TurnLock;
 use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
@@ -258,8 +260,8 @@ fn early_search(
     Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
 }
 
-/// Agent, conversation and datastores, by one read connection; and the search that can begin as soon as these are
-/// known.
+/// Agent, datastores, budgets and models, by one read connection; and the search that can begin as soon as the first
+/// two are known.
 async fn look_up(
     inner: &Arc<Inner>,
     request: &TurnRequest,
@@ -267,20 +269,16 @@ async fn look_up(
 ) -> Result<(Known, Option<EarlySearch>), DomainError> {
     let workspace = request.workspace;
     let mut conn = inner.db.read().await?;
-    let agent = agents::get(&mut conn, workspace, request.agent).await?;
-    let agent = agent.ok_or_else(|| DomainError::not_found("agent"))?;
+    let found = agents::at_work(&mut conn, workspace, request.agent).await?;
+    let found = found.ok_or_else(|| DomainError::not_found("agent"))?;
+    let AgentAtWork { agent, defaults, budgets } = found;
     if agent.status != AgentStatus::Active {
         return Err(paused(agent.status));
     }
-    if let Some(id) = request.conversation {
-        let conversation = conversations::get(&mut conn, workspace, id).await?;
-        if conversation.is_none_or(|conversation| conversation.agent_id != agent.id) {
-            return Err(DomainError::not_found("conversation"));
-        }
-    }
-    let datastores = datastores_of(&mut conn, &agent).await?;
+    let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
     let early = early_search(inner, &agent, datastores.as_deref(), request, said);
-    let budgets = budgets::list(&mut conn, workspace).await?;
+    let budgets =
+        if budgets == 0 { Vec::new() } else { budgets::list(&mut conn, workspace).await? };
     let candidates = inner.candidates(&mut conn, &agent).await?;
     Ok((Known { agent, datastores, candidates, budgets }, early))
 }
@@ -298,6 +296,15 @@ pub(crate) fn paused(status: AgentStatus) -> DomainError {
 pub(crate) async fn datastores_of(
     conn: &mut Conn,
     agent: &Agent,
+) -> Result<Option<Vec<KnownDatastore>>, DomainError> {
+    datastores_among(conn, agent, None).await
+}
+
+/// As [`datastores_of`], with the default ones of the workspace where they are known already.
+async fn datastores_among(
+    conn: &mut Conn,
+    agent: &Agent,
+    defaults: Option<Vec<(DatastoreId, String)>>,
 ) -> Result<Option<Vec<KnownDatastore>>, DomainError> {
     let tools = agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore);
     let (mut named, mut tool_count, mut wants_defaults) = (Vec::new(), 0, false);
@@ -317,9 +324,15 @@ pub(crate) async fn datastores_of(
         let rows = datastores::get_many(conn, agent.workspace_id, &named).await?;
         found.extend(rows.into_iter().map(known));
     }
-    if wants_defaults {
-        let rows = datastores::defaults(conn, agent.workspace_id).await?;
-        found.extend(rows.into_iter().map(known));
+    match defaults {
+        Some(defaults) if wants_defaults => {
+            found.extend(defaults.into_iter().map(|(id, name)| KnownDatastore { id, name }));
+        }
+        None if wants_defaults => {
+            let rows = datastores::defaults(conn, agent.workspace_id).await?;
+            found.extend(rows.into_iter().map(known));
+        }
+        _ => {}
     }
     found.sort_unstable();
     found.dedup();
@@ -352,7 +365,7 @@ async fn store(
     let mut tx = inner.db.write().await?;
     let mut conversation = match request.conversation {
         Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
-        None => begin_conversation(inner, &mut tx, request, id).await?,
+        None => begin_conversation(inner, &mut tx, request, turn).await?,
     };
     let new = NewMessage {
         message: Message {
@@ -391,9 +404,12 @@ async fn store(
     if turn.recorded && conversation.handler == Handler::Bot {
         note_stream(inner, &mut tx, request.workspace, &question, answer).await?;
     }
+    let taken = request.conversation.is_none();
     let locked = turn.first && conversation.handler == Handler::Bot && {
         let (owner, until) = (&inner.running.owner, now.plus(LEASE));
-        conversations::lock_turn(&mut tx, request.workspace, id, owner, answer, now, until).await?
+        taken
+            || conversations::lock_turn(&mut tx, request.workspace, id, owner, answer, now, until)
+                .await?
     };
     tx.commit().await?;
     Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
@@ -474,7 +490,7 @@ async fn begin_conversation(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
-    id: ConversationId,
+    turn: NewTurn,
 ) -> Result<Conversation, DomainError> {
     let now = inner.ambient.now();
     let visitor = request.visitor.as_ref();
@@ -485,7 +501,7 @@ async fn begin_conversation(
         contacts::resolve(tx, ambient, workspace, visitor, &request.contact).await?
     };
     let conversation = Conversation {
-        id,
+        id: turn.conversation,
         workspace_id: request.workspace,
         agent_id: request.agent,
         channel: request.channel,
@@ -500,7 +516,9 @@ async fn begin_conversation(
         updated_at: now,
         closed_at: None,
     };
-    conversations::insert(tx, &conversation).await?;
+    let (owner, answer, until) = (&*inner.running.owner, turn.answer, now.plus(LEASE));
+    let lock = TurnLock { owner, answer, until };
+    conversations::insert(tx, &conversation, turn.first.then_some(&lock)).await?;
     Ok(conversation)
 }
 
@@ -512,7 +530,9 @@ async fn continue_conversation(
 ) -> Result<Conversation, DomainError> {
     let workspace = request.workspace;
     let absent = || DomainError::not_found("conversation");
-    let mut conversation = conversations::get(tx, workspace, id).await?.ok_or_else(absent)?;
+    let conversation = conversations::get(tx, workspace, id).await?;
+    let mut conversation =
+        conversation.filter(|c| c.agent_id == request.agent).ok_or_else(absent)?;
     if conversation.status == ConversationStatus::Closed {
         let (transition, now) = (Transition::CustomerReturns, inner.ambient.now());
         let returned = conversations::transition(tx, workspace, id, transition, now).await?;

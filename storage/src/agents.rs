@@ -1,7 +1,7 @@
 //! Agents.
 
 use domain::agent::{Agent, AgentSettings, AgentStatus, AgentTool};
-use domain::{AgentId, WorkspaceId};
+use domain::{AgentId, DatastoreId, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Json, Micros, Name};
@@ -141,6 +141,63 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: AgentId) -> Result
         .optional()
         .await?;
     Ok(row.map(Agent::from))
+}
+
+/// An agent and what a turn must know besides before anything else can begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentAtWork {
+    /// The agent.
+    pub agent: Agent,
+    /// The default datastores of its workspace, with their names.
+    pub defaults: Vec<(DatastoreId, String)>,
+    /// Budgets of its workspace.
+    pub budgets: i64,
+}
+
+#[derive(FromRow)]
+struct AgentAtWorkRow {
+    #[sqlx(flatten)]
+    agent: AgentRow,
+    default_id: Option<Id<DatastoreId>>,
+    default_name: Option<String>,
+    budgets: i64,
+}
+
+/// The agent and its surroundings; in one statement, since every turn waits for it.
+pub async fn at_work(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    id: AgentId,
+) -> Result<Option<AgentAtWork>> {
+    let rows: Vec<AgentAtWorkRow> = conn
+        .statement(concat!(
+            "SELECT
+                agent.*,
+                datastores.id AS default_id,
+                datastores.name AS default_name,
+                (SELECT COUNT(*) FROM budgets WHERE budgets.workspace_id = $1) AS budgets
+            FROM (",
+            select_agents!(
+                "WHERE workspace_id = $1
+                    AND id = $2"
+            ),
+            ") AS agent
+            LEFT JOIN datastores
+                ON datastores.workspace_id = $1
+                AND datastores.is_default
+            ORDER BY datastores.id"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .all()
+        .await?;
+    let mut defaults = Vec::with_capacity(rows.len());
+    let mut first = None;
+    for row in rows {
+        defaults.extend(row.default_id.map(|Id(id)| id).zip(row.default_name));
+        first.get_or_insert((row.agent, row.budgets));
+    }
+    Ok(first.map(|(agent, budgets)| AgentAtWork { agent: agent.into(), defaults, budgets }))
 }
 
 /// The agent with that code.

@@ -61,9 +61,25 @@ macro_rules! select_conversations {
     };
 }
 
-/// Stores a new conversation and its `conversation.created` event. `Conflict` when the workspace has no such agent.
-pub async fn insert(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
-    let stored = tx
+/// A turn of a conversation, taken.
+#[derive(Debug, Clone, Copy)]
+pub struct TurnLock<'a> {
+    /// The process that answers.
+    pub owner: &'a str,
+    /// The answer that it writes.
+    pub answer: MessageId,
+    /// When others may take the turn.
+    pub until: Timestamp,
+}
+
+/// Stores a new conversation and its `conversation.created` event, with its turn taken where one is given.
+/// `Conflict` when the workspace has no such agent.
+pub async fn insert(
+    tx: &mut Tx,
+    conversation: &Conversation,
+    turn: Option<&TurnLock<'_>>,
+) -> Result<()> {
+    let stored: Option<(Id<ConversationId>,)> = tx
         .statement(
             "INSERT INTO conversations (
                 id,
@@ -80,7 +96,10 @@ pub async fn insert(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
                 context_after,
                 created_at,
                 updated_at,
-                closed_at
+                closed_at,
+                turn_owner,
+                turn_answer,
+                turn_until
             )
             SELECT
                 $3,
@@ -97,10 +116,14 @@ pub async fn insert(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
                 $11,
                 $12,
                 $13,
-                $14
+                $14,
+                $15,
+                $16,
+                $17
             FROM agents
             WHERE workspace_id = $1
-                AND id = $2",
+                AND id = $2
+            RETURNING id",
         )
         .bind(Id(conversation.workspace_id))
         .bind(Id(conversation.agent_id))
@@ -116,9 +139,12 @@ pub async fn insert(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
         .bind(Micros(conversation.created_at))
         .bind(Micros(conversation.updated_at))
         .bind(conversation.closed_at.map(Micros))
-        .changed()
+        .bind(turn.map(|turn| turn.owner))
+        .bind(turn.map(|turn| Id(turn.answer)))
+        .bind(turn.map(|turn| Micros(turn.until)))
+        .optional()
         .await?;
-    if !stored {
+    if stored.is_none() {
         return Err(StorageError::without_parent());
     }
     tell(tx, conversation, "conversation.created", conversation.created_at).await

@@ -7,7 +7,8 @@ use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::contact::ContactDetails;
 use domain::principal::Scope;
 use domain::{Ambient, VisitorId};
-use storage::{StorageError, agents, api_keys, contacts, embeddings};
+use storage::agents::AgentAtWork;
+use storage::{StorageError, agents, api_keys, contacts, datastores, embeddings};
 use tokio_util::task::TaskTracker;
 
 use crate::support::{Place, ids, metadata, places};
@@ -44,6 +45,13 @@ async fn agents_are_kept_listed_changed_and_removed() {
         let mut conn = place.read().await;
         assert_eq!(agents::get(&mut conn, ws, agent.id).await.unwrap(), Some(agent.clone()));
         assert_eq!(agents::get(&mut conn, stranger, agent.id).await.unwrap(), None);
+        let at_work = agents::at_work(&mut conn, ws, agent.id).await.unwrap().unwrap();
+        let defaults = datastores::defaults(&mut conn, ws).await.unwrap();
+        let defaults: Vec<_> = defaults.into_iter().map(|found| (found.id, found.name)).collect();
+        assert!(!defaults.is_empty());
+        let expected = AgentAtWork { agent: agent.clone(), defaults, budgets: 0 };
+        assert_eq!(at_work, expected);
+        assert_eq!(agents::at_work(&mut conn, stranger, agent.id).await.unwrap(), None);
         let by_code = agents::get_by_code(&mut conn, ws, &agent.code).await.unwrap();
         assert_eq!(by_code, Some(agent.clone()));
         assert_eq!(agents::get_by_code(&mut conn, stranger, &agent.code).await.unwrap(), None);

@@ -47,7 +47,7 @@ fn conversation(place: &Place) -> Conversation {
 pub async fn begin(place: &Place) -> Conversation {
     let conversation = conversation(place);
     let mut tx = place.write().await;
-    conversations::insert(&mut tx, &conversation).await.unwrap();
+    conversations::insert(&mut tx, &conversation, None).await.unwrap();
     tx.commit().await.unwrap();
     conversation
 }
@@ -94,7 +94,7 @@ async fn conversations_are_listed_by_agent_and_status_newest_first() {
         let mut foreign = conversation(&place);
         foreign.agent_id = place.other.agent.id;
         let mut tx = place.write().await;
-        let refused = conversations::insert(&mut tx, &foreign).await;
+        let refused = conversations::insert(&mut tx, &foreign, None).await;
         assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
         drop(tx);
 

@@ -43,7 +43,7 @@ async fn begin(place: &Place) -> (MessageId, MessageId) {
         live_until: now.plus(LEASE),
     };
     let mut tx = place.write().await;
-    conversations::insert(&mut tx, &conversation).await.unwrap();
+    conversations::insert(&mut tx, &conversation, None).await.unwrap();
     streams::insert(&mut tx, place.ws(), &stream).await.unwrap();
     tx.commit().await.unwrap();
     (message, question)
