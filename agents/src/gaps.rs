@@ -22,6 +22,7 @@ use crate::again::{Asking, try_answer};
 use crate::approve;
 use crate::begin;
 use crate::likeness::most_alike;
+use crate::reseal::Reseal;
 use crate::summary::Summaries;
 use crate::turn::{Agents, Inner};
 
@@ -173,6 +174,7 @@ impl Agents {
             Arc::new(Summaries(self.inner.clone())),
             Arc::new(approve::Resume(self.inner.clone())),
             Arc::new(approve::Expire(self.inner.clone())),
+            Arc::new(Reseal(self.inner.clone())),
         ]
     }
 }

@@ -17,6 +17,7 @@ mod prepare;
 mod prompt;
 mod providers;
 mod queue;
+mod reseal;
 mod rewrite;
 mod rounds;
 mod run;
@@ -35,6 +36,7 @@ mod words;
 pub use approve::Decision;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
+pub use reseal::{SealedSecrets, count_secrets, reseal_secrets};
 pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};
 pub use supplied::Earlier;
 pub use trace::{

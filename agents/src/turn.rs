@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use crate::approve;
 use crate::begin::{self, Admission, Begun, Reading, Taking};
 use crate::images::SeenImage;
 use crate::providers::Providers;
@@ -291,7 +292,8 @@ impl Agents {
 
     /// Stops the turn of `agent` that is writing `message`, in whichever process of this database it runs; `false`
     /// when there is none. The turn stores what was produced as interrupted and ends with `Done` carrying it. Of
-    /// another process a turn that waits for another to end is found only if it can be rejoined.
+    /// another process a turn that waits for another to end is found only if it can be rejoined. A turn that waits for
+    /// a person's word, told by `message`, does not go on: its call is not made any more, and nothing more is said.
     pub async fn stop(
         &self,
         workspace: WorkspaceId,
@@ -302,16 +304,19 @@ impl Agents {
         if running.stop(workspace, agent, message) {
             return Ok(true);
         }
-        if running.log(workspace, agent, message).is_some() {
-            // It ran here and is over; only its last events are not stored yet.
-            return Ok(false);
-        }
+        // It may have run here and be over; only its last events are not stored yet.
+        let is_over = running.log(workspace, agent, message).is_some();
         let mut tx = db.write().await?;
         let now = ambient.now();
-        let found = conversations::want_stop(&mut tx, workspace, agent, message, now).await?
-            || storage::streams::want_stop(&mut tx, workspace, agent, message, now).await?;
+        let found = !is_over
+            && (conversations::want_stop(&mut tx, workspace, agent, message, now).await?
+                || storage::streams::want_stop(&mut tx, workspace, agent, message, now).await?);
+        let waited = approve::stop(&mut tx, workspace, agent, message, now).await?;
         tx.commit().await?;
-        Ok(found)
+        if let Some(going_on) = waited.and_then(|question| running.answering(question)) {
+            running.stop_own(going_on);
+        }
+        Ok(found || waited.is_some())
     }
 
     /// Whether an agent of the workspace may name this model: 400 `modelName` when no provider knows it. Without a

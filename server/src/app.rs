@@ -178,10 +178,13 @@ impl App {
         let handlers = self.handlers();
         let runner = Runner::new(self.db.clone(), self.ambient.clone(), handlers, options);
         self.signals.tracker.spawn(runner.run(self.signals.stopping.clone()));
-        let ingest = self.ingest.clone();
+        let (ingest, agents) = (self.ingest.clone(), self.agents.clone());
         self.signals.tracker.spawn(async move {
             if let Err(error) = ingest.schedule().await {
                 tracing::warn!(%error, "the sweep of sources could not be scheduled");
+            }
+            if let Err(error) = agents.want_resealing().await {
+                tracing::warn!(%error, "nobody looked whether secrets are sealed with an older key");
             }
         });
     }

@@ -113,7 +113,25 @@ impl Home {
         })
     }
 
-    fn vault_file(&self) -> PathBuf {
+    /// Puts a new key before those of the folder, which still open what they sealed. Right only for whoever holds the
+    /// folder's lock: a server that runs knows nothing of the new one.
+    pub fn rotate_vault(&self, ambient: &Ambient) -> anyhow::Result<()> {
+        let before = self.read_vault()?.unwrap_or_default();
+        make_folder(&self.folder.join("keys"))?;
+        let key = Vault::new_key(ambient);
+        let ring = format!("{}\n{}", key.expose_secret(), before.expose_secret());
+        Vault::parse(&ring)
+            .with_context(|| format!("cannot use the keys of {}", self.vault_file().display()))?;
+        write_private(&self.vault_file(), ring.as_bytes())
+    }
+
+    /// Whether the folder has keys that seal secrets.
+    pub fn has_vault(&self) -> bool {
+        self.vault_file().exists()
+    }
+
+    /// Where the keys are that seal secrets.
+    pub fn vault_file(&self) -> PathBuf {
         self.folder.join("keys").join("vault")
     }
 

@@ -189,6 +189,33 @@ pub async fn get(
     Ok(row.map(|row| row.into_approval(workspace)))
 }
 
+/// The approval that a message of an agent told of, and the customer's message that it is about; `None` when there is
+/// none that is not over.
+pub async fn unfinished(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    message: MessageId,
+) -> Result<Option<(ApprovalId, MessageId)>> {
+    let row: Option<(Id<ApprovalId>, Id<MessageId>)> = conn
+        .statement(
+            "SELECT
+                id,
+                question_id
+            FROM approvals
+            WHERE workspace_id = $1
+                AND agent_id = $2
+                AND message_id = $3
+                AND turn IS NOT NULL",
+        )
+        .bind(Id(workspace))
+        .bind(Id(agent))
+        .bind(Id(message))
+        .optional()
+        .await?;
+    Ok(row.map(|(id, question)| (id.0, question.0)))
+}
+
 /// Approvals, newest first, older than `before`; with `status` only those that stand so.
 pub async fn list(
     conn: &mut Conn,

@@ -24,6 +24,7 @@ pub mod leads;
 pub mod messages;
 pub mod projects;
 pub mod providers;
+pub mod secrets;
 pub mod sources;
 pub mod spending;
 mod sql;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::approval::{Approval, ApprovalStatus};
 use domain::conversation::Handler;
 use domain::job::NewJob;
-use domain::{ApiKeyId, ApprovalId, DomainError, MessageId, Timestamp, WorkspaceId};
+use domain::{AgentId, ApiKeyId, ApprovalId, DomainError, MessageId, Timestamp, WorkspaceId};
 use models::{ChatMessage, ModelError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -174,6 +174,24 @@ pub(crate) async fn end(
     let ended = Ended { status, answer: Some(answer), error: None };
     approvals::finish(tx, workspace, id, ended, now).await?;
     Ok(())
+}
+
+/// Ends the approval that `message` of `agent` told of, unless it is over: its turn does not go on. Gives the customer's
+/// message.
+pub(crate) async fn stop(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    message: MessageId,
+    now: Timestamp,
+) -> Result<Option<MessageId>, StorageError> {
+    let Some((id, question)) = approvals::unfinished(tx, workspace, agent, message).await? else {
+        return Ok(None);
+    };
+    let error = Some("the turn was stopped");
+    let ended = Ended { status: ApprovalStatus::Failed, answer: None, error };
+    let stopped = approvals::finish(tx, workspace, id, ended, now).await?;
+    Ok(stopped.then_some(question))
 }
 
 /// Whether the approval that an answer ends is over already: another worker was faster.

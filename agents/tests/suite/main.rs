@@ -11,6 +11,7 @@ mod model;
 mod options;
 mod order;
 mod requests;
+mod reseal;
 mod spending;
 mod support;
 mod tools;

@@ -58,7 +58,7 @@ fn read_tool(field: &str, value: Value, before: &[AgentTool]) -> ApiResult<Agent
         }
     };
     let mut tool = AgentTool { kind, id, settings: object };
-    keep_secrets(&mut tool, before);
+    keep_secrets(field, &mut tool, before)?;
     ToolSettings::read(field, &tool)?;
     Ok(tool)
 }
@@ -98,27 +98,37 @@ pub(super) fn shown(settings: Map<String, Value>) -> Map<String, Value> {
 
 /// What is sealed is never the caller's to give: it comes from the same header of the tool of the same name, and only
 /// while that tool goes to the same server: a secret is not for whoever may write addresses.
-fn keep_secrets(tool: &mut AgentTool, before: &[AgentTool]) {
+///
+/// Errors: 400 naming the secret that would have to go elsewhere.
+fn keep_secrets(field: &str, tool: &mut AgentTool, before: &[AgentTool]) -> ApiResult<()> {
     let name = own_name(tool).map(ToOwned::to_owned);
-    let (kind, goes_to) = (tool.kind, origin(tool));
-    let known = before.iter().find(|known| {
-        let same_name = name.is_some() && own_name(known) == name.as_deref();
-        same_name && known.kind == kind && origin(known) == goes_to
-    });
+    let kind = tool.kind;
+    let known = before
+        .iter()
+        .find(|known| name.is_some() && own_name(known) == name.as_deref() && known.kind == kind);
+    let same_site = known.is_none_or(|known| origin(known) == origin(tool));
     let mut known = known.cloned();
     let known: Vec<Map<String, Value>> =
         known.iter_mut().flat_map(headers_mut).map(|header| header.clone()).collect();
-    for header in headers_mut(tool) {
+    for (place, header) in headers_mut(tool).enumerate() {
         header.remove("sealed");
         if !is_secret(header) || header.get("value").is_some_and(|value| !value.is_null()) {
             continue;
         }
         header.remove("value");
         let same = known.iter().find(|known| known.get("name") == header.get("name"));
-        if let Some(sealed) = same.and_then(|same| same.get("sealed")) {
-            header.insert("sealed".to_owned(), sealed.clone());
+        let Some(sealed) = same.and_then(|same| same.get("sealed")) else { continue };
+        if !same_site {
+            let field = format!("{field}.headers[{place}].value");
+            let message = format!(
+                "`{field}` must be given again: the new `url` is another site (scheme, host or port), and a stored secret goes \
+                 to the one it was given for only"
+            );
+            return Err(ApiError::invalid(field, message));
         }
+        header.insert("sealed".to_owned(), sealed.clone());
     }
+    Ok(())
 }
 
 /// The name that the operator gave a tool, of the kinds that have one.

@@ -6,12 +6,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agents::SealedSecrets;
 use domain::Ambient;
 use models::{EmbedPurpose, Embedder, Reranker, local};
 use serde::Serialize;
+use storage::Db;
 
 use crate::app::{open_database, open_index};
-use crate::cli::{Run, print, print_json, table};
+use crate::cli::{Run, print, print_json, table, vault};
 use crate::home::Home;
 use crate::providers;
 use crate::settings::RESERVED_NAMES;
@@ -207,6 +209,7 @@ async fn look_at_data(run: &Run, findings: &mut Findings) {
     look_at_reranker(models.reranker.as_ref(), findings).await;
     let kind = if db.is_postgres() { "PostgreSQL" } else { "SQLite" };
     findings.add("database", Verdict::Ok, format!("{kind} answers"));
+    look_at_secrets(run, &home, &db, findings).await;
     let in_process = settings.index.qdrant_url.is_none();
     let lock = match home.try_lock() {
         Ok(lock) => lock,
@@ -231,11 +234,34 @@ async fn look_at_data(run: &Run, findings: &mut Findings) {
     db.close().await;
 }
 
+/// Whether every stored secret opens, and with which key.
+async fn look_at_secrets(run: &Run, home: &Home, db: &Db, findings: &mut Findings) {
+    let own = run.loaded.settings.storage.vault_key.as_ref();
+    if own.is_none() && !home.has_vault() {
+        return findings.add("secrets", Verdict::Ok, "no key yet; the first start makes one");
+    }
+    let looked = async {
+        let vault = home.vault(&Ambient::system(), own)?;
+        anyhow::Ok(agents::count_secrets(db, &vault).await?)
+    };
+    match looked.await {
+        Ok(found) => {
+            let verdict = match found {
+                SealedSecrets { lost: 1.., .. } => Verdict::Fail,
+                SealedSecrets { older: 1.., .. } => Verdict::Note,
+                _ => Verdict::Ok,
+            };
+            findings.add("secrets", verdict, vault::words(found));
+        }
+        Err(error) => findings.add("secrets", Verdict::Fail, format!("{error:#}")),
+    }
+}
+
 fn look_at_rights(home: &Home, findings: &mut Findings) {
     let is_open = |path: &Path| {
         path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
     };
-    for path in [home.folder().to_owned(), home.key_file()] {
+    for path in [home.folder().to_owned(), home.key_file(), home.vault_file()] {
         if is_open(&path) {
             let mode = if path.is_dir() { "700" } else { "600" };
             let path = path.display();

@@ -12,6 +12,7 @@ mod reindex;
 mod serve;
 mod session;
 mod trace;
+mod vault;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -77,6 +78,9 @@ enum Command {
     Backup(copy::BackupArgs),
     /// Unpack an archive into an empty data folder and build the index
     Restore(copy::RestoreArgs),
+    /// Change the key that seals stored secrets
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
     /// Check or print the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -157,6 +161,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Restore(arguments) => copy::restore(&arguments, &run).await,
         Command::BenchRetrieval(arguments) => bench::run(&arguments, run.json).await,
         Command::Doctor => doctor::run(&run).await,
+        Command::Vault(command) => vault::run(&command, &run).await,
         Command::Config(_) | Command::Openapi | Command::Completions { .. } => {
             Ok(ExitCode::SUCCESS)
         }

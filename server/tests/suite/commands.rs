@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
+use testkit::model_server::{Endpoint, ModelServer};
 
 use crate::vocero::{Installation, http, rounded};
 
@@ -257,5 +258,92 @@ fn gaps_are_listed_exported_asked_again_and_dismissed() {
         let message = installation.failure(&["gaps", "recheck", "gap_1"]);
         assert!(message.contains("not found"), "{message}");
         server.stop();
+    }
+}
+
+/// A provider of the workspace with a key; whether its key still opens is seen by asking for its models.
+async fn add_provider(url: &str, key: &str, base_url: &str) -> String {
+    let body = json!({"name": "Propio", "baseUrl": base_url, "apiKey": "sk-planted", "models": ["gpt-test"]});
+    let made = http().post(format!("{url}/api/v2/providers")).bearer_auth(key).json(&body);
+    let made = made.send().await.expect("an answer");
+    assert_eq!(made.status(), 201);
+    text(&made.json().await.expect("JSON"), "id").to_owned()
+}
+
+#[tokio::test]
+async fn the_key_of_the_vault_is_changed_and_what_it_sealed_is_sealed_anew() {
+    for installation in Installation::on_each_database("the key of the vault is changed") {
+        let model = ModelServer::start().await.expect("a server");
+        let installation = installation.with("VOCERO_FETCH_ALLOW", "127.0.0.1/32");
+        let setup = installation.json(&["init"]);
+        let key = text(&setup, "apiKey");
+        let server = installation.serve();
+        let provider = add_provider(&server.url, key, &model.base_url()).await;
+        let message = installation.failure(&["vault", "rotate"]);
+        assert!(
+            message.contains("stop it first"),
+            "a server knows nothing of a new key: {message}"
+        );
+        server.stop();
+
+        let ring = installation.data().join("keys/vault");
+        let old = fs::read_to_string(&ring).expect("a ring");
+        assert_eq!(
+            installation.json(&["vault", "status"]),
+            json!({"current": 1, "older": 0, "lost": 0})
+        );
+        let rotated = installation.json(&["vault", "rotate"]);
+        assert_eq!(rotated, json!({"current": 1, "older": 0, "lost": 0}));
+        let both = fs::read_to_string(&ring).expect("a ring");
+        assert!(both.ends_with(&old) && both != old, "the old key stays");
+        let new = both.strip_suffix(&old).expect("a new key").to_owned();
+        // The old one is needed no more.
+        fs::write(&ring, &new).expect("a ring");
+        let server = installation.serve();
+        let listed = async |url: &str| {
+            let models = format!("{url}/api/v2/providers/{provider}/models");
+            http().get(models).bearer_auth(key).send().await.expect("an answer").status()
+        };
+        assert_eq!(listed(&server.url).await, 200);
+        let asked = model.requests_to(Endpoint::Models);
+        assert_eq!(asked.last().expect("a request").header("authorization"), "Bearer sk-planted");
+        server.stop();
+
+        // Interrupted after the new key was written: a server goes on with it, and the doctor tells meanwhile.
+        let third = "3".repeat(64);
+        fs::write(&ring, format!("{third}\n{new}")).expect("a ring");
+        let status = json!({"current": 0, "older": 1, "lost": 0});
+        assert_eq!(installation.json(&["vault", "status"]), status);
+        let finding = |report: &Value| -> (String, String) {
+            let all = report["findings"].as_array().expect("findings");
+            let found = all.iter().find(|finding| finding["what"] == "secrets").expect("secrets");
+            (text(found, "verdict").to_owned(), text(found, "detail").to_owned())
+        };
+        let (verdict, detail) = finding(&installation.json(&["doctor"]));
+        assert!(verdict == "note" && detail.contains("older key"), "{verdict}: {detail}");
+        let server = installation.serve();
+        let sealed = json!({"current": 1, "older": 0, "lost": 0});
+        let begun = std::time::Instant::now();
+        while installation.json(&["vault", "status"]) != sealed {
+            assert!(begun.elapsed() < crate::vocero::PATIENCE, "the job seals it anew");
+        }
+        assert_eq!(listed(&server.url).await, 200);
+        server.stop();
+        assert_eq!(finding(&installation.json(&["doctor"])).0, "ok");
+
+        // Without its key it is lost, and said so; a command goes on as a server does.
+        fs::write(&ring, "4".repeat(64)).expect("a ring");
+        let output = installation.run(&["--json", "doctor"]);
+        assert!(!output.status.success());
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(finding(&report).0, "fail");
+        fs::write(&ring, format!("{}\n{third}\n", "4".repeat(64))).expect("a ring");
+        assert_eq!(installation.json(&["vault", "reseal"]), sealed);
+        let own = installation.with("VOCERO_VAULT_KEY", &"5".repeat(64));
+        let message = own.failure(&["vault", "rotate"]);
+        assert!(
+            message.contains("VOCERO_VAULT_KEY") && message.contains("vault reseal"),
+            "{message}"
+        );
     }
 }

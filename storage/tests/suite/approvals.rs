@@ -71,6 +71,16 @@ async fn an_approval_is_decided_once_sent_once_and_over_once() {
         let found = approvals::get(&mut conn, ws, id).await.unwrap().unwrap();
         assert_eq!((found.status, found.note.as_deref()), (ApprovalStatus::Approved, Some("dale")));
         assert!(approvals::get(&mut conn, stranger, id).await.unwrap().is_none());
+        let (agent, message) = (approval.agent_id, approval.message_id);
+        let open = approvals::unfinished(&mut conn, ws, agent, message).await.unwrap();
+        assert_eq!(open, Some((id, approval.question_id)));
+        let other = place.ambient.new_id();
+        for (workspace, agent, message) in
+            [(stranger, agent, message), (ws, place.ambient.new_id(), message), (ws, agent, other)]
+        {
+            let none = approvals::unfinished(&mut conn, workspace, agent, message).await.unwrap();
+            assert_eq!(none, None);
+        }
         drop(conn);
         let mut tx = place.write().await;
         let answer = place.ambient.new_id();
@@ -83,6 +93,8 @@ async fn an_approval_is_decided_once_sent_once_and_over_once() {
         assert!(approvals::paused_turn(&mut conn, ws, id).await.unwrap().is_none());
         let found = approvals::get(&mut conn, ws, id).await.unwrap().unwrap();
         assert_eq!((found.status, found.answer_id), (ApprovalStatus::Done, Some(answer)));
+        let over = approvals::unfinished(&mut conn, ws, agent, message).await.unwrap();
+        assert_eq!(over, None);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::agent::{AgentTool, ToolKind};
 use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, MAX_BUDGETS, Payer, Purpose};
 use domain::{ApiKeyId, ContactId, MessageId, Timestamp, VisitorId};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use storage::budgets::Hold;
 use storage::charges::{Charge, UsageGroup, Used};
 use storage::providers::Provider;
 use storage::spending::Amounts;
-use storage::{Db, StorageError, budgets, charges, events, providers, spending};
+use storage::{Db, StorageError, agents, budgets, charges, events, providers, secrets, spending};
 
 use crate::support::{Place, places};
 
@@ -403,5 +404,72 @@ async fn providers_are_stored_in_the_order_that_they_are_asked() {
         let mut tx = place.write().await;
         assert!(!providers::delete(&mut tx, place.stranger(), first.id).await.unwrap());
         assert!(providers::delete(&mut tx, place.ws(), first.id).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_secret_sealed_anew_replaces_the_one_that_it_was_made_of_only() {
+    for place in places("secrets").await {
+        let now = place.later(Duration::from_millis(1));
+        let provider = Provider {
+            id: place.ambient.new_id(),
+            name: "OpenRouter".to_owned(),
+            base_url: "https://openrouter.ejemplo.com/v1".to_owned(),
+            api_key: Some("v1:old".to_owned()),
+            azure_api_version: None,
+            models: vec!["mistral-small".to_owned()],
+            priority: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        let keyless = Provider {
+            id: place.ambient.new_id(),
+            name: "Ollama".to_owned(),
+            api_key: None,
+            ..provider.clone()
+        };
+        let mut agent = place.home.agent.clone();
+        let header = json!({"headers": [{"name": "x-key", "secret": true, "sealed": "v1:old"}]});
+        let settings = header.as_object().unwrap().clone();
+        agent.tools.push(AgentTool { kind: ToolKind::Http, id: None, settings });
+        let (ws, stranger, id) = (place.ws(), place.stranger(), provider.id);
+        let mut tx = place.write().await;
+        for provider in [&provider, &keyless] {
+            assert!(providers::insert(&mut tx, ws, provider, 9).await.unwrap());
+        }
+        assert!(agents::update(&mut tx, &agent).await.unwrap());
+        tx.commit().await.unwrap();
+
+        let mut conn = place.read().await;
+        let keys = secrets::provider_keys(&mut conn, ws).await.unwrap();
+        assert_eq!(keys, [(id, "v1:old".to_owned())]);
+        assert!(secrets::provider_keys(&mut conn, stranger).await.unwrap().is_empty());
+        let tools = secrets::agent_tools(&mut conn, ws).await.unwrap();
+        assert_eq!((tools.len(), tools[0].0), (1, agent.id));
+        assert!(secrets::agent_tools(&mut conn, stranger).await.unwrap().is_empty());
+        drop(conn);
+        let before = &tools[0].1;
+        let mut anew = agent.tools.clone();
+        let headers = anew.last_mut().unwrap().settings.get_mut("headers").unwrap();
+        headers[0]["sealed"] = json!("v1:new");
+        let mut tx = place.write().await;
+        for (workspace, old, replaces) in
+            [(stranger, "v1:old", false), (ws, "v1:other", false), (ws, "v1:old", true)]
+        {
+            let replaced =
+                secrets::replace_provider_key(&mut tx, workspace, id, old, "v1:new").await.unwrap();
+            assert_eq!(replaced, replaces);
+        }
+        for (workspace, old, replaces) in
+            [(stranger, before.as_str(), false), (ws, "[]", false), (ws, before, true)]
+        {
+            let replaced = secrets::replace_agent_tools(&mut tx, workspace, agent.id, old, &anew);
+            assert_eq!(replaced.await.unwrap(), replaces);
+        }
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let found = providers::get(&mut conn, ws, id).await.unwrap().unwrap();
+        assert_eq!(found, Provider { api_key: Some("v1:new".to_owned()), ..provider });
+        assert_eq!(agents::get(&mut conn, ws, agent.id).await.unwrap().unwrap().tools, anew);
     }
 }

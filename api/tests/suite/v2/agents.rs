@@ -194,6 +194,23 @@ async fn a_tools_secret_is_sealed_never_shown_and_kept_until_it_is_set_anew() {
         let forged = tool(json!({"name": "x-other", "secret": true, "sealed": "v1:0:0:0"}));
         let refused = app.put(&path, &json!({"tools": [forged]})).await.expect(400);
         assert_eq!(refused["error"]["details"][0]["field"], "tools[0].headers[0].value");
+        // Nor does it go to another site than the one that it was given for, wherever the name leads.
+        for url in [
+            "http://api.example.com/orders/{order}",
+            "https://api.example.com:8443/orders/{order}",
+            "https://api.example.net/orders/{order}",
+        ] {
+            let mut moved = made["tools"][0].clone();
+            moved["url"] = json!(url);
+            let refused = app.put(&path, &json!({"tools": [moved]})).await.expect(400);
+            let error = &refused["error"];
+            assert_eq!(error["details"][0]["field"], "tools[0].headers[0].value", "{url}");
+            assert!(error["message"].as_str().unwrap().contains("given again"), "{error}");
+        }
+        assert_eq!(stored().await["headers"][0]["sealed"], first["headers"][0]["sealed"]);
+        let mut elsewhere = made["tools"][0].clone();
+        elsewhere["url"] = json!("https://api.example.com/v2/orders/{order}");
+        app.put(&path, &json!({"tools": [elsewhere]})).await.expect(200);
         let twice = json!({"tools": [made["tools"][0], made["tools"][0], tool(json!({"name": "a", "value": "b"}))]});
         let refused = app.put(&path, &twice).await.expect(400);
         assert_eq!(refused["error"]["details"][0]["field"], "tools[2].name");
@@ -232,8 +249,18 @@ async fn a_servers_secret_goes_to_that_server_only() {
             let reply = app.put(&path, &body).await.expect(status);
             if status == 400 {
                 assert_eq!(reply["error"]["details"][0]["field"], "tools[0].headers[0].value");
+                let message = reply["error"]["message"].as_str().unwrap();
+                assert!(message.contains("given again") && message.contains("`url`"), "{message}");
             }
         }
+        // Given again it goes there; and what it was for is refused in turn.
+        let moved = tool(
+            "https://elsewhere.example.net/mcp",
+            json!({"name": "x-key", "value": "planted-secret", "secret": true}),
+        );
+        app.put(&path, &json!({"tools": [moved]})).await.expect(200);
+        let back = tool("https://mcp.example.com/mcp", kept.clone());
+        app.put(&path, &json!({"tools": [back]})).await.expect(400);
         let http =
             json!({"type": "http", "name": "crm", "description": "x", "url": "https://a.example/"});
         let twice = json!({"tools": [made["tools"][0], http]});

@@ -348,3 +348,209 @@ async fn what_nobody_decides_in_time_is_not_made() {
         assert_eq!(event_kinds(&place.app).await, ["approval.requested", "approval.decided"]);
     }
 }
+
+/// The events of a stream as text, without their ids.
+async fn stream(place: &Place, body: &Value) -> (String, crate::support::Reply) {
+    let path = format!("/api/v2/agents/{}/chat", place.agent);
+    let reply = read(place.app.request(Method::POST, &path).json(body)).await;
+    let message = reply.header("x-message-id").to_owned();
+    (message, reply)
+}
+
+async fn take_over(place: &Place, conversation: &Value) {
+    let mut tx = place.app.db.write().await.unwrap();
+    let id = conversation.as_str().unwrap().parse().unwrap();
+    let (workspace, now) = (place.app.tenant.workspace, place.app.ambient.now());
+    let taken = Transition::RequestHuman;
+    storage::conversations::transition(&mut tx, workspace, id, taken, now).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_resumable_stream_ends_with_the_word_that_waits_and_the_answer_is_reached_later() {
+    for place in Place::each("approval_resumable").await {
+        let call = ModelReply::text("").tool_call("call_1", "book_table", &["{\"people\": 4}"]);
+        place.model.enqueue(call);
+        let body = json!({"query": QUESTION, "streaming": true, "resumable": true});
+        let (message, reply) = stream(&place, &body).await;
+        let told = events::parse(&reply.text);
+        let done = events::check(&told);
+        assert_eq!(done["outcome"], "awaiting-approval", "{done}");
+        assert!(done["answer"].as_str().unwrap().contains("confirme"), "{done}");
+        assert_eq!(done["messageId"], message);
+        let waiting = place.app.get("/api/v2/approvals?status=waiting").await.expect(200);
+        let approval = waiting["data"][0].clone();
+        assert_eq!(approval["messageId"], message);
+
+        place.model.enqueue(ModelReply::text("Mesa reservada, código R-77.").usage(70, 7));
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        let decided = becomes(&place.app, &approval, "done").await;
+        let joined = format!("/api/v2/agents/{}/chat/{message}/stream", place.agent);
+        let elsewhere = place.app.beside().await;
+        for app in [&place.app, &elsewhere] {
+            let again = read(app.request(Method::GET, &joined)).await;
+            assert_eq!(events::check(&events::parse(&again.text)), done, "what was said stands");
+        }
+        let messages = place.messages(&done["conversationId"]).await;
+        assert_eq!(messages[2]["id"], decided["answerId"]);
+        assert_eq!(messages[2]["content"], "Mesa reservada, código R-77.");
+
+        // Its trace has the call that was allowed and the model's second round.
+        let answer = decided["answerId"].as_str().unwrap();
+        let trace = place.app.get(&format!("/api/v2/messages/{answer}/trace")).await.expect(200);
+        let steps = trace["steps"].as_array().unwrap();
+        let of = |kind: &str| steps.iter().find(|step| step["kind"] == kind);
+        let tool = of("tool").unwrap_or_else(|| panic!("{trace}"));
+        assert!(
+            tool.to_string().contains("book_table") && tool.to_string().contains("R-77"),
+            "{tool}"
+        );
+        assert!(of("model").is_some() && !trace.to_string().contains("planted-secret"), "{trace}");
+        assert_eq!(
+            (&trace["tokens"]["prompt"], &trace["tokens"]["completion"]),
+            (&json!(70), &json!(7)),
+            "{trace}"
+        );
+        let first = place.app.get(&format!("/api/v2/messages/{message}/trace")).await.expect(200);
+        assert_eq!(first["outcome"], "awaiting-approval", "{first}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_waited_takes_from_each_budget_once() {
+    for place in Place::each("approval_budgets").await {
+        let mut budgets = Vec::new();
+        for (unit, limit) in [("answers", 1), ("tokens", 100_000)] {
+            let body =
+                json!({"scope": "workspace", "unit": unit, "period": "month", "limit": limit});
+            let made = place.app.post("/api/v2/budgets", &body).await.expect(201);
+            budgets.push(format!("/api/v2/budgets/{}", made["id"].as_str().unwrap()));
+        }
+        let used = async || {
+            let mut used = Vec::new();
+            for path in &budgets {
+                used.push(place.app.get(path).await.expect(200)["used"].as_i64().unwrap());
+            }
+            used
+        };
+        let call = ModelReply::text("").tool_call("call_1", "book_table", &["{\"people\": 4}"]);
+        place.model.enqueue(call.usage(100, 10));
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let ask = json!({"query": QUESTION});
+        let answer = place.app.post(&path, &ask).await.expect(200);
+        assert_eq!(answer["outcome"], "awaiting-approval", "{answer}");
+        assert_eq!(
+            used().await,
+            [0, 110],
+            "a question is answered once: not by the word that waits"
+        );
+        let waiting = place.app.get("/api/v2/approvals?status=waiting").await.expect(200);
+        place.model.enqueue(ModelReply::text("Mesa reservada.").usage(200, 20));
+        let decided = json!({"decision": "approve"});
+        place.decide(&waiting["data"][0], &decided).await.expect(202);
+        becomes(&place.app, &waiting["data"][0], "done").await;
+        assert_eq!(used().await, [1, 330]);
+        place.app.post(&path, &ask).await.expect_error(402, "USAGE_LIMIT");
+
+        // What is used up while it waits is not there any more, and nothing is sent.
+        place.app.put(&budgets[0], &json!({"limit": 2})).await.expect(200);
+        let (_, approval) = place.ask().await;
+        place.model.enqueue(ModelReply::text("Claro.").usage(1, 1));
+        place.app.post(&path, &json!({"query": "¿Y la terraza?"})).await.expect(200);
+        place.decide(&approval, &decided).await.expect(202);
+        let failed = becomes(&place.app, &approval, "failed").await;
+        assert!(failed["error"].as_str().unwrap().contains("budget"), "{failed}");
+        assert_eq!(place.bookings.taken.lock().unwrap().len(), 1, "only the first one");
+        assert_eq!(used().await[0], 2);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_can_be_stopped() {
+    for place in Place::each("approval_stop").await {
+        let (answer, approval) = place.ask().await;
+        let message = answer["messageId"].as_str().unwrap();
+        let stop = format!("/api/v2/agents/{}/chat/{message}/stop", place.agent);
+        let theirs = place.app.other_tenant().await;
+        read(place.app.request_as(&theirs.key, Method::POST, &stop))
+            .await
+            .expect_error(404, "NOT_FOUND");
+        let of_other = stop.replace(&place.agent, &place.app.tenant.agent);
+        read(place.app.request(Method::POST, &of_other)).await.expect_error(404, "NOT_FOUND");
+        assert_eq!(place.app.get(&path_of(&approval)).await.expect(200)["status"], "waiting");
+        let elsewhere = place.app.beside().await;
+        read(elsewhere.request(Method::POST, &stop)).await.expect(202);
+        let failed = becomes(&place.app, &approval, "failed").await;
+        assert_eq!(failed["error"], "the turn was stopped");
+        let late = place.decide(&approval, &json!({"decision": "approve"})).await;
+        late.expect_error(409, "CONFLICT");
+        read(place.app.request(Method::POST, &stop)).await.expect_error(404, "NOT_FOUND");
+        assert!(place.bookings.taken.lock().unwrap().is_empty());
+        assert_eq!(place.messages(&answer["conversationId"]).await.len(), 2);
+        assert_eq!(place.model.requests_to(Endpoint::Chat).len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_goes_on_after_its_word_can_be_stopped_too() {
+    for database in databases("approval_stop_going_on").await {
+        let place = Place::new(database, Ambient::system(), true).await;
+        let (answer, approval) = place.ask().await;
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        tokio::time::timeout(PATIENCE, place.bookings.arrived.notified()).await.unwrap();
+        let message = answer["messageId"].as_str().unwrap();
+        let stop = format!("/api/v2/agents/{}/chat/{message}/stop", place.agent);
+        read(place.app.request(Method::POST, &stop)).await.expect(202);
+        becomes(&place.app, &approval, "failed").await;
+        // The conversation is free at once: the next turn does not wait for the call that hangs.
+        place.model.enqueue(ModelReply::text("Claro, dime."));
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let body = json!({"query": "¿Tienen terraza?", "conversationId": answer["conversationId"]});
+        let next = place.app.post(&path, &body).await.expect(200);
+        assert_eq!(next["answer"], "Claro, dime.");
+        let messages = place.messages(&answer["conversationId"]).await;
+        assert_eq!(messages.len(), 4, "nothing was said for the call that was stopped");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_when_a_person_takes_over_while_the_turn_goes_on() {
+    for place in Place::each("approval_takeover_midway").await {
+        let (answer, approval) = place.ask().await;
+        let go = Arc::new(Notify::new());
+        place.model.enqueue(ModelReply::tokens(&["Mesa "]).hold(go.clone()).then(&["reservada."]));
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        place.model.wait_for_requests(2).await;
+        take_over(&place, &answer["conversationId"]).await;
+        go.notify_one();
+        let failed = becomes(&place.app, &approval, "failed").await;
+        assert!(failed["error"].as_str().unwrap().contains("a person"), "{failed}");
+        assert_eq!(place.messages(&answer["conversationId"]).await.len(), 2);
+        let usage = place.app.get("/api/v2/usage").await.expect(200);
+        assert_eq!(usage["total"]["calls"], 2, "both calls are paid: {usage}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_told_the_newest_word() {
+    for place in Place::each("approval_repeated").await {
+        let call = ModelReply::text("").tool_call("call_1", "book_table", &["{\"people\": 4}"]);
+        place.model.enqueue(call);
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let ask = async || {
+            let request = place.app.request(Method::POST, &path).json(&json!({"query": QUESTION}));
+            read(request.header("idempotency-key", "pedido-9")).await.expect(200)
+        };
+        let first = ask().await;
+        assert_eq!(first["outcome"], "awaiting-approval");
+        assert_eq!(ask().await["messageId"], first["messageId"]);
+        let waiting = place.app.get("/api/v2/approvals?status=waiting").await.expect(200);
+        assert_eq!(waiting["data"].as_array().unwrap().len(), 1, "asked about once");
+        place.model.enqueue(ModelReply::text("Mesa reservada."));
+        place.decide(&waiting["data"][0], &json!({"decision": "approve"})).await.expect(202);
+        becomes(&place.app, &waiting["data"][0], "done").await;
+        assert_eq!(ask().await["answer"], "Mesa reservada.");
+        assert_eq!(place.bookings.taken.lock().unwrap().len(), 1);
+        assert_eq!(place.model.requests_to(Endpoint::Chat).len(), 2);
+    }
+}

@@ -1,0 +1,97 @@
+//! Secrets at rest: where sealed ones are, and putting those in their place that were sealed anew.
+//!
+//! What replaces a secret names the one that it replaces: what a person has changed meanwhile is not undone.
+
+use domain::agent::AgentTool;
+use domain::{AgentId, ProviderId, WorkspaceId};
+
+use crate::sql::Id;
+use crate::{Conn, Result, Tx};
+
+/// The sealed keys of a workspace's providers.
+pub async fn provider_keys(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+) -> Result<Vec<(ProviderId, String)>> {
+    let rows: Vec<(Id<ProviderId>, String)> = conn
+        .statement(
+            "SELECT
+                id,
+                api_key
+            FROM providers
+            WHERE workspace_id = $1
+                AND api_key IS NOT NULL
+            ORDER BY id",
+        )
+        .bind(Id(workspace))
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(id, key)| (id.0, key)).collect())
+}
+
+/// The tools of a workspace's agents that hold sealed secrets, as they are stored: JSON.
+pub async fn agent_tools(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+) -> Result<Vec<(AgentId, String)>> {
+    let rows: Vec<(Id<AgentId>, String)> = conn
+        .statement(
+            "SELECT
+                id,
+                tools
+            FROM agents
+            WHERE workspace_id = $1
+                AND tools LIKE '%\"sealed\"%'
+            ORDER BY id",
+        )
+        .bind(Id(workspace))
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(id, tools)| (id.0, tools)).collect())
+}
+
+/// Puts a provider's key, sealed anew, in the place of `before`; `false` when another one stands there now.
+pub async fn replace_provider_key(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ProviderId,
+    before: &str,
+    after: &str,
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE providers
+        SET api_key = $4
+        WHERE workspace_id = $1
+            AND id = $2
+            AND api_key = $3",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(before)
+    .bind(after)
+    .changed()
+    .await
+}
+
+/// Puts an agent's tools, their secrets sealed anew, in the place of `before`; `false` when others stand there now.
+pub async fn replace_agent_tools(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: AgentId,
+    before: &str,
+    after: &[AgentTool],
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE agents
+        SET tools = $4
+        WHERE workspace_id = $1
+            AND id = $2
+            AND tools = $3",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(before)
+    .json(&after)
+    .changed()
+    .await
+}
