@@ -6,10 +6,10 @@ use domain::agent::Agent;
 use domain::budget::Purpose;
 use domain::{ApiKeyId, DatastoreId, DomainError};
 use models::builtin::{self, Passage};
-use models::{ChatRequest, lexical};
+use models::{AnswerFormat, ChatRequest, lexical};
 use retrieval::{Hit, SearchResults};
 
-use crate::citations::CitationFilter;
+use crate::citations::{CitationFilter, read_answer};
 use crate::errand::{self, Errand};
 use crate::prepare;
 use crate::prompt;
@@ -62,7 +62,10 @@ pub(crate) async fn try_answer(
     let api_key = asking.api_key;
     let errand = Errand { agent, purpose: Purpose::Recheck, conversation: None, api_key };
     let said = errand::ask(inner, errand, candidates, request).await?;
-    Ok((evidence, said.and_then(|said| answer_in(said, results.hits.len()))))
+    let (hits, json) = (results.hits.len(), agent.settings.json_mode);
+    let answer =
+        said.and_then(|said| if json { object_in(&said, hits) } else { answer_in(said, hits) });
+    Ok((evidence, answer))
 }
 
 fn extracted(results: &SearchResults) -> Option<String> {
@@ -95,6 +98,7 @@ fn request(inner: &Inner, agent: &Agent, results: &SearchResults, question: &str
         max_tokens: Some(agent.settings.max_answer_tokens),
         seed: agent.settings.seed,
         stop: agent.settings.stop.clone(),
+        format: agent.settings.json_mode.then_some(AnswerFormat::JsonObject),
         ..ChatRequest::default()
     }
 }
@@ -106,4 +110,11 @@ fn answer_in(said: String, passages: usize) -> Option<String> {
     text.extend(filter.finish());
     let answers = !filter.met_sentinel() && !filter.uses().is_empty();
     answers.then_some(text)
+}
+
+/// As [`answer_in`], of a model in JSON mode.
+fn object_in(said: &str, passages: usize) -> Option<String> {
+    let answer = read_answer(said, passages)?;
+    let answers = !answer.text.is_empty() && !answer.uses.is_empty();
+    answers.then_some(answer.text)
 }

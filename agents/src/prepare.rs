@@ -20,7 +20,7 @@ use storage::{contacts, conversations, messages};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::approve;
-use crate::citations::without_markers;
+use crate::citations::{as_object, without_markers};
 use crate::context;
 use crate::prompt::{self, Memory};
 use crate::rewrite;
@@ -211,7 +211,9 @@ fn accepts_offer(message: &str, earlier: &[Message]) -> bool {
     let Some(last) = earlier.last() else { return false };
     let offered = |lang| {
         let words = Words::of(lang);
-        last.content.ends_with(&words.offer_person) && words.says_yes(message)
+        // In JSON mode the words stand in an object.
+        let said = last.content.strip_suffix("\"}").unwrap_or(&last.content);
+        said.ends_with(&words.offer_person) && words.says_yes(message)
     };
     last.outcome == Some(Outcome::Abstained) && Lang::KNOWN.into_iter().any(offered)
 }
@@ -392,6 +394,14 @@ pub(crate) fn threshold(work: &Work, results: &SearchResults) -> (f64, &'static 
         Some(general) => (general, "installation"),
         None => (results.threshold, results.threshold_from.as_str()),
     }
+}
+
+/// What is said without the model in the form that its answers have.
+pub(crate) fn in_form(work: &Work, text: String) -> String {
+    if work.agent.settings.json_mode && work.provider().is_some() {
+        return as_object(&text);
+    }
+    text
 }
 
 /// The agent says that it does not know: in the operator's words exactly, or in the catalogue's, which

@@ -141,7 +141,8 @@ impl<'a> Talk<'a> {
 
     /// The next request; the last use of it takes the messages along.
     fn next_request(&mut self) -> ChatRequest {
-        let may_repeat = self.work.agent.settings.unsupported == Unsupported::Retry;
+        let settings = &self.work.agent.settings;
+        let may_repeat = settings.unsupported == Unsupported::Retry || settings.json_mode;
         let last = self.request.tools.is_empty() || self.request.tool_choice == ToolChoice::Never;
         if last && !may_repeat {
             let last =
@@ -158,7 +159,11 @@ impl<'a> Talk<'a> {
         call: String,
         mut cut: Pin<&mut C>,
     ) -> Over {
-        let finished = self.speaker.finish(cut.as_mut()).await;
+        let finished = match self.work.agent.settings.json_mode {
+            // What is no object, or was said beside the call, is not the answer.
+            true => Ok(()),
+            false => self.speaker.finish(cut.as_mut()).await,
+        };
         let told = match finished {
             Ok(()) if self.speaker.spoken.text.trim().is_empty() => {
                 let words = pending.words.as_ref().unwrap_or(&self.words.approval).clone();

@@ -7,7 +7,7 @@ use domain::agent::{Agent, ToolKind, Unsupported};
 use domain::conversation::Conversation;
 use domain::message::{Citation, Message, MessageState, Outcome, ToolStatus, ToolUse};
 use domain::{DomainError, ErrorKind, Lang, MessageId, WorkspaceId};
-use models::{ChatModel, ChatRequest, Image, Usage, builtin};
+use models::{ChatModel, ChatRequest, Image, ModelError, Usage, builtin};
 use retrieval::Hit;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ use crate::prompt;
 use crate::queue::Place;
 use crate::rounds::{Over, Talk};
 use crate::running::{Cut, Registration};
-use crate::speak::{Speaker, Spoken, send};
+use crate::speak::{Held, Speaker, Spoken, send};
 use crate::spend::Spending;
 use crate::supplied::Earlier;
 use crate::support::{self, Ground};
@@ -205,8 +205,9 @@ async fn course(work: &mut Work, mut trace: Trace) -> Telling {
             give_back(work).await;
             Telling::error(error)
         }
-        Ok(Prepared::Ready(reply)) => {
+        Ok(Prepared::Ready(mut reply)) => {
             let spent = reply.spent;
+            reply.text = prepare::in_form(work, reply.text);
             Box::pin(tell_ready(work, *reply, spent, trace)).await
         }
         Ok(Prepared::Ask(asking)) => ask(work, *asking, trace, cut).await,
@@ -298,7 +299,12 @@ async fn ask<C: Future<Output = Cut>>(
     trace.step("prompt");
     let rule = work.agent.settings.unsupported;
     // What may be asked again or withheld is judged before it is sent.
-    let held = answering.gated || rule != Unsupported::Flag || resumed.is_some();
+    let judged = answering.gated || rule != Unsupported::Flag || resumed.is_some();
+    let held = match (work.agent.settings.json_mode, judged) {
+        (true, _) => Held::ForJson,
+        (false, true) => Held::ForJudgement,
+        (false, false) => Held::Not,
+    };
     let mut speaker = Speaker::new(&work.events, work.reading, passages, held);
     speaker.spoken.usage = spent;
     let mut heard = said.clone();
@@ -317,6 +323,15 @@ async fn ask<C: Future<Output = Cut>>(
         return Box::pin(end_silent(work, over)).await;
     }
     let mut over = talk.run(chat, &mut trace, cut.as_mut()).await;
+    if talk.speaker.spoken.is_no_object() && matches!(over, Over::Finished) {
+        trace.note("retriedFor", vec!["no JSON object"]);
+        let finding = prompt::NO_OBJECT.to_owned();
+        over = talk.again(chat, finding, &mut trace, cut.as_mut()).await;
+    }
+    if talk.speaker.spoken.is_no_object() && matches!(over, Over::Finished) {
+        let error = "the model's answer is no JSON object, which the agent's `jsonMode` asks for";
+        over = Over::Failed(ModelError::Broken(error.to_owned()));
+    }
     trace.note_passages(&talk.speaker.passages);
     let mut unsupported = unsupported_in(work, &talk, &over, &heard);
     if rule == Unsupported::Retry && !unsupported.is_empty() && matches!(over, Over::Finished) {
@@ -328,7 +343,7 @@ async fn ask<C: Future<Output = Cut>>(
     note_fallbacks(&mut trace, work);
     note_speech(&mut trace, &talk.speaker.spoken, &over);
     trace.note("unsupported", unsupported.clone());
-    let ended = Ended { talk, over, unsupported, held, lang };
+    let ended = Ended { talk, over, unsupported, held: held != Held::Not, lang };
     Box::pin(conclude(work, answering, ended, trace)).await
 }
 
@@ -372,6 +387,7 @@ async fn conclude(
     if finished && nothing {
         // It said that it does not know, nothing at all, or what no passage holds.
         let mut reply = prepare::abstain(work, question, evidence, lang);
+        reply.text = prepare::in_form(work, reply.text);
         reply.tools = toolbox.uses;
         reply.by_rule = false;
         reply.effects.extend(toolbox.effects);
@@ -445,7 +461,7 @@ fn unsupported_in(work: &Work, talk: &Talk<'_>, over: &Over, said: &[String]) ->
     for used in told.filter(|used| used.kind != ToolKind::Datastore) {
         ground.add(&used.result);
     }
-    support::unsupported(&spoken.text, &ground)
+    support::unsupported(spoken.prose(), &ground)
 }
 
 /// Whether what a model said where the knowledge is silent may stand: a tool did something, a search found
@@ -455,7 +471,7 @@ fn may_be_said(spoken: &Spoken, toolbox: &Toolbox<'_>) -> bool {
         .uses
         .iter()
         .any(|used| used.status == ToolStatus::Done && used.kind != ToolKind::Datastore);
-    acted || !spoken.filter.uses().is_empty() || spoken.text.trim_end().ends_with('?')
+    acted || !spoken.filter.uses().is_empty() || spoken.prose().trim_end().ends_with('?')
 }
 
 /// Tokens of a prompt, nearly: those of the passages are known, the rest is taken at four bytes each.
@@ -499,7 +515,7 @@ fn note_fallbacks(trace: &mut Trace, work: &Work) {
 
 /// The passages that the text cites, in order of first use, each with the words that it rests on.
 fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
-    let uses = spoken.filter.uses().iter().filter(|used| used.at < spoken.text.len());
+    let uses = spoken.filter.uses().iter().filter(|used| used.at < spoken.prose().len());
     let mut order: Vec<(usize, Vec<usize>)> = Vec::new();
     for used in uses {
         match order.iter_mut().find(|(passage, _)| *passage == used.passage) {
@@ -510,7 +526,7 @@ fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
     let mut citations = Vec::with_capacity(order.len());
     for (passage, places) in order {
         let Some(hit) = passages.get(passage - 1) else { continue };
-        let quote = quote_for(&hit.live.chunk.text, &spoken.text, &places);
+        let quote = quote_for(&hit.live.chunk.text, spoken.prose(), &places);
         let marker = i64::try_from(passage).unwrap_or(i64::MAX);
         citations.push(prepare::citation(hit, marker, quote));
     }

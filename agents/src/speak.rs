@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::begin::Reading;
-use crate::citations::{CitationFilter, preview};
+use crate::citations::{CitationFilter, as_object, preview, read_answer};
 use crate::prepare::citation;
 use crate::running::Cut;
 use crate::turn::{ToolStep, TurnEvent, TurnSource};
@@ -20,6 +20,10 @@ use crate::turn::{ToolStep, TurnEvent, TurnSource};
 pub(crate) struct Spoken {
     /// The text that was sent, or would have been.
     pub(crate) text: String,
+    /// Of an answer in JSON mode, once it is whole: its texts, which markers and checks are about.
+    prose: Option<String>,
+    /// Of an answer in JSON mode: what the model said so far; `None` otherwise.
+    raw: Option<String>,
     /// What the filter knows of it.
     pub(crate) filter: CitationFilter,
     /// When the first text was sent.
@@ -28,6 +32,24 @@ pub(crate) struct Spoken {
     pub(crate) usage: Option<Usage>,
     /// Why the model stopped last.
     pub(crate) reason: Option<FinishReason>,
+}
+
+impl Spoken {
+    /// What citations and checks are about.
+    pub(crate) fn prose(&self) -> &str {
+        self.prose.as_deref().unwrap_or(&self.text)
+    }
+
+    /// Whether it was to be a JSON object, is over, and is none.
+    pub(crate) fn is_no_object(&self) -> bool {
+        self.raw.is_some() && self.prose.is_none()
+    }
+
+    fn hear(&mut self, piece: String) -> Option<String> {
+        let Some(raw) = &mut self.raw else { return self.filter.push(piece) };
+        raw.push_str(&piece);
+        None
+    }
 }
 
 /// How a round of the model ended.
@@ -41,6 +63,17 @@ pub(crate) enum End {
     Cut(Cut),
     /// The provider failed.
     Failed(ModelError),
+}
+
+/// Whether what is said is held back until it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// It is sent as it comes.
+    Not,
+    /// It is judged first.
+    ForJudgement,
+    /// It is to be one JSON object.
+    ForJson,
 }
 
 /// Passes on what a model says.
@@ -62,23 +95,27 @@ impl<'a> Speaker<'a> {
         events: &'a mpsc::Sender<TurnEvent>,
         reading: Reading,
         passages: Vec<Hit>,
-        held: bool,
+        held: Held,
     ) -> Self {
         let spoken = Spoken {
             text: String::new(),
+            prose: None,
+            raw: (held == Held::ForJson).then(String::new),
             filter: CitationFilter::new(passages.len()),
             first_token: None,
             usage: None,
             reason: None,
         };
-        Self { events, reading, passages, told: 0, held, spoken }
+        Self { events, reading, passages, told: 0, held: held != Held::Not, spoken }
     }
 
     /// Forgets what was said so far, which nobody was told; gives it.
     pub(crate) fn start_over(&mut self) -> String {
         self.spoken.filter = CitationFilter::new(self.passages.len());
         self.spoken.first_token = None;
-        std::mem::take(&mut self.spoken.text)
+        self.spoken.prose = None;
+        let text = std::mem::take(&mut self.spoken.text);
+        self.spoken.raw.as_mut().map_or(text, std::mem::take)
     }
 
     /// Asks the model and passes its answer on until it ends, wants tools, or `cut` comes. Dropping the stream,
@@ -106,7 +143,7 @@ impl<'a> Speaker<'a> {
                 event = stream.next() => event,
             };
             let piece = match event {
-                Some(Ok(ChatEvent::Token(piece))) => self.spoken.filter.push(piece),
+                Some(Ok(ChatEvent::Token(piece))) => self.spoken.hear(piece),
                 Some(Ok(ChatEvent::ToolCall { id, name, arguments })) => {
                     calls.push(ToolCall { id, name, arguments });
                     None
@@ -144,6 +181,12 @@ impl<'a> Speaker<'a> {
         &mut self,
         cut: Pin<&mut C>,
     ) -> Result<(), Cut> {
+        if let Some(raw) = &self.spoken.raw {
+            let Some(answer) = read_answer(raw, self.passages.len()) else { return Ok(()) };
+            self.spoken.filter = CitationFilter::settled(self.passages.len(), &answer);
+            self.spoken.prose = Some(answer.prose);
+            return if answer.text.is_empty() { Ok(()) } else { self.say(answer.text, cut).await };
+        }
         let unknown = self.spoken.filter.met_sentinel();
         match self.spoken.filter.finish() {
             Some(rest) if !(unknown && self.spoken.text.is_empty()) => self.say(rest, cut).await,
@@ -154,6 +197,10 @@ impl<'a> Speaker<'a> {
     /// Goes on after tools were called: what they found can be cited, and what comes is a paragraph of its own.
     pub(crate) fn go_on(&mut self) {
         self.spoken.filter.allow(self.passages.len());
+        if let Some(raw) = &mut self.spoken.raw {
+            // The object is what the model says last.
+            raw.clear();
+        }
         if !self.spoken.text.is_empty() {
             // White space goes out only when text follows, so nothing is to be sent now.
             let _ = self.spoken.filter.push("\n\n".to_owned());
@@ -166,6 +213,12 @@ impl<'a> Speaker<'a> {
         words: &str,
         mut cut: Pin<&mut C>,
     ) -> Result<(), Cut> {
+        if self.spoken.raw.is_some() {
+            // One object: these words are the answer.
+            self.start_over();
+            self.spoken.prose = Some(words.to_owned());
+            return self.say(as_object(words), cut).await;
+        }
         self.finish(cut.as_mut()).await?;
         let gap = if self.spoken.text.is_empty() { "" } else { "\n\n" };
         self.say(format!("{gap}{words}"), cut).await

@@ -1,6 +1,7 @@
 //! The filter that a model's answer passes on its way to the client.
 
 use super::code::CodeTracker;
+use super::json::JsonAnswer;
 use super::media::MediaFilter;
 
 /// What a model is told to answer when the passages do not hold the answer. Never reaches a client.
@@ -95,6 +96,17 @@ impl CitationFilter {
             uses: Vec::new(),
             removed: Vec::new(),
             sentinel: false,
+        }
+    }
+
+    /// For an answer whose texts were filtered one by one: what is known of it is `answer`'s.
+    pub(crate) fn settled(passages: usize, answer: &JsonAnswer) -> Self {
+        Self {
+            begun: true,
+            uses: answer.uses.clone(),
+            removed: answer.removed.clone(),
+            sentinel: answer.sentinel,
+            ..Self::new(passages)
         }
     }
 

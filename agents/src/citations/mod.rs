@@ -2,10 +2,12 @@
 
 mod code;
 mod filter;
+mod json;
 mod media;
 mod quote;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use filter::{CitationFilter, SENTINEL, without_markers};
+pub(crate) use json::{as_object, read_answer};
 pub(crate) use quote::{preview, quote_for};

@@ -261,6 +261,7 @@ async fn a_servers_secret_goes_to_that_server_only() {
         app.put(&path, &json!({"tools": [moved]})).await.expect(200);
         let back = tool("https://mcp.example.com/mcp", kept.clone());
         app.put(&path, &json!({"tools": [back]})).await.expect(400);
+        app.put(&path, &body).await.expect(200);
         let http =
             json!({"type": "http", "name": "crm", "description": "x", "url": "https://a.example/"});
         let twice = json!({"tools": [made["tools"][0], http]});

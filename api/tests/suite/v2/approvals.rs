@@ -427,11 +427,13 @@ async fn a_turn_that_waited_takes_from_each_budget_once() {
             budgets.push(format!("/api/v2/budgets/{}", made["id"].as_str().unwrap()));
         }
         let used = async || {
-            let mut used = Vec::new();
-            for path in &budgets {
-                used.push(place.app.get(path).await.expect(200)["used"].as_i64().unwrap());
-            }
-            used
+            let all = place.app.get("/api/v2/budgets").await.expect(200);
+            let all = all["data"].as_array().unwrap().clone();
+            let of = |unit: &str| {
+                let budget = all.iter().find(|budget| budget["unit"] == unit).unwrap();
+                budget["used"].as_i64().unwrap()
+            };
+            [of("answers"), of("tokens")]
         };
         let call = ModelReply::text("").tool_call("call_1", "book_table", &["{\"people\": 4}"]);
         place.model.enqueue(call.usage(100, 10));
