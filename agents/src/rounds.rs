@@ -159,10 +159,11 @@ impl<'a> Talk<'a> {
         call: String,
         mut cut: Pin<&mut C>,
     ) -> Over {
-        let finished = match self.work.agent.settings.json_mode {
-            // What is no object, or was said beside the call, is not the answer.
-            true => Ok(()),
-            false => self.speaker.finish(cut.as_mut()).await,
+        // In JSON mode what was said beside the call is not the answer.
+        let finished = if self.work.agent.settings.json_mode {
+            Ok(())
+        } else {
+            self.speaker.finish(cut.as_mut()).await
         };
         let told = match finished {
             Ok(()) if self.speaker.spoken.text.trim().is_empty() => {
