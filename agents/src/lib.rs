@@ -39,6 +39,7 @@ pub use images::{MAX_IMAGES, SeenImage};
 pub use reseal::{SealedSecrets, count_secrets, reseal_secrets};
 pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};
 pub use supplied::Earlier;
+pub use support::unsupported_claims;
 pub use trace::{
     EndedTurn, TraceCall, TraceFallback, TraceHit, TracePhase, TraceStep, TraceTool, TurnObserver,
     TurnTrace,

@@ -150,11 +150,12 @@ impl Client {
     }
 }
 
+/// Speaks HTTP with servers that the operator names.
 #[expect(
     clippy::disallowed_methods,
     reason = "the address of a Vocero server that the operator names; no user of it does"
 )]
-fn build_http() -> anyhow::Result<reqwest::Client> {
+pub fn build_http() -> anyhow::Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

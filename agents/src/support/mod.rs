@@ -102,6 +102,16 @@ pub(crate) fn unsupported(answer: &str, ground: &Ground) -> Vec<String> {
     missing.into_iter().map(|(_, text)| text.trim().to_owned()).collect()
 }
 
+/// What of `answer` stands in none of `texts`: the numbers, prices, percentages, hours, dates and codes as the answer
+/// writes them, each once, in order of appearance. For those who judge answers that no turn has checked.
+pub fn unsupported_claims(answer: &str, texts: &[&str]) -> Vec<String> {
+    let mut ground = Ground::default();
+    for text in texts {
+        ground.add(text);
+    }
+    unsupported(answer, &ground)
+}
+
 /// Whether two writings of a telephone number may be the same: with or without its country and trunk digits.
 fn same_phone(one: &str, other: &str) -> bool {
     let shortest = one.len().min(other.len());

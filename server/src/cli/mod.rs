@@ -1,11 +1,11 @@
 //! The command line.
 
 mod ask;
-mod bench;
 mod config;
 mod copy;
 mod datastores;
 mod doctor;
+mod eval;
 mod gaps;
 mod keys;
 mod reindex;
@@ -88,8 +88,9 @@ enum Command {
     Openapi,
     /// Look for what is missing or set without effect
     Doctor,
-    /// Measure search on folders of passages and judged questions
-    BenchRetrieval(bench::BenchArgs),
+    /// Evaluate answers and search on datasets of questions, and compare evaluations
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -159,7 +160,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Reindex => reindex::run(&run).await,
         Command::Backup(arguments) => copy::backup(&arguments, &run).await,
         Command::Restore(arguments) => copy::restore(&arguments, &run).await,
-        Command::BenchRetrieval(arguments) => bench::run(&arguments, run.json).await,
+        Command::Eval(command) => eval::run(command, &run).await,
         Command::Doctor => doctor::run(&run).await,
         Command::Vault(command) => vault::run(&command, &run).await,
         Command::Config(_) | Command::Openapi | Command::Completions { .. } => {

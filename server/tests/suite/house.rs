@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each room and the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("storage", &["migrations", "domain"]),
@@ -17,10 +17,14 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("fetch", &["domain"]),
     ("ingest", &["retrieval", "models", "jobs", "storage", "fetch", "domain"]),
     ("agents", &["retrieval", "models", "jobs", "storage", "fetch", "domain"]),
-    ("api", &["agents", "ingest", "retrieval", "models", "jobs", "storage", "domain"]),
+    ("evals", &["agents", "retrieval", "models", "storage", "domain"]),
+    ("api", &["agents", "evals", "ingest", "retrieval", "models", "jobs", "storage", "domain"]),
     (
         "server",
-        &["api", "ingest", "agents", "jobs", "storage", "models", "retrieval", "fetch", "domain"],
+        &[
+            "api", "evals", "ingest", "agents", "jobs", "storage", "models", "retrieval", "fetch",
+            "domain",
+        ],
     ),
     ("testkit", &["storage", "domain", "models"]),
 ];

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+pub mod compare;
+pub mod dataset;
+mod error;
+pub mod metrics;
+pub mod observation;
+mod refusal;
+pub mod report;
+mod run;
+pub mod stats;
+pub mod suite;
+pub mod target;
+mod text;
+
+pub use dataset::{Case, Dataset, ReadOptions};
+pub use error::{EvalError, InputError};
+pub use observation::{Failure, Observation, Outcome, Row};
+pub use report::Report;
+pub use run::{Ended, Progress, RunOptions, RunOutcome, estimate, run};
+pub use target::{Target, TargetInfo};

@@ -1,0 +1,272 @@
+//! An agent in this process.
+
+use std::time::Instant;
+
+use agents::{Agents, Earlier, TraceStep, TurnEvent, TurnRequest, TurnTrace};
+use async_trait::async_trait;
+use domain::agent::Agent;
+use domain::contact::ContactDetails;
+use domain::conversation::{Channel, Handler};
+use domain::message::{Author, Citation, MessageState};
+use domain::{ChunkId, MessageId};
+use models::tokens::estimate;
+use models::{Catalogue, Usage};
+use serde_json::json;
+use storage::Db;
+
+use super::search::{SearchTarget, extracted};
+use super::world::World;
+use super::{ANSWER_TOKENS, Estimate, Target, TargetInfo, asks_back, ms};
+use crate::dataset::{Case, Role};
+use crate::observation::{Cited, Failure, Found, Observation, Outcome, Step};
+
+/// Tokens of a passage in a prompt that an estimate assumes, and of the instructions.
+const PASSAGE_TOKENS: i64 = 250;
+const SYSTEM_TOKENS: i64 = 700;
+
+/// What an agent answers from.
+#[derive(Debug, Clone)]
+pub struct Knowledge {
+    /// Searches what the agent searches, deeper, for metrics of the ranking.
+    pub search: SearchTarget,
+    /// Where traces and passages are read.
+    pub db: Db,
+}
+
+/// Takes turns with an agent in this process. Each case begins a conversation of its own.
+#[derive(Debug, Clone)]
+pub struct AgentTarget {
+    agents: Agents,
+    agent: Agent,
+    knowledge: Knowledge,
+    /// The model that answers; `None` for the built-in answerer.
+    model: Option<String>,
+    catalogue: Catalogue,
+}
+
+impl AgentTarget {
+    /// An agent of a workspace. `model` is the name of the model that answers, `None` for the built-in answerer.
+    pub fn new(
+        agents: Agents,
+        agent: Agent,
+        knowledge: Knowledge,
+        model: Option<String>,
+        catalogue: Catalogue,
+    ) -> Self {
+        Self { agents, agent, knowledge, model, catalogue }
+    }
+
+    /// The agent of a throw-away workspace.
+    pub fn of(
+        world: &World,
+        agents: Agents,
+        depth: usize,
+        model: Option<String>,
+        catalogue: Catalogue,
+    ) -> Self {
+        let search = SearchTarget::of(world, depth);
+        let knowledge = Knowledge { search, db: world.db.clone() };
+        Self::new(agents, world.born.agent.clone(), knowledge, model, catalogue)
+    }
+
+    fn request(&self, case: &Case) -> TurnRequest {
+        let earlier = |said: &crate::dataset::Said| Earlier {
+            author: match said.role {
+                Role::User => Author::Customer,
+                Role::Assistant => Author::Agent,
+            },
+            text: said.text.clone(),
+        };
+        TurnRequest {
+            workspace: self.agent.workspace_id,
+            agent: self.agent.id,
+            query: case.input.clone(),
+            images: Vec::new(),
+            conversation: None,
+            history: case.history.iter().map(earlier).collect(),
+            visitor: None,
+            contact: ContactDetails::default(),
+            channel: Channel::Api,
+            client_id: None,
+            api_key: None,
+        }
+    }
+
+    /// Adds what the trace tells, and what search finds beyond what the agent looked at.
+    async fn complete(
+        &self,
+        case: &Case,
+        message: MessageId,
+        citations: &[Citation],
+        observation: &mut Observation,
+    ) -> Result<(), Failure> {
+        let trace = self.trace(message).await?.unwrap_or_default();
+        let question = trace.question.as_deref().unwrap_or(&case.input);
+        let results = self.knowledge.search.search(question).await?;
+        let mut retrieved = self.knowledge.search.found(&results);
+        // What a tool found, or what was cited, may lie deeper than was looked.
+        for hit in &trace.hits {
+            if let Ok(id) = hit.chunk_id.parse::<ChunkId>() {
+                self.add(&mut retrieved, id, hit.score).await?;
+            }
+        }
+        for citation in citations {
+            self.add(&mut retrieved, citation.chunk_id, citation.score).await?;
+        }
+        observation.retrieved = Some(retrieved);
+        observation.extract = Some(extracted(&results)).filter(|_| self.model.is_none());
+        observation.evidence = trace.evidence.or(Some(results.evidence));
+        observation.threshold = trace.threshold.or(Some(results.threshold));
+        observation.removed_markers.clone_from(&trace.removed_markers);
+        observation.prompt_tokens = trace.prompt_tokens;
+        observation.completion_tokens = trace.completion_tokens;
+        observation.cost = trace.cost;
+        observation.steps = steps(&trace);
+        Ok(())
+    }
+
+    async fn add(
+        &self,
+        retrieved: &mut Vec<Found>,
+        id: ChunkId,
+        score: f64,
+    ) -> Result<(), Failure> {
+        let search = &self.knowledge.search;
+        let name = search.name_of(id);
+        if retrieved.iter().any(|found| found.id == name) {
+            return Ok(());
+        }
+        let failed = |error: storage::StorageError| Failure::new("STORAGE", error.to_string());
+        let mut conn = self.knowledge.db.read().await.map_err(failed)?;
+        let live =
+            storage::chunks::live(&mut conn, search.workspace, &search.datastores, &[id]).await;
+        for live in live.map_err(failed)? {
+            retrieved.push(Found {
+                id: name.clone(),
+                document: Some(live.chunk.source_id.to_string()),
+                title: retrieval::passage_heading(&live.source_name, &live.chunk.heading),
+                text: live.chunk.text,
+                score,
+            });
+        }
+        Ok(())
+    }
+
+    async fn trace(&self, message: MessageId) -> Result<Option<TurnTrace>, Failure> {
+        let failed = |error: storage::StorageError| Failure::new("STORAGE", error.to_string());
+        let mut conn = self.knowledge.db.read().await.map_err(failed)?;
+        let workspace = self.agent.workspace_id;
+        let stored = storage::messages::trace(&mut conn, workspace, message).await;
+        let stored = stored.map_err(failed)?;
+        let trace = stored.map(TurnTrace::read).transpose();
+        trace.map_err(|error| Failure::new("TRACE", error.to_string()))
+    }
+}
+
+fn steps(trace: &TurnTrace) -> Vec<Step> {
+    let step = |step: TraceStep<'_>| match step {
+        TraceStep::Phase(phase) => {
+            Step { name: phase.name.clone(), start_ms: phase.start_ms, ms: phase.ms }
+        }
+        TraceStep::Call(call) => Step {
+            name: format!("{} · {}", call.purpose, call.model),
+            start_ms: call.start_ms,
+            ms: call.ms,
+        },
+        TraceStep::Tool(tool) => {
+            Step { name: format!("tool · {}", tool.name), start_ms: tool.start_ms, ms: tool.ms }
+        }
+    };
+    trace.steps().into_iter().map(step).collect()
+}
+
+#[async_trait]
+impl Target for AgentTarget {
+    fn info(&self) -> TargetInfo {
+        let agent = &self.agent;
+        let config = json!({
+            "model": self.model.as_deref().unwrap_or(models::builtin::MODEL_NAME),
+            "prompt": [agent.description, agent.purpose, agent.tone, agent.system_prompt],
+            "tools": agent.tools,
+            "settings": agent.settings,
+            "search": self.knowledge.search.info().config,
+        });
+        TargetInfo { kind: "agent".to_owned(), name: agent.name.clone(), config }
+    }
+
+    async fn ask(&self, case: &Case) -> Result<Observation, Failure> {
+        let started = Instant::now();
+        let turn = self.agents.start(self.request(case)).await;
+        let mut turn = turn.map_err(|error| Failure::new(error.code, error.message))?;
+        let mut first_token = None;
+        let answer = loop {
+            match turn.events.recv().await {
+                Some(TurnEvent::Token(_)) => {
+                    first_token.get_or_insert_with(|| ms(started.elapsed()));
+                }
+                Some(TurnEvent::Done(answer)) => break answer,
+                Some(TurnEvent::Error(error)) => {
+                    return Err(Failure::new(error.code, error.message));
+                }
+                Some(TurnEvent::Tool(_) | TurnEvent::Source(_)) => {}
+                None => return Err(Failure::new("BROKE_OFF", "the turn ended without an answer")),
+            }
+        };
+        let total_ms = ms(started.elapsed());
+        if answer.state != MessageState::Complete {
+            return Err(Failure::new("INTERRUPTED", "the answer broke off"));
+        }
+        let cited = |citation: &Citation| Cited {
+            marker: citation.marker,
+            id: self.knowledge.search.name_of(citation.chunk_id),
+            quote: citation.quote.clone(),
+        };
+        let mut observation = Observation {
+            outcome: outcome(answer.outcome, answer.handler, &answer.text, &answer.citations),
+            citations: Some(answer.citations.iter().map(cited).collect()),
+            model: Some(answer.model.clone()),
+            first_token_ms: first_token,
+            total_ms: Some(total_ms),
+            answer: answer.text,
+            ..Observation::default()
+        };
+        self.complete(case, answer.message, &answer.citations, &mut observation).await?;
+        Ok(observation)
+    }
+
+    fn estimate(&self, case: &Case) -> Estimate {
+        let Some(model) = &self.model else { return Estimate::FREE };
+        let tokens = |text: &str| i64::try_from(estimate(text)).unwrap_or(i64::MAX);
+        let history: i64 = case.history.iter().map(|said| tokens(&said.text)).sum();
+        let prompt_tokens = SYSTEM_TOKENS
+            + tokens(&self.agent.system_prompt)
+            + i64::from(self.agent.settings.top_k) * PASSAGE_TOKENS
+            + history
+            + tokens(&case.input);
+        let usage = Usage { prompt_tokens, completion_tokens: ANSWER_TOKENS, cached_tokens: 0 };
+        let cost = self.catalogue.cost(model, usage);
+        Estimate { prompt_tokens, completion_tokens: ANSWER_TOKENS, cost }
+    }
+}
+
+/// How a turn ended. Agents have no outcome for asking back: an answer without citations that ends with a question does.
+fn outcome(
+    outcome: Option<domain::message::Outcome>,
+    handler: Handler,
+    text: &str,
+    citations: &[Citation],
+) -> Outcome {
+    use domain::message::Outcome as Ended;
+    match outcome {
+        Some(Ended::Answered | Ended::Smalltalk) if citations.is_empty() && asks_back(text) => {
+            // A greeting that offers help is none.
+            if outcome == Some(Ended::Smalltalk) { Outcome::Smalltalk } else { Outcome::Clarified }
+        }
+        Some(Ended::Answered) => Outcome::Answered,
+        Some(Ended::Abstained) => Outcome::Abstained,
+        Some(Ended::HandedOff | Ended::AwaitingApproval) => Outcome::HandedOff,
+        Some(Ended::Smalltalk | Ended::LeadCaptured) => Outcome::Smalltalk,
+        None if handler != Handler::Bot => Outcome::HandedOff,
+        None => Outcome::Silent,
+    }
+}

@@ -1,0 +1,9 @@
+//! Datasets, runs, metrics against other implementations, comparisons.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod comparing;
+mod datasets;
+mod others;
+mod running;
+mod world;
