@@ -3,8 +3,9 @@
 use evals::compare::{CompareOptions, Comparison, Verdict, compare};
 use evals::observation::Cited;
 use evals::target::SearchTarget;
-use evals::{Dataset, Report};
+use evals::{Dataset, Report, RunOptions, run};
 use retrieval::SearchMode;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{builtin, report, tienda, world};
 
@@ -89,14 +90,8 @@ async fn shuffled_citations_are_caught() {
     let world = world(&dataset).await;
     let target = builtin(&world);
     let base = report(&dataset, &target).await;
-    let outcome = evals::run(
-        &dataset,
-        &target,
-        &evals::RunOptions::default(),
-        &|_| (),
-        &tokio_util::sync::CancellationToken::new(),
-    );
-    let mut shuffled = outcome.await.unwrap();
+    let (options, cancel) = (RunOptions::default(), CancellationToken::new());
+    let mut shuffled = run(&dataset, &target, &options, &|_| (), &cancel).await.unwrap();
     for row in &mut shuffled.rows {
         let Some(observation) = &mut row.observation else { continue };
         let last = observation.retrieved.as_ref().and_then(|found| found.last().cloned());

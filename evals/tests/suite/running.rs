@@ -105,7 +105,7 @@ impl Target for Scripted {
 }
 
 fn many(count: usize) -> Dataset {
-    let line = |n| json!({ "id": format!("c{n:03}"), "input": "¿Qué?", "answers": [n.to_string()] });
+    let line = |n: usize| json!({ "id": format!("c{n:03}"), "input": "¿Qué?", "answers": [n.to_string()] });
     let cases = (0..count).map(|n| serde_json::from_value(line(n)).unwrap()).collect();
     Dataset { name: "many".to_owned(), cases, corpus: Vec::new() }
 }
