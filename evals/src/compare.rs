@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::metrics::{Direction, KEPT, Judged, METRICS, abstained_keeping, auroc, aurc, find};
+use crate::metrics::{Direction, Judged, KEPT, METRICS, abstained_keeping, aurc, auroc, find};
 use crate::report::{CaseReport, Report, judged, shown};
-use crate::stats::{Interval, SplitMix, RESAMPLES, ends, mean};
+use crate::stats::{Interval, RESAMPLES, SplitMix, ends, mean};
 
 /// Pairs below which nothing is said.
 pub const MIN_PAIRS: usize = 10;
@@ -102,11 +102,8 @@ pub struct Flip {
 pub fn compare(base: &Report, new: &Report, options: &CompareOptions) -> Comparison {
     let before: BTreeMap<&str, &CaseReport> =
         base.cases.iter().map(|case| (case.id.as_str(), case)).collect();
-    let pairs: Vec<(&CaseReport, &CaseReport)> = new
-        .cases
-        .iter()
-        .filter_map(|case| Some((*before.get(case.id.as_str())?, case)))
-        .collect();
+    let pairs: Vec<(&CaseReport, &CaseReport)> =
+        new.cases.iter().filter_map(|case| Some((*before.get(case.id.as_str())?, case))).collect();
     let mut metrics = Vec::new();
     for metric in METRICS {
         let tolerance = options.tolerances.get(metric.name).copied().or(metric.tolerance);

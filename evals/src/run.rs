@@ -140,7 +140,12 @@ pub async fn run(
         errors += usize::from(row.error.is_some());
         cost.fetch_add(cost_of(&row), Ordering::SeqCst);
         book.add(row)?;
-        progress(Progress { done: book.rows.len(), all, errors, cost: cost.load(Ordering::SeqCst) });
+        progress(Progress {
+            done: book.rows.len(),
+            all,
+            errors,
+            cost: cost.load(Ordering::SeqCst),
+        });
     }
     let ended = if book.rows.len() == all {
         Ended::Complete
@@ -252,8 +257,7 @@ impl Book {
         }
         std::fs::write(&temporary, text).map_err(EvalError::file(&temporary))?;
         std::fs::rename(&temporary, path).map_err(EvalError::file(path))?;
-        let mut file =
-            OpenOptions::new().append(true).open(path).map_err(EvalError::file(path))?;
+        let mut file = OpenOptions::new().append(true).open(path).map_err(EvalError::file(path))?;
         file.seek(SeekFrom::End(0)).map_err(EvalError::file(path))?;
         Ok(Self { rows, file: Some((path.clone(), file)) })
     }

@@ -106,13 +106,14 @@ impl Suite {
 
 /// Holds a report against floors. A metric without a value misses its floor.
 pub fn floors(report: &Report, floors: &BTreeMap<String, f64>) -> Vec<Floor> {
-    let hold = |(metric, floor): (&String, &f64)| {
-        let value = report.metric(metric).map(|interval| interval.value);
-        let higher = find(metric).is_none_or(|metric| metric.direction == Direction::Higher);
-        let reached = value.is_some_and(|value| {
-            if higher { value >= floor - 1e-9 } else { value <= floor + 1e-9 }
-        });
-        Floor { metric: metric.clone(), floor: *floor, value, reached }
-    };
+    let hold =
+        |(metric, floor): (&String, &f64)| {
+            let value = report.metric(metric).map(|interval| interval.value);
+            let higher = find(metric).is_none_or(|metric| metric.direction == Direction::Higher);
+            let reached = value.is_some_and(|value| {
+                if higher { value >= floor - 1e-9 } else { value <= floor + 1e-9 }
+            });
+            Floor { metric: metric.clone(), floor: *floor, value, reached }
+        };
     floors.iter().map(hold).collect()
 }

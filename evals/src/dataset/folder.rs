@@ -70,11 +70,7 @@ pub fn read_beir(folder: &Path, options: &ReadOptions) -> Result<Dataset, EvalEr
     let mut qrels = read_qrels(&folder.join("qrels").join(format!("{split}.tsv")))?;
     let mut cases = cases_of(&folder.join("queries.jsonl"), &mut qrels)?;
     cases.retain(|case| !case.relevant.is_empty());
-    Ok(Dataset {
-        name: name_of(folder),
-        cases,
-        corpus: read_lines(&folder.join("corpus.jsonl"))?,
-    })
+    Ok(Dataset { name: name_of(folder), cases, corpus: read_lines(&folder.join("corpus.jsonl"))? })
 }
 
 fn cases_of(file: &PathBuf, qrels: &mut Qrels) -> Result<Vec<Case>, EvalError> {

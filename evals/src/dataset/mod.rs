@@ -89,7 +89,9 @@ pub enum Role {
 }
 
 /// What should happen with a case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Expect {
     /// It is answered.
@@ -309,7 +311,8 @@ impl Dataset {
             let absent = case.relevant.iter().filter_map(Relevant::id);
             let absent = absent.filter(|id| !corpus.is_empty() && !corpus.contains(id));
             if let Some(id) = absent.into_iter().next() {
-                let problem = format!("case {} wants the passage {id}, which is not there", case.id);
+                let problem =
+                    format!("case {} wants the passage {id}, which is not there", case.id);
                 return wrong("relevant", problem, "name a passage of corpus.jsonl");
             }
         }

@@ -159,12 +159,8 @@ mod tests {
 
     #[test]
     fn the_area_is_the_share_of_pairs_in_order() {
-        let cases = judged(&[
-            (0.9, true, None),
-            (0.5, true, None),
-            (0.5, false, None),
-            (0.1, false, None),
-        ]);
+        let cases =
+            judged(&[(0.9, true, None), (0.5, true, None), (0.5, false, None), (0.1, false, None)]);
         assert_eq!(auroc(&cases, &[1; 4]), Some(0.875));
         // Without the tie all pairs are in order.
         assert_eq!(auroc(&cases, &[3, 0, 1, 2]), Some(1.0));

@@ -36,11 +36,7 @@ pub fn citation_precision(
 }
 
 /// The share of what is relevant that is cited. 0 to 1, higher is better; `None` when nothing is relevant.
-pub fn citation_recall(
-    cited: &[Cited],
-    retrieved: &[Found],
-    relevant: &[Relevant],
-) -> Option<f64> {
+pub fn citation_recall(cited: &[Cited], retrieved: &[Found], relevant: &[Relevant]) -> Option<f64> {
     let cited = passages(cited, retrieved);
     let good = relevant.iter().filter(|one| cited.iter().any(|found| is_relevant(found, one)));
     let good = good.count();

@@ -128,8 +128,7 @@ mod tests {
 
     #[test]
     fn rankings_score_as_in_trec_eval() {
-        let gains =
-            gains(&ranking(&["x", "a", "y", "z", "w", "b"]), &relevant(&["a", "b"]), 20);
+        let gains = gains(&ranking(&["x", "a", "y", "z", "w", "b"]), &relevant(&["a", "b"]), 20);
         // DCG = 1/log2(3) + 1/log2(7); ideal = 1 + 1/log2(3).
         let expected = (0.630_929_75 + 0.356_207_19) / 1.630_929_75;
         assert!((ndcg(&gains, 10) - expected).abs() < 1e-6);

@@ -197,9 +197,12 @@ fn cites(case: &Case, observation: &Observation, cited: &[Cited], scored: &mut S
         return;
     }
     let mut titled = texts.clone();
-    titled.extend(retrieved.iter().filter(|found| cited.iter().any(|one| one.id == found.id)).map(
-        |found| found.title.as_str(),
-    ));
+    titled.extend(
+        retrieved
+            .iter()
+            .filter(|found| cited.iter().any(|one| one.id == found.id))
+            .map(|found| found.title.as_str()),
+    );
     let mut customer: Vec<&str> = case.history.iter().map(|said| said.text.as_str()).collect();
     customer.push(&case.input);
     scored.unsupported = unsupported(answer, &titled, &customer);

@@ -7,7 +7,8 @@ use super::table::shown;
 
 /// One test a case, failed where what was expected did not come.
 pub fn junit(report: &Report) -> String {
-    let failures = report.cases.iter().filter(|case| case.error.is_none() && !case.passed()).count();
+    let failures =
+        report.cases.iter().filter(|case| case.error.is_none() && !case.passed()).count();
     let seconds: f64 =
         report.cases.iter().filter_map(|case| case.scores.get("total_ms")).sum::<f64>() / 1e3;
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");

@@ -44,11 +44,11 @@ pub fn markdown(report: &Report) -> String {
         );
     }
     slices(report, &mut text);
-    let mut worst: Vec<&CaseReport> =
-        report.cases.iter().filter(|case| !case.passed()).collect();
+    let mut worst: Vec<&CaseReport> = report.cases.iter().filter(|case| !case.passed()).collect();
     worst.sort_by(|a, b| b.badness().total_cmp(&a.badness()));
     if !worst.is_empty() {
-        let _ = write!(text, "\n### Worst cases ({} of {})\n\n", worst.len().min(WORST), worst.len());
+        let _ =
+            write!(text, "\n### Worst cases ({} of {})\n\n", worst.len().min(WORST), worst.len());
         for case in worst.iter().take(WORST) {
             let came = case.error.as_ref().map_or_else(
                 || case.outcome.map_or("nothing", crate::Outcome::name).to_owned(),

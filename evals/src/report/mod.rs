@@ -3,6 +3,7 @@
 mod cases;
 mod junit;
 mod markdown;
+mod page;
 mod table;
 mod trec;
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 use crate::dataset::Dataset;
 use crate::metrics::{
-    KEPT, Judged, METRICS, RiskPoint, abstained_keeping, auroc, aurc, find, risk_coverage, score,
+    Judged, KEPT, METRICS, RiskPoint, abstained_keeping, aurc, auroc, find, risk_coverage, score,
     score_failure, sorted,
 };
 use crate::run::{Ended, RunOutcome};
@@ -24,6 +25,7 @@ use crate::target::TargetInfo;
 pub use cases::{CaseReport, Details};
 pub use junit::junit;
 pub use markdown::markdown;
+pub use page::page;
 pub use table::{shown, table};
 pub use trec::{qrels, run_file};
 

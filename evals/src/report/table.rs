@@ -29,7 +29,8 @@ pub fn table(report: &Report) -> String {
         report.target.kind,
         report.target.name,
     );
-    let _ = writeln!(text, "  {:<28} {:>8}  {:>17} {:>6}", "metric", "value", "95 % interval", "cases");
+    let _ =
+        writeln!(text, "  {:<28} {:>8}  {:>17} {:>6}", "metric", "value", "95 % interval", "cases");
     for MetricValue { name, interval } in &report.metrics {
         let between = format!("{} – {}", shown(name, interval.low), shown(name, interval.high));
         let value = shown(name, interval.value);

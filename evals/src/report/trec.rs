@@ -15,7 +15,13 @@ pub fn run_file(report: &Report) -> String {
         let retrieved = retrieved.unwrap_or_default();
         for (rank, found) in retrieved.iter().enumerate() {
             let score = retrieved.len() - rank;
-            let _ = writeln!(text, "{} Q0 {} {} {score} vocero", word(&case.id), word(&found.id), rank + 1);
+            let _ = writeln!(
+                text,
+                "{} Q0 {} {} {score} vocero",
+                word(&case.id),
+                word(&found.id),
+                rank + 1
+            );
         }
     }
     text

@@ -36,12 +36,12 @@ impl ChatTarget {
 
     fn request(&self, case: &Case) -> ChatRequest {
         let mut messages: Vec<ChatMessage> = Vec::new();
-        messages.extend(self.system.as_ref().map(ChatMessage::system));
+        messages.extend(self.system.as_deref().map(ChatMessage::system));
         messages.extend(case.history.iter().map(|said| match said.role {
-            Role::User => ChatMessage::user(&said.text),
-            Role::Assistant => ChatMessage::assistant(&said.text),
+            Role::User => ChatMessage::user(said.text.as_str()),
+            Role::Assistant => ChatMessage::assistant(said.text.as_str()),
         }));
-        messages.push(ChatMessage::user(&case.input));
+        messages.push(ChatMessage::user(case.input.as_str()));
         ChatRequest {
             model: self.name.clone(),
             messages,

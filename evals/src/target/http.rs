@@ -138,8 +138,8 @@ impl HttpAgentTarget {
         let Some(stored) = self.get(&format!("api/v2/messages/{message}/trace")).await else {
             return;
         };
-        let Ok(trace) = TurnTrace::read(stored["trace"].clone())
-            .or_else(|_| TurnTrace::read(stored.clone()))
+        let Ok(trace) =
+            TurnTrace::read(stored["trace"].clone()).or_else(|_| TurnTrace::read(stored.clone()))
         else {
             return;
         };

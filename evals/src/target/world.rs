@@ -156,7 +156,8 @@ struct Filling<'a> {
 impl Filling<'_> {
     async fn add(&mut self, passages: &[Passage]) -> Result<(), EvalError> {
         let workspace = self.datastore.workspace_id;
-        let rows: Vec<(Source, Chunk)> = passages.iter().map(|passage| self.rows(passage)).collect();
+        let rows: Vec<(Source, Chunk)> =
+            passages.iter().map(|passage| self.rows(passage)).collect();
         let mut points: Vec<IndexPoint> = rows.iter().map(point).collect();
         if let Some(embedder) = self.embedder {
             let texts: Vec<String> =

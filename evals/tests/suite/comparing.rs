@@ -21,15 +21,34 @@ fn regressed(comparison: &Comparison) -> Vec<&str> {
 /// Forty passages and questions with typing errors, which 4-grams forgive and words do not.
 fn misspelt() -> Dataset {
     let things = [
-        "bicicleta", "escritorio", "lavadora", "televisor", "refrigerador", "microondas",
-        "computador", "impresora", "parlante", "aspiradora", "cafetera", "licuadora", "plancha",
-        "ventilador", "calefactor", "colchón", "almohada", "frazada", "cortina", "alfombra",
+        "bicicleta",
+        "escritorio",
+        "lavadora",
+        "televisor",
+        "refrigerador",
+        "microondas",
+        "computador",
+        "impresora",
+        "parlante",
+        "aspiradora",
+        "cafetera",
+        "licuadora",
+        "plancha",
+        "ventilador",
+        "calefactor",
+        "colchón",
+        "almohada",
+        "frazada",
+        "cortina",
+        "alfombra",
     ];
     let mut corpus = Vec::new();
     let mut cases = Vec::new();
     for (n, thing) in things.iter().enumerate() {
         let text = format!("La garantía de cada {thing} dura {} meses desde la compra.", n + 2);
-        corpus.push(serde_json::json!({ "id": format!("p{n}"), "title": "", "text": text, "lang": "es" }));
+        corpus.push(
+            serde_json::json!({ "id": format!("p{n}"), "title": "", "text": text, "lang": "es" }),
+        );
         let letters: Vec<char> = thing.chars().collect();
         let typo: String = letters
             .iter()
@@ -42,7 +61,9 @@ fn misspelt() -> Dataset {
             "answers": [format!("{} meses", n + 2)], "relevant": [format!("p{n}")],
         }));
     }
-    for (n, topic) in ["kayak", "horóscopo", "pasaporte", "vacuna", "novela"].iter().cycle().take(20).enumerate() {
+    for (n, topic) in
+        ["kayak", "horóscopo", "pasaporte", "vacuna", "novela"].iter().cycle().take(20).enumerate()
+    {
         cases.push(serde_json::json!({
             "id": format!("u{n}"), "input": format!("¿Qué opina usted del {topic} número {n}?"), "lang": "es",
             "expect": "abstain", "kind": "absent_topic",
@@ -52,11 +73,7 @@ fn misspelt() -> Dataset {
     Dataset {
         name: "misspelt".to_owned(),
         cases: cases.into_iter().map(read).collect::<Result<_, _>>().unwrap(),
-        corpus: corpus
-            .into_iter()
-            .map(serde_json::from_value)
-            .collect::<Result<_, _>>()
-            .unwrap(),
+        corpus: corpus.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().unwrap(),
     }
 }
 

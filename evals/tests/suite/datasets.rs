@@ -69,8 +69,16 @@ fn bad_input_is_told_with_file_line_field_and_remedy() {
 #[test]
 fn a_beir_folder_is_read_with_its_grades() {
     let folder = TempDir::new().unwrap();
-    file(&folder, "corpus.jsonl", "{\"_id\":\"d1\",\"title\":\"T\",\"text\":\"uno\"}\n{\"_id\":\"d2\",\"title\":\"\",\"text\":\"dos\"}");
-    file(&folder, "queries.jsonl", "{\"_id\":\"q1\",\"text\":\"¿uno?\"}\n{\"_id\":\"q2\",\"text\":\"sin juicio\"}");
+    file(
+        &folder,
+        "corpus.jsonl",
+        "{\"_id\":\"d1\",\"title\":\"T\",\"text\":\"uno\"}\n{\"_id\":\"d2\",\"title\":\"\",\"text\":\"dos\"}",
+    );
+    file(
+        &folder,
+        "queries.jsonl",
+        "{\"_id\":\"q1\",\"text\":\"¿uno?\"}\n{\"_id\":\"q2\",\"text\":\"sin juicio\"}",
+    );
     file(&folder, "qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n");
     let dataset = read(folder.path()).unwrap();
     assert_eq!(dataset.cases.len(), 1, "only judged questions");
@@ -85,12 +93,16 @@ fn a_beir_folder_is_read_with_its_grades() {
 fn a_table_of_questions_and_answers_is_read_in_three_languages() {
     let folder = TempDir::new().unwrap();
     for header in ["pregunta,respuesta,tags", "question,answer,tags", "pergunta,resposta,tags"] {
-        let text = format!("{header}\n¿Abren hoy?,\"a las 9|9:00\",horas|chat\n¿Venden kayaks?,,\n");
+        let text =
+            format!("{header}\n¿Abren hoy?,\"a las 9|9:00\",horas|chat\n¿Venden kayaks?,,\n");
         let dataset = read_csv(&file(&folder, "faq.csv", &text)).unwrap();
         let [first, second] = &dataset.cases[..] else { panic!("{:?}", dataset.cases) };
         assert_eq!((first.id.as_str(), first.answers.len(), first.form), ("faq-1", 2, Form::Short));
         assert_eq!(first.tags, ["horas", "chat"]);
-        assert_eq!((second.expect, second.kind.as_deref()), (Expect::Abstain, Some("unanswerable")));
+        assert_eq!(
+            (second.expect, second.kind.as_deref()),
+            (Expect::Abstain, Some("unanswerable"))
+        );
     }
     let error = read_csv(&file(&folder, "x.csv", "foo,bar\n1,2\n")).unwrap_err().to_string();
     assert!(error.contains("`question`") && error.contains("first row"), "{error}");

@@ -41,7 +41,10 @@ fn asked_of_others(qrels: &Judgements, run: &Runs) -> Value {
 }
 
 /// Our figures of one query, under the names of the others.
-fn ours(run: &BTreeMap<String, f64>, judged: &BTreeMap<String, u32>) -> [(f64, &'static str, &'static str); 9] {
+fn ours(
+    run: &BTreeMap<String, f64>,
+    judged: &BTreeMap<String, u32>,
+) -> [(f64, &'static str, &'static str); 9] {
     let mut run: Vec<(String, f64)> = run.iter().map(|(id, score)| (id.clone(), *score)).collect();
     in_trec_order(&mut run);
     let found = |(id, score)| Found { id, score, ..Found::default() };
@@ -77,7 +80,10 @@ fn agree(name: &str, qrels: &Judgements, run: &Runs, ties: bool) {
             // `ranx` orders ties as they come.
             if !ranx.is_empty() && !ties {
                 let theirs = others["ranx"][query][ranx].as_f64().unwrap();
-                assert!((value - theirs).abs() < 1e-5, "{name} {query} {ranx}: {value}, not {theirs}");
+                assert!(
+                    (value - theirs).abs() < 1e-5,
+                    "{name} {query} {ranx}: {value}, not {theirs}"
+                );
             }
             compared += 1;
         }
@@ -90,7 +96,8 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }

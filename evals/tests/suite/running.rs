@@ -59,9 +59,8 @@ async fn search_alone_is_measured_the_same_and_two_workspaces_rank_alike() {
     assert!(value(&first, "ndcg@10") > 0.99);
     assert!(first.metric("containment").is_none() && first.metric("cites").is_none());
     assert_eq!(report::run_file(&first), report::run_file(&second));
-    let evidence = |report: &Report| -> Vec<_> {
-        report.cases.iter().map(|case| case.evidence).collect()
-    };
+    let evidence =
+        |report: &Report| -> Vec<_> { report.cases.iter().map(|case| case.evidence).collect() };
     assert_eq!(evidence(&first), evidence(&second));
     one.close().await;
     two.close().await;
@@ -132,8 +131,7 @@ async fn a_run_that_is_broken_off_goes_on_and_ends_with_the_same_numbers() {
     let whole = report(&dataset, &Scripted::default()).await;
     let folder = TempDir::new().unwrap();
     let rows = folder.path().join("rows.jsonl");
-    let options =
-        RunOptions { rows: Some(rows.clone()), concurrency: 3, ..RunOptions::default() };
+    let options = RunOptions { rows: Some(rows.clone()), concurrency: 3, ..RunOptions::default() };
     let cancel = CancellationToken::new();
     let target = Scripted::default();
     let stop = |progress: evals::Progress| {
@@ -181,8 +179,7 @@ async fn what_failed_is_asked_again_on_demand() {
 async fn spending_stops_at_its_limit_and_is_told_before() {
     let dataset = many(30);
     let target = Scripted { cost: 1_000, ..Scripted::default() };
-    let options =
-        RunOptions { max_cost: Some(10_000), concurrency: 1, ..RunOptions::default() };
+    let options = RunOptions { max_cost: Some(10_000), concurrency: 1, ..RunOptions::default() };
     let (cases, estimate) = evals::estimate(&dataset, &target, &options).unwrap();
     assert_eq!((cases, estimate.prompt_tokens, estimate.cost), (30, 3_000, Some(30_000)));
     assert_eq!(target.asked.load(Ordering::SeqCst), 0);

@@ -18,12 +18,6 @@ pub fn tienda() -> Dataset {
     Dataset::read(&folder, &ReadOptions::default()).unwrap()
 }
 
-/// A set of the repository.
-pub fn shipped(name: &str) -> Dataset {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
-    Dataset::read(&folder, &ReadOptions::default()).unwrap()
-}
-
 pub async fn world(dataset: &Dataset) -> World {
     World::of(&dataset.corpus, &WorldOptions::default()).await.unwrap()
 }

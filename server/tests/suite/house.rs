@@ -22,7 +22,15 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     (
         "server",
         &[
-            "api", "evals", "ingest", "agents", "jobs", "storage", "models", "retrieval", "fetch",
+            "api",
+            "evals",
+            "ingest",
+            "agents",
+            "jobs",
+            "storage",
+            "models",
+            "retrieval",
+            "fetch",
             "domain",
         ],
     ),

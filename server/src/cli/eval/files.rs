@@ -10,7 +10,7 @@ use evals::report::{self, Report};
 use evals::{Dataset, ReadOptions};
 use serde_json::json;
 
-use super::options::write;
+use super::options::{Language, write};
 use super::{REGRESSED, UNSOUND, metric_value, misuse};
 use crate::cli::{Run, print, print_json};
 
@@ -57,13 +57,6 @@ pub struct NewArgs {
     lang: Language,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Language {
-    Es,
-    En,
-    Pt,
-}
-
 /// Makes a file of example cases.
 pub fn new(arguments: &NewArgs, as_json: bool) -> anyhow::Result<ExitCode> {
     let file = &arguments.file;
@@ -80,7 +73,9 @@ pub fn new(arguments: &NewArgs, as_json: bool) -> anyhow::Result<ExitCode> {
         print_json(&json!({ "file": file }))?;
     } else {
         let name = file.display();
-        print(&format!("wrote {name}; replace the examples, then: vocero eval run {name} --agent <id>"));
+        print(&format!(
+            "wrote {name}; replace the examples, then: vocero eval run {name} --agent <id>"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -138,8 +133,7 @@ pub fn import(arguments: &ImportArgs, as_json: bool) -> anyhow::Result<ExitCode>
     dataset.write(folder)?;
     // Read again: what is written must be what `run` takes.
     let dataset = Dataset::read(folder, &ReadOptions::default())?;
-    let (cases, passages, version) =
-        (dataset.cases.len(), dataset.corpus.len(), dataset.version());
+    let (cases, passages, version) = (dataset.cases.len(), dataset.corpus.len(), dataset.version());
     if as_json {
         let shown =
             json!({ "folder": folder, "cases": cases, "passages": passages, "version": version });
@@ -158,6 +152,9 @@ pub struct ReportArgs {
     /// The form
     #[arg(long, value_enum, default_value_t = Form::Text)]
     form: Form,
+    /// The language of the page
+    #[arg(long, value_enum, default_value_t = Language::Es)]
+    lang: Language,
     /// Where it is written [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -169,6 +166,8 @@ pub enum Form {
     Text,
     /// For a pull request
     Markdown,
+    /// One page for a browser
+    Html,
     /// JUnit XML
     Junit,
     /// A TREC run file
@@ -186,6 +185,7 @@ pub fn report(arguments: &ReportArgs, run: &Run) -> anyhow::Result<ExitCode> {
         Form::Text if run.json => serde_json::to_string_pretty(&report)?,
         Form::Text => report::table(&report),
         Form::Markdown => report::markdown(&report),
+        Form::Html => report::page(&report, arguments.lang.lang())?,
         Form::Junit => report::junit(&report),
         Form::Trec => report::run_file(&report),
         Form::Qrels => report::qrels(&report),

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use domain::Lang;
 use evals::{Dataset, ReadOptions};
 
 /// Which dataset, and which part of it.
@@ -50,4 +51,26 @@ pub fn make_folder(folder: &Path) -> anyhow::Result<()> {
 pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     use anyhow::Context;
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A language that people read.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Language {
+    /// Spanish
+    Es,
+    /// English
+    En,
+    /// Portuguese
+    Pt,
+}
+
+impl Language {
+    /// As the rest of the program calls it.
+    pub const fn lang(self) -> Lang {
+        match self {
+            Self::Es => Lang::Es,
+            Self::En => Lang::En,
+            Self::Pt => Lang::Pt,
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use domain::Ambient;
+use domain::{Ambient, Lang};
 use evals::compare::{CompareOptions, Comparison, Verdict, compare, comparison_table};
 use evals::report::{self, Report};
 use evals::suite::{Floor, floors};
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::options::{DatasetArgs, make_folder, write};
+use super::options::{DatasetArgs, Language, make_folder, write};
 use super::targets::{self, TargetArgs};
 use super::{REGRESSED, UNSOUND, metric_value};
 use crate::cli::{Run, print, print_json};
@@ -36,6 +36,9 @@ pub struct RunArgs {
     /// Print what the run would take, and ask nothing
     #[arg(long)]
     dry_run: bool,
+    /// The language of the page
+    #[arg(long, value_enum, default_value_t = Language::Es)]
+    lang: Language,
     /// Compare with this report
     #[arg(long, value_name = "REPORT")]
     compare: Option<PathBuf>,
@@ -89,7 +92,9 @@ pub async fn run(arguments: &RunArgs, run: &Run) -> anyhow::Result<ExitCode> {
     let done = if arguments.dry_run {
         dry_run(&dataset, &*opened.target, &options, run.json)
     } else {
-        let report = evaluate(&dataset, &*opened.target, &options, &folder, run.json).await;
+        let report =
+            evaluate(&dataset, &*opened.target, &options, &folder, arguments.lang.lang(), run.json)
+                .await;
         report.and_then(|report| conclude(arguments, &report, base.as_ref(), &folder, run.json))
     };
     opened.close().await;
@@ -102,6 +107,7 @@ pub async fn evaluate(
     target: &dyn Target,
     options: &RunOptions,
     folder: &Path,
+    lang: Lang,
     quiet: bool,
 ) -> anyhow::Result<Report> {
     make_folder(folder)?;
@@ -134,7 +140,7 @@ pub async fn evaluate(
     bar.finish_and_clear();
     let report = Report::of(dataset, &outcome?, Ambient::system().now().to_rfc3339());
     if report.ended == Ended::Complete {
-        write_all(&report, folder)?;
+        write_all(&report, folder, lang)?;
     }
     Ok(report)
 }
@@ -146,7 +152,8 @@ fn begin(folder: &Path, options: &RunOptions) -> anyhow::Result<()> {
         return Ok(());
     }
     std::fs::remove_file(&report)?;
-    if let Some(rows) = options.rows.as_ref().filter(|rows| rows.exists() && !options.retry_errors) {
+    if let Some(rows) = options.rows.as_ref().filter(|rows| rows.exists() && !options.retry_errors)
+    {
         std::fs::remove_file(rows)?;
     }
     Ok(())
@@ -157,13 +164,15 @@ fn bar(quiet: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = "{bar:30} {pos}/{len} {per_sec} ETA {eta} {msg}";
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style)
 }
 
 /// Every form of a report.
-pub fn write_all(report: &Report, folder: &Path) -> anyhow::Result<()> {
+pub fn write_all(report: &Report, folder: &Path, lang: Lang) -> anyhow::Result<()> {
     write(&folder.join("report.md"), &report::markdown(report))?;
+    write(&folder.join("report.html"), &report::page(report, lang)?)?;
     write(&folder.join("junit.xml"), &report::junit(report))?;
     let run_file = report::run_file(report);
     if !run_file.is_empty() {
@@ -257,6 +266,7 @@ pub fn exit_code(report: &Report, floors: &[Floor], comparison: Option<&Comparis
 
 /// A name that a file can have.
 pub fn file_name(name: &str) -> String {
-    let allowed = |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let allowed =
+        |c: char| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
     name.chars().map(allowed).collect()
 }

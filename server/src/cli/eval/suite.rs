@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use domain::Lang;
+use evals::RunOptions;
 use evals::compare::{CompareOptions, Comparison, Verdict, compare, comparison_table};
 use evals::report::Report;
 use evals::suite::{Floor, Suite, SuiteSet, floors};
-use evals::RunOptions;
 use serde_json::json;
 
 use super::options::make_folder;
@@ -58,7 +59,10 @@ pub async fn run(arguments: &SuiteArgs, run: &Run) -> anyhow::Result<ExitCode> {
         match hold(arguments, &suite, set, run).await? {
             Some(result) => held.push(result),
             None if !run.json => {
-                print(&format!("{}: NOT RUN, set VOCERO_EVAL_DATA to the folder that holds it", set.name));
+                print(&format!(
+                    "{}: NOT RUN, set VOCERO_EVAL_DATA to the folder that holds it",
+                    set.name
+                ));
             }
             None => {}
         }
@@ -105,7 +109,7 @@ async fn hold(
     };
     let opened = targets::open(&target, &dataset, run).await?;
     let options = RunOptions { rows: Some(folder.join("rows.jsonl")), ..RunOptions::default() };
-    let report = evaluate(&dataset, &*opened.target, &options, &folder, run.json).await;
+    let report = evaluate(&dataset, &*opened.target, &options, &folder, Lang::Es, run.json).await;
     opened.close().await;
     let report = report?;
     let path = arguments.baselines.join(format!("{}.json", file_name(&set.name)));
@@ -174,7 +178,8 @@ const COLUMNS: [&str; 9] = [
 
 /// The table of docs/QUALITY.md: value, half the width of the interval, floor.
 fn quality_table(held: &[Held]) -> String {
-    let mut text = format!("| set | cases | {} |\n|---|---:|{}", COLUMNS.join(" | "), "---|".repeat(9));
+    let mut text =
+        format!("| set | cases | {} |\n|---|---:|{}", COLUMNS.join(" | "), "---|".repeat(9));
     for held in held {
         let cells = COLUMNS.map(|name| {
             let Some(interval) = held.report.metric(name) else { return "–".to_owned() };

@@ -154,9 +154,12 @@ fn over_http(arguments: &TargetArgs, run: &Run) -> anyhow::Result<Opened> {
 
 /// An agent of this installation, in this process.
 async fn installed(arguments: &TargetArgs, run: &Run) -> anyhow::Result<Opened> {
-    let id: AgentId = arguments.agent.as_deref().unwrap_or_default().parse().map_err(
-        |error: domain::ids::InvalidId| misuse(format!("--agent: {error}")),
-    )?;
+    let id: AgentId = arguments
+        .agent
+        .as_deref()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error: domain::ids::InvalidId| misuse(format!("--agent: {error}")))?;
     let settings = &run.loaded.settings;
     let home = Home::open(&settings.storage.data_dir)?;
     let Some(lock) = home.try_lock()? else {
@@ -213,7 +216,8 @@ async fn throw_away(
     run: &Run,
 ) -> anyhow::Result<Opened> {
     if dataset.corpus.is_empty() {
-        let message = "the dataset has no passages; name an agent of this installation with --agent";
+        let message =
+            "the dataset has no passages; name an agent of this installation with --agent";
         return Err(misuse(message));
     }
     let mode = search_mode(arguments)?;
@@ -257,11 +261,8 @@ async fn throw_away(
 /// As the server would run agents, with the built-in answerer when that is wanted.
 fn agents_options(settings: &Settings, arguments: &TargetArgs) -> anyhow::Result<AgentsOptions> {
     let ambient = Ambient::system();
-    let chat = if arguments.builtin {
-        None
-    } else {
-        providers::chat_model(&settings.models, &ambient)?
-    };
+    let chat =
+        if arguments.builtin { None } else { providers::chat_model(&settings.models, &ambient)? };
     let default_model = settings.models.chat_model.clone();
     let default_model = default_model.unwrap_or_else(|| providers::DEFAULT_CHAT_MODEL.to_owned());
     let mut defaults = settings.agents.clone();
