@@ -28,6 +28,7 @@ dev: check-build-tools ## Start a quick, unoptimised build
 test: check-test-tools ## Run every test, on SQLite and PostgreSQL, in a folder and in a bucket
 	./scripts/test-postgres.sh ./scripts/test-s3.sh $(CARGO) test --locked --workspace
 	VOCERO_BIN=$(TARGET)/debug/vocero ./scripts/schemathesis.sh
+	VOCERO_BIN=$(TARGET)/debug/vocero ./scripts/eval.sh --out $(TARGET)/eval
 
 .PHONY: lint
 lint: check-build-tools ## Formatting, clippy, documentation, licences; warnings are errors
@@ -43,6 +44,10 @@ fuzz: check-build-tools ## Fuzz the parsers for a minute each; needs a nightly c
 .PHONY: bench
 bench: check-build-tools ## Measure speed and memory; writes target/bench/*.json
 	./scripts/bench.sh
+
+.PHONY: eval
+eval: check-build-tools ## Hold answers to floors and baselines; writes target/eval/*/report.html
+	./scripts/eval.sh
 
 .PHONY: check-build-tools
 check-build-tools:

@@ -108,8 +108,8 @@ pub fn compare(base: &Report, new: &Report, options: &CompareOptions) -> Compari
     for metric in METRICS {
         let tolerance = options.tolerances.get(metric.name).copied().or(metric.tolerance);
         let change = match metric.name {
-            "auroc" => of_evidence(&pairs, metric.name, |cases, weights| auroc(cases, weights)),
-            "aurc" => of_evidence(&pairs, metric.name, |cases, weights| aurc(cases, weights)),
+            "auroc" => of_evidence(&pairs, metric.name, auroc),
+            "aurc" => of_evidence(&pairs, metric.name, aurc),
             "abstained@88" => of_evidence(&pairs, metric.name, |cases, weights| {
                 abstained_keeping(cases, weights, KEPT)
             }),
@@ -219,12 +219,12 @@ struct Side {
 
 impl Side {
     fn of(cases: &[&CaseReport]) -> Self {
-        let mut placed: Vec<(usize, Judged)> = Vec::new();
+        let mut own: Vec<(usize, Judged)> = Vec::new();
         for (place, case) in cases.iter().enumerate() {
-            placed.extend(judged(&[case]).into_iter().map(|judged| (place, judged)));
+            own.extend(judged(&[case]).into_iter().map(|judged| (place, judged)));
         }
-        placed.sort_by(|a, b| b.1.evidence.total_cmp(&a.1.evidence));
-        let (places, cases) = placed.into_iter().unzip();
+        own.sort_by(|a, b| b.1.evidence.total_cmp(&a.1.evidence));
+        let (places, cases) = own.into_iter().unzip();
         Self { cases, places }
     }
 

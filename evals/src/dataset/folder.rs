@@ -1,7 +1,7 @@
 //! Folders of passages and judged questions, and BEIR's.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -73,7 +73,7 @@ pub fn read_beir(folder: &Path, options: &ReadOptions) -> Result<Dataset, EvalEr
     Ok(Dataset { name: name_of(folder), cases, corpus: read_lines(&folder.join("corpus.jsonl"))? })
 }
 
-fn cases_of(file: &PathBuf, qrels: &mut Qrels) -> Result<Vec<Case>, EvalError> {
+fn cases_of(file: &Path, qrels: &mut Qrels) -> Result<Vec<Case>, EvalError> {
     let queries: Vec<Query> = read_lines(file)?;
     let mut cases = Vec::with_capacity(queries.len());
     for query in queries {

@@ -135,6 +135,7 @@ pub enum Form {
 }
 
 impl Form {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it a reference")]
     fn is_short(&self) -> bool {
         *self == Self::Short
     }

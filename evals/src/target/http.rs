@@ -178,11 +178,10 @@ fn outcome(name: Option<&str>, answer: &str, cites: bool) -> Outcome {
         Some("answered") if !cites && asks_back(answer) => Outcome::Clarified,
         Some("answered") => Outcome::Answered,
         Some("abstained") => Outcome::Abstained,
-        Some("handed-off" | "awaiting-approval") => Outcome::HandedOff,
+        // Nothing is said while a person has the conversation.
+        Some("handed-off" | "awaiting-approval") | None => Outcome::HandedOff,
         Some("smalltalk" | "lead-captured") => Outcome::Smalltalk,
         Some(_) => Outcome::Silent,
-        // A person has the conversation.
-        None => Outcome::HandedOff,
     }
 }
 

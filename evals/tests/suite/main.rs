@@ -5,5 +5,6 @@
 mod comparing;
 mod datasets;
 mod others;
+mod page;
 mod running;
 mod world;

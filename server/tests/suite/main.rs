@@ -4,6 +4,7 @@ mod backup;
 mod bucket;
 mod commands;
 mod crash;
+mod evals;
 mod first_start;
 mod house;
 mod lifecycle;

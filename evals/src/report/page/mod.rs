@@ -77,10 +77,10 @@ pub fn page(report: &Report, lang: Lang) -> Result<String, EvalError> {
             "count": all,
         }),
         unsound => unsound,
-        cards => cards(report),
+        cards => cards(report, words),
         plots => plots_of(report, words),
-        part_metrics => part_metrics,
-        parts => parts(report, &part_metrics),
+        part_metrics => part_metrics.iter().map(|name| label(name, words)).collect::<Vec<_>>(),
+        parts => parts(report, &part_metrics, words),
         groups => groups(report, words),
         failed => cases.iter().filter(|case| !case.passed()).count(),
         shown_of => shown_of,
@@ -88,11 +88,22 @@ pub fn page(report: &Report, lang: Lang) -> Result<String, EvalError> {
     })?)
 }
 
-fn metric_view(metric: &MetricValue) -> Value {
+/// A metric's name in the language of the page, with its quantile or kind.
+fn label(name: &str, words: &Value) -> String {
+    let own = find(name).and_then(|metric| words["metrics"][metric.name].as_str());
+    let Some(own) = own else { return name.to_owned() };
+    if let Some((_, kind)) = name.split_once('/') {
+        return format!("{own} · {kind}");
+    }
+    let quantile = ["p50", "p95"].into_iter().find(|quantile| name.ends_with(quantile));
+    quantile.map_or_else(|| own.to_owned(), |quantile| format!("{own} · {quantile}"))
+}
+
+fn metric_view(metric: &MetricValue, words: &Value) -> Value {
     let (name, interval) = (&metric.name, &metric.interval);
     json!({
-        "name": name,
-        "about": find(name).map(|metric| metric.about),
+        "name": label(name, words),
+        "key": name,
         "value": shown(name, interval.value),
         "low": shown(name, interval.low),
         "high": shown(name, interval.high),
@@ -104,7 +115,7 @@ fn percent(share: f64) -> String {
     format!("{:.1}", share.clamp(0.0, 1.0) * 100.0)
 }
 
-fn cards(report: &Report) -> Vec<Value> {
+fn cards(report: &Report, words: &Value) -> Vec<Value> {
     let mut cards = Vec::new();
     for wanted in CARDS {
         let Some(metric) = report.metrics.iter().find(|metric| metric.name == wanted) else {
@@ -113,7 +124,7 @@ fn cards(report: &Report) -> Vec<Value> {
         let interval = &metric.interval;
         // Milliseconds have no natural end.
         let most = if wanted.contains("_ms") { interval.high.max(1e-9) * 1.2 } else { 1.0 };
-        let mut card = metric_view(metric);
+        let mut card = metric_view(metric, words);
         card["left"] = percent(interval.low / most).into();
         card["width"] = percent((interval.high - interval.low) / most).into();
         card["at"] = percent(interval.value / most).into();
@@ -134,7 +145,8 @@ fn groups(report: &Report, words: &Value) -> Vec<Value> {
     let mut groups = Vec::new();
     for (group, name) in order {
         let is_of = |metric: &&MetricValue| find(&metric.name).is_some_and(|m| m.group == group);
-        let metrics: Vec<Value> = report.metrics.iter().filter(is_of).map(metric_view).collect();
+        let metrics: Vec<Value> =
+            report.metrics.iter().filter(is_of).map(|metric| metric_view(metric, words)).collect();
         if !metrics.is_empty() {
             groups.push(json!({ "name": words["groups"][name], "metrics": metrics }));
         }
@@ -146,14 +158,14 @@ fn part_metrics(report: &Report) -> Vec<&'static str> {
     PARTS.into_iter().filter(|name| report.metric(name).is_some()).take(3).collect()
 }
 
-fn parts(report: &Report, metrics: &[&str]) -> Vec<Value> {
+fn parts(report: &Report, metrics: &[&str], words: &Value) -> Vec<Value> {
     let mut parts = Vec::new();
     for slice in &report.slices {
         let mut bars = Vec::new();
         for (wanted, colour) in metrics.iter().zip(["a", "b", "c"]) {
             let found = slice.metrics.iter().find(|metric| metric.name == *wanted);
             bars.extend(found.map(|metric| {
-                let mut bar = metric_view(metric);
+                let mut bar = metric_view(metric, words);
                 bar["width"] = percent(metric.interval.value).into();
                 bar["colour"] = colour.into();
                 bar

@@ -119,7 +119,8 @@ pub(super) fn latency(values: &[f64], label: &str) -> String {
     let highest = shares.iter().copied().fold(0.01, f64::max);
     let mut svg = open(label);
     for (at, share) in shares.iter().enumerate() {
-        let height = share / highest * (BOTTOM - TOP);
+        // The words of the two lines stand above.
+        let height = share / highest * (BOTTOM - TOP - 26.0);
         bar(&mut svg, at, BOTTOM - height, height, "--main");
     }
     line(&mut svg, (LEFT, BOTTOM), (RIGHT, BOTTOM), AXIS);

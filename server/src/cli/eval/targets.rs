@@ -71,7 +71,7 @@ pub enum Kind {
     Agent,
     /// A datastore: search alone
     Search,
-    /// An agent of the server that VOCERO_URL names, over HTTP
+    /// An agent of a server, over HTTP: `VOCERO_URL`, `VOCERO_API_KEY`
     Http,
     /// A model of the configured provider, without an agent
     Chat,
@@ -197,14 +197,13 @@ async fn datastores_of(
 ) -> anyhow::Result<Vec<DatastoreId>> {
     let mut datastores = Vec::new();
     for tool in agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore) {
-        match &tool.id {
-            Some(id) => datastores.push(id.parse()?),
-            None => {
-                let mut conn = db.read().await?;
-                let own = storage::datastores::defaults(&mut conn, workspace).await?;
-                datastores.extend(own.into_iter().map(|datastore| datastore.id));
-            }
+        if let Some(id) = &tool.id {
+            datastores.push(id.parse()?);
+            continue;
         }
+        let mut conn = db.read().await?;
+        let own = storage::datastores::defaults(&mut conn, workspace).await?;
+        datastores.extend(own.into_iter().map(|datastore| datastore.id));
     }
     Ok(datastores)
 }

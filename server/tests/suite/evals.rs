@@ -1,0 +1,227 @@
+//! `vocero eval`, from the outside: what it writes, its exit codes, and a kill in the middle.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::model_server::{ModelServer, Reply};
+
+use crate::vocero::{Installation, PATIENCE};
+
+fn set(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../evals/data").join(name);
+    folder.display().to_string()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn report(folder: &Path) -> Value {
+    let text = fs::read_to_string(folder.join("report.json")).expect("a report");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn value(report: &Value, metric: &str) -> f64 {
+    let metrics = report["metrics"].as_array().expect("metrics");
+    let found = metrics.iter().find(|found| found["name"] == metric);
+    found.unwrap_or_else(|| panic!("{metric} in {metrics:?}"))["value"].as_f64().expect("a number")
+}
+
+#[test]
+fn a_set_of_the_repository_is_evaluated_and_worse_settings_are_caught() {
+    let installation = Installation::new();
+    let set = set("tienda-es");
+    installation.text(&[
+        "eval",
+        "run",
+        &set,
+        "--builtin",
+        "--out",
+        "base",
+        "--floor",
+        "ndcg@10=0.8",
+    ]);
+    let base = installation.folder().join("base");
+    for name in ["report.html", "report.md", "junit.xml", "run.trec", "qrels.trec", "rows.jsonl"] {
+        assert!(base.join(name).exists(), "{name}");
+    }
+    let first = report(&base);
+    assert!(value(&first, "ndcg@10") > 0.83 && value(&first, "citations_valid") > 0.999);
+
+    let again = installation.run(&[
+        "eval",
+        "run",
+        &set,
+        "--builtin",
+        "--out",
+        "again",
+        "--compare",
+        "base/report.json",
+    ]);
+    assert_eq!(code(&again), 0, "{again:?}");
+    let second = report(&installation.folder().join("again"));
+    assert_eq!(first["configHash"], second["configHash"]);
+    for metric in ["ndcg@10", "answered", "containment", "auroc"] {
+        assert!((value(&first, metric) - value(&second, metric)).abs() < 1e-9, "{metric}");
+    }
+
+    // An agent that answers everything.
+    let worse = ["eval", "run", &set, "--builtin", "--min-evidence", "0", "--out", "worse"];
+    assert_eq!(code(&installation.run(&worse)), 0);
+    let compared =
+        installation.run(&["eval", "compare", "base/report.json", "worse/report.json", "--json"]);
+    assert_eq!(code(&compared), 1);
+    let compared: Value = serde_json::from_slice(&compared.stdout).expect("JSON");
+    let regressed = compared["metrics"].as_array().expect("metrics").iter();
+    let regressed: Vec<&str> = regressed
+        .filter(|metric| metric["verdict"] == "regressed")
+        .filter_map(|metric| metric["name"].as_str())
+        .collect();
+    assert_eq!(regressed, ["false_answer"]);
+
+    let missed =
+        ["eval", "run", &set, "--target", "search", "--out", "x", "--floor", "ndcg@10=0.999"];
+    let missed = installation.run(&missed);
+    assert_eq!(code(&missed), 1);
+    assert!(String::from_utf8_lossy(&missed.stdout).contains("FLOOR MISSED: ndcg@10"));
+}
+
+#[test]
+fn bad_input_is_told_with_exit_code_two() {
+    let installation = Installation::new();
+    fs::write(installation.folder().join("bad.jsonl"), "{\"id\":\"a\",\"inptu\":\"x\"}\n")
+        .expect("a file");
+    for (arguments, word) in [
+        (&["eval", "run", "bad.jsonl"][..], "line 1"),
+        (&["eval", "run", "absent"], "no dataset"),
+        (&["eval", "compare", "absent.json", "absent.json"], "absent.json"),
+        (&["eval", "run", &set("tienda-es"), "--target", "chat"], "OPENAI_BASE_URL"),
+        (&["eval", "run", &set("tienda-es"), "--target", "http"], "VOCERO_URL"),
+        (&["eval", "run", &set("tienda-es"), "--floor", "ndgc=1"], "no metric ndgc"),
+        (&["eval", "import", "--from", "trec", "x", "y"], "--queries"),
+    ] {
+        let output = installation.run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 2, "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_dataset_is_begun_and_imported_and_a_report_is_shown_in_every_form() {
+    let installation = Installation::new();
+    for lang in ["es", "en", "pt"] {
+        let file = format!("{lang}.jsonl");
+        installation.text(&["eval", "new", &file, "--lang", lang]);
+        let again = installation.run(&["eval", "new", &file]);
+        assert_eq!(code(&again), 2, "nothing is overwritten");
+    }
+    let imported =
+        installation.json(&["eval", "import", "--from", "folder", &set("tienda-es"), "mine"]);
+    assert_eq!((&imported["cases"], &imported["passages"]), (&json!(99), &json!(42)));
+    let plan = installation.json(&["eval", "run", "mine", "--builtin", "--dry-run"]);
+    assert_eq!((&plan["cases"], &plan["costUsd"]), (&json!(99), &json!(0.0)));
+    let ran = installation.json(&["eval", "run", "mine", "--target", "search"]);
+    assert_eq!(
+        (&ran["cases"], &ran["errors"], &ran["ended"]),
+        (&json!(99), &json!(0), &json!("complete"))
+    );
+    for (form, word) in [
+        ("text", "ndcg@10"),
+        ("markdown", "| ndcg@10 |"),
+        ("html", "<!doctype html>"),
+        ("junit", "<testsuite "),
+        ("trec", "tienda-es-000 Q0 env-costo 1 "),
+        ("qrels", "tienda-es-000 0 env-costo 1"),
+        ("baseline", "\"scores\""),
+    ] {
+        let shown = installation.text(&["eval", "report", "eval/mine/report.json", "--form", form]);
+        assert!(shown.contains(word), "{form}: {}", &shown[..shown.len().min(300)]);
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_and_ends_with_the_same_numbers() {
+    let installation = Installation::new();
+    let set = set("tienda-es");
+    let arguments =
+        ["eval", "run", &set, "--builtin", "--concurrency", "1", "--out", "killed", "--json"];
+    let rows = installation.folder().join("killed/rows.jsonl");
+    let mut child = installation
+        .command(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let deadline = Instant::now() + PATIENCE;
+    let lines = || fs::read_to_string(&rows).map_or(0, |text| text.lines().count());
+    while lines() < 20 {
+        assert!(Instant::now() < deadline, "rows are written as they come");
+        std::thread::yield_now();
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("its end");
+    let written = lines();
+    assert!((20..100).contains(&written), "{written} lines of 100");
+    assert!(!installation.folder().join("killed/report.json").exists());
+    let killed = installation.json(&arguments);
+    assert_eq!(killed["cases"], 99);
+    let whole = installation.json(&["eval", "run", &set, "--builtin", "--out", "whole"]);
+    let without_times = |report: &Value| -> Vec<Value> {
+        let metrics = report["metrics"].as_array().expect("metrics").iter();
+        let timeless =
+            |metric: &&Value| !metric["name"].as_str().unwrap_or_default().contains("_ms");
+        metrics.filter(timeless).cloned().collect()
+    };
+    assert_eq!(without_times(&killed), without_times(&whole));
+}
+
+#[tokio::test]
+async fn a_target_that_fails_too_often_ends_with_exit_code_three() {
+    let model = ModelServer::start().await.expect("the model server");
+    model.respond_with(|request| {
+        let body = request.body.to_string();
+        // Five of a hundred questions.
+        ["numero 7 ", "numero 27 ", "numero 47 ", "numero 67 ", "numero 87 "]
+            .iter()
+            .any(|word| body.contains(word))
+            .then(|| Reply::error(400, "it does not want to"))
+    });
+    let installation = Installation::new()
+        .with("OPENAI_BASE_URL", &model.base_url())
+        .with("VOCERO_CHAT_MODEL", "gpt-test");
+    let line = |n: u32| {
+        json!({ "id": format!("c{n}"), "input": format!("numero {n} ?"), "lang": "es", "answers": ["x"] }).to_string()
+    };
+    let lines: Vec<String> = (0..100).map(line).collect();
+    fs::write(installation.folder().join("hundred.jsonl"), lines.join("\n")).expect("a file");
+    let arguments = ["eval", "run", "hundred.jsonl", "--target", "chat", "--json"];
+    let output = tokio::task::spawn_blocking(move || {
+        let output = installation.run(&arguments);
+        (installation, output)
+    });
+    let waited = tokio::time::timeout(PATIENCE + Duration::from_mins(1), output).await;
+    let (_installation, output) = waited.expect("it ends").expect("it runs");
+    assert_eq!(code(&output), 3, "{output:?}");
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&told["cases"], &told["errors"]), (&json!(100), &json!(5)));
+}
+
+/// The suite of the repository: its sets reach their floors and are no worse than before.
+#[test]
+fn the_suite_of_the_repository_holds() {
+    let installation = Installation::new();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let file = root.join("evals/suite.toml").display().to_string();
+    let baselines = root.join("evals/baselines").display().to_string();
+    let arguments =
+        ["eval", "suite", &file, "--baselines", &baselines, "--out", "out", "--only", "tienda-es"];
+    let output = installation.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(code(&output), 0, "{said}");
+    assert!(said.contains("5 of 5 floors reached"), "{said}");
+    assert!(!said.contains("no baseline"), "{said}");
+}
