@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+pub mod agreement;
+pub mod calibrate;
 pub mod compare;
 pub mod dataset;
 mod error;
+pub mod judge;
 pub mod metrics;
 pub mod observation;
 mod refusal;

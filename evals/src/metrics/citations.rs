@@ -98,13 +98,13 @@ mod tests {
             id: id.to_owned(),
             quote: quote.to_owned(),
         };
-        let cites = [cited(1, "a", "Abrimos a las 9."), cited(2, "z", "Nada")];
-        let valid = valid_citations("Abrimos [1] y [2] y [7].", &cites, &retrieved, 1);
+        let citations = [cited(1, "a", "Abrimos a las 9."), cited(2, "z", "Nada")];
+        let valid = valid_citations("Abrimos [1] y [2] y [7].", &citations, &retrieved, 1);
         assert_eq!(valid, Some(0.25), "one good of two citations, one loose marker, one removed");
         let relevant = [Relevant::Id("a".to_owned()), Relevant::Id("b".to_owned())];
-        assert_eq!(citation_precision(&cites, &retrieved, &relevant), Some(1.0));
-        assert_eq!(citation_recall(&cites, &retrieved, &relevant), Some(0.5));
-        assert_eq!(quotes_verbatim(&cites, &retrieved), Some(1.0));
+        assert_eq!(citation_precision(&citations, &retrieved, &relevant), Some(1.0));
+        assert_eq!(citation_recall(&citations, &retrieved, &relevant), Some(0.5));
+        assert_eq!(quotes_verbatim(&citations, &retrieved), Some(1.0));
         assert_eq!(quotes_verbatim(&[cited(1, "b", "Cierra")], &retrieved), Some(0.0));
         assert_eq!(valid_citations("Hola", &[], &retrieved, 0), None);
     }

@@ -49,8 +49,8 @@ fn opened(page: &str) -> Value {
 /// A run in which one answer states what its passage does not, one question holds markup, and one case failed.
 async fn troubled() -> Report {
     let mut dataset = tienda();
-    dataset.cases[1].input =
-        "<script>alert(1)</script><img src=x onerror=alert(2)> ¿Qué?".to_owned();
+    "<script>alert(1)</script><img src=x onerror=alert(2)> ¿Qué?"
+        .clone_into(&mut dataset.cases[1].input);
     let world = world(&dataset).await;
     let target = builtin(&world);
     let (options, cancel) = (RunOptions::default(), CancellationToken::new());

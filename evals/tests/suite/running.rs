@@ -35,7 +35,7 @@ async fn the_built_in_agent_is_measured_through_whole_turns() {
         ("quotes_verbatim", 1.0),
         ("sentence_support", 1.0),
         ("cites", 1.0),
-        ("language", 0.99),
+        ("language", 0.8),
     ] {
         assert!(value(&report, metric) >= least, "{metric} {}", value(&report, metric));
     }

@@ -147,8 +147,7 @@ fn a_dataset_is_begun_and_imported_and_a_report_is_shown_in_every_form() {
 fn a_killed_run_goes_on_and_ends_with_the_same_numbers() {
     let installation = Installation::new();
     let set = set("tienda-es");
-    let arguments =
-        ["eval", "run", &set, "--builtin", "--concurrency", "1", "--out", "killed", "--json"];
+    let arguments = ["eval", "run", &set, "--builtin", "--concurrency", "1", "--out", "killed"];
     let rows = installation.folder().join("killed/rows.jsonl");
     let mut child = installation
         .command(&arguments)
