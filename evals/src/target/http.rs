@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use agents::TurnTrace;
 use async_trait::async_trait;
 use eventsource_stream::Eventsource;
 use futures::StreamExt;
@@ -135,37 +134,37 @@ impl HttpAgentTarget {
 
     /// What the trace tells. A key that may not read traces, or a server that keeps none, leaves it out.
     async fn complete(&self, message: &str, observation: &mut Observation) {
-        let Some(stored) = self.get(&format!("api/v2/messages/{message}/trace")).await else {
+        let Some(trace) = self.get(&format!("api/v2/messages/{message}/trace")).await else {
             return;
         };
-        let Ok(trace) =
-            TurnTrace::read(stored["trace"].clone()).or_else(|_| TurnTrace::read(stored.clone()))
-        else {
-            return;
-        };
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let mut retrieved = Vec::new();
-        for hit in &trace.hits {
-            let chunk = self.get(&format!("api/v2/chunks/{}", hit.chunk_id)).await;
-            let chunk = chunk.unwrap_or_default();
+        for hit in list(&trace["retrieval"]["hits"]) {
+            let id = hit["chunkId"].as_str().unwrap_or_default().to_owned();
+            let chunk = self.get(&format!("api/v2/chunks/{id}")).await.unwrap_or_default();
             retrieved.push(Found {
-                id: hit.chunk_id.clone(),
-                document: Some(hit.source_id.clone()).filter(|id| !id.is_empty()),
-                title: hit.source.clone().unwrap_or_default(),
-                text: chunk["text"].as_str().unwrap_or_default().to_owned(),
-                score: hit.score,
+                id,
+                document: hit["sourceId"].as_str().map(str::to_owned),
+                title: hit["source"].as_str().unwrap_or_default().to_owned(),
+                text: chunk["content"].as_str().unwrap_or_default().to_owned(),
+                score: hit["score"].as_f64().unwrap_or_default(),
             });
         }
         observation.retrieved = Some(retrieved);
-        observation.evidence = trace.evidence;
-        observation.threshold = trace.threshold;
-        observation.removed_markers = trace.removed_markers;
-        observation.prompt_tokens = trace.prompt_tokens;
-        observation.completion_tokens = trace.completion_tokens;
-        observation.cost = trace.cost;
-        let phases = trace.phases.iter();
-        observation.steps = phases
-            .map(|phase| Step { name: phase.name.clone(), start_ms: phase.start_ms, ms: phase.ms })
-            .collect();
+        observation.evidence = trace["retrieval"]["evidence"].as_f64();
+        observation.threshold = trace["retrieval"]["threshold"].as_f64();
+        let removed = list(&trace["checks"]["removedMarkers"]);
+        observation.removed_markers =
+            removed.iter().filter_map(|marker| marker.as_str().map(str::to_owned)).collect();
+        observation.prompt_tokens = trace["tokens"]["prompt"].as_i64();
+        observation.completion_tokens = trace["tokens"]["completion"].as_i64();
+        observation.cost = trace["cost"].as_i64();
+        let step = |step: &Value| Step {
+            name: step["kind"].as_str().unwrap_or_default().to_owned(),
+            start_ms: step["startMs"].as_f64(),
+            ms: step["ms"].as_f64(),
+        };
+        observation.steps = list(&trace["steps"]).iter().map(step).collect();
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod comparing;
 mod datasets;
+mod judging;
 mod others;
 mod page;
 mod running;

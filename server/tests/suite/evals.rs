@@ -224,3 +224,105 @@ fn the_suite_of_the_repository_holds() {
     assert!(said.contains("5 of 5 floors reached"), "{said}");
     assert!(!said.contains("no baseline"), "{said}");
 }
+
+#[tokio::test]
+async fn a_threshold_is_found_and_set_for_an_agent() {
+    let installation = Installation::new();
+    let found = installation.json(&["eval", "calibrate", &set("tienda-es"), "--answered", "0.8"]);
+    let calibration = &found["calibration"];
+    let after = &calibration["after"];
+    assert!((after["answered"].as_f64().expect("a share") - 0.8).abs() < 0.02, "{calibration}");
+    let before = calibration["before"]["abstained"].as_f64().expect("a share");
+    assert!(after["abstained"].as_f64().expect("a share") > before, "{calibration}");
+    let curve = calibration["curve"].as_array().expect("points");
+    assert!(
+        curve.len() > 20 && installation.folder().join("eval/calibration/report.html").exists()
+    );
+
+    let init = installation.json(&["init"]);
+    let agent = init["agentId"].as_str().expect("an id");
+    let file = installation.folder().join("faq.md");
+    fs::write(&file, "# Horarios\n\nAbrimos de lunes a viernes de 9 a 18 horas.\n")
+        .expect("a file");
+    installation.text(&["datastore", "add", "faq.md"]);
+    let line = |n: u32| {
+        json!({ "id": format!("c{n}"), "input": format!("¿Abren el lunes {n}?"), "lang": "es", "answers": ["9 a 18"] }).to_string()
+    };
+    let lines: Vec<String> = (0..24).map(line).collect();
+    fs::write(installation.folder().join("mine.jsonl"), lines.join("\n")).expect("a file");
+    let refused = installation.run(&["eval", "calibrate", "mine.jsonl", "--apply"]);
+    assert_eq!(code(&refused), 2, "--apply needs an agent");
+    let applied =
+        installation.json(&["eval", "calibrate", "mine.jsonl", "--agent", agent, "--apply"]);
+    let threshold = applied["calibration"]["threshold"].as_f64().expect("a threshold");
+    let server = installation.serve();
+    let url = format!("{}/api/v2/agents/{agent}", server.url);
+    let key = init["apiKey"].as_str().expect("a key");
+    let shown = crate::vocero::http().get(&url).bearer_auth(key).send().await.expect("an answer");
+    let shown: Value = shown.json().await.expect("JSON");
+    assert_eq!(shown["settings"]["minEvidence"].as_f64(), Some(threshold));
+
+    // The same agent, over HTTP.
+    let over_http = Installation::new().with("VOCERO_URL", &server.url).with("VOCERO_API_KEY", key);
+    fs::write(over_http.folder().join("mine.jsonl"), lines.join("\n")).expect("a file");
+    let ran = over_http.json(&["eval", "run", "mine.jsonl", "--target", "http", "--agent", agent]);
+    assert_eq!((&ran["cases"], &ran["errors"]), (&json!(24), &json!(0)));
+    let report = report(&over_http.folder().join("eval/mine"));
+    assert!(value(&report, "containment") > 0.85, "{report}");
+    assert!(value(&report, "citations_valid") > 0.999 && value(&report, "quotes_verbatim") > 0.999);
+    let seen = &report["cases"][0]["details"]["observation"];
+    assert!(seen["evidence"].is_f64() && seen["retrieved"][0]["text"].is_string(), "{seen}");
+    // An agent of a folder that a server works on is asked over HTTP only.
+    let busy = installation.run(&["eval", "run", "mine.jsonl", "--agent", agent]);
+    assert_eq!(code(&busy), 2);
+    assert!(String::from_utf8_lossy(&busy.stderr).contains("--target http"), "{busy:?}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_judge_of_the_provider_judges_within_its_limit() {
+    let model = ModelServer::start().await.expect("the model server");
+    model.respond_with(|request| {
+        let user = request.body["messages"][1]["content"].as_str().unwrap_or_default();
+        let verdict = if user.contains("\"grade\"") {
+            json!({ "grade": "acceptable" })
+        } else if user.contains("\"sentences\"") {
+            json!({ "sentences": [{ "n": 1, "supported": true, "citations": [] }] })
+        } else {
+            json!({ "claims": [{ "claim": "x", "supported": true, "correct": null, "stated": true }] })
+        };
+        Some(Reply::text(&verdict.to_string()).usage(1_000, 100))
+    });
+    let installation = Installation::new()
+        .with("OPENAI_BASE_URL", &model.base_url())
+        .with("VOCERO_CHAT_MODEL", "gpt-4o");
+    let set = set("tienda-es");
+    let installation = tokio::task::spawn_blocking(move || {
+        let base = ["eval", "run", &set, "--builtin", "--judge", "gpt-4o"];
+        let plan = installation.json(&[&base[..], &["--dry-run"]].concat());
+        assert!(plan["costUsd"].as_f64().expect("dollars") > 0.1, "{plan}");
+        let limited = installation.run(&[&base[..], &["--max-cost", "0.05"]].concat());
+        assert_eq!(code(&limited), 3, "what was not judged says nothing");
+        assert!(String::from_utf8_lossy(&limited.stdout).contains(" left, $0.0"), "{limited:?}");
+        let whole = installation.run(&base);
+        assert_eq!(code(&whole), 0, "{whole:?}");
+        let again = installation.run(&base);
+        assert!(String::from_utf8_lossy(&again.stdout).contains(" 0 calls"), "{again:?}");
+        let report = report(&installation.folder().join("eval/tienda-es"));
+        assert!((value(&report, "faithfulness") - 1.0).abs() < 1e-9);
+        let crag = value(&report, "crag");
+        assert!((0.4..0.5).contains(&crag), "acceptable, or missing: {crag}");
+        let label = json!({ "id": "tienda-es-000", "metric": "crag", "value": 1 }).to_string();
+        fs::write(installation.folder().join("labels.jsonl"), label).expect("a file");
+        let agreement = installation.json(&[
+            "eval",
+            "judge-agreement",
+            "eval/tienda-es/report.json",
+            "labels.jsonl",
+        ]);
+        assert_eq!((&agreement[0]["metric"], &agreement[0]["count"]), (&json!("crag"), &json!(1)));
+        installation
+    });
+    let waited = tokio::time::timeout(PATIENCE * 3, installation).await;
+    drop(waited.expect("it ends").expect("it holds"));
+}

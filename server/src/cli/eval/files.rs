@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use evals::agreement::{agreement as compare_with_people, read_labels};
 use evals::compare::{CompareOptions, Verdict, compare as compare_reports, comparison_table};
 use evals::dataset::{read_beir, read_csv, read_folder, read_trec};
 use evals::report::{self, Report};
+use evals::stats::Interval;
 use evals::{Dataset, ReadOptions};
 use serde_json::json;
 
 use super::options::{Language, write};
 use super::{REGRESSED, UNSOUND, metric_value, misuse};
-use crate::cli::{Run, print, print_json};
+use crate::cli::{Run, print, print_json, table};
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
@@ -45,6 +47,42 @@ pub fn compare(arguments: &CompareArgs, as_json: bool) -> anyhow::Result<ExitCod
     } else {
         ExitCode::SUCCESS
     })
+}
+
+#[derive(Debug, Args)]
+pub struct AgreementArgs {
+    /// A report with verdicts of a judge
+    report: PathBuf,
+    /// People's verdicts, one a line: {"id", "metric", "value"}
+    #[arg(value_name = "LABELS.jsonl")]
+    labels: PathBuf,
+}
+
+/// Holds a judge against people.
+pub fn agreement(arguments: &AgreementArgs, as_json: bool) -> anyhow::Result<ExitCode> {
+    let report = Report::read(&arguments.report)?;
+    let found = compare_with_people(&report, &read_labels(&arguments.labels)?);
+    if found.is_empty() {
+        return Err(misuse("no label is of a case and a metric that the report has"));
+    }
+    if as_json {
+        print_json(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = table(["metric", "pairs", "agreement", "95 % interval", "kappa", "bias"]);
+    for one in &found {
+        let Interval { value, low, high, .. } = one.agreement;
+        table.add_row([
+            one.metric.clone(),
+            one.count.to_string(),
+            format!("{value:.3}"),
+            format!("{low:.3} – {high:.3}"),
+            one.kappa.map_or_else(|| "–".to_owned(), |kappa| format!("{kappa:.3}")),
+            format!("{:+.3}", one.bias),
+        ]);
+    }
+    print(&table.to_string());
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 a regression or a floor that is missed, 2 bad input, 3 a run that says nothing: more than 2 % of
 //! the calls failed, or it did not end.
 
+mod calibrate;
 mod files;
 mod options;
 mod run;
@@ -35,6 +36,10 @@ pub enum EvalCommand {
     Import(files::ImportArgs),
     /// Print a report, or write it as Markdown, JUnit XML or a TREC run
     Report(files::ReportArgs),
+    /// Tell how far a judge's verdicts agree with people's
+    JudgeAgreement(files::AgreementArgs),
+    /// Find the evidence threshold that a dataset speaks for, and show the curve that justifies it
+    Calibrate(Box<calibrate::CalibrateArgs>),
     /// Run every set of a file, hold each against its floors and its baseline
     Suite(suite::SuiteArgs),
 }
@@ -46,6 +51,8 @@ pub async fn run(command: EvalCommand, run: &Run) -> anyhow::Result<ExitCode> {
         EvalCommand::New(arguments) => files::new(&arguments, run.json),
         EvalCommand::Import(arguments) => files::import(&arguments, run.json),
         EvalCommand::Report(arguments) => files::report(&arguments, run),
+        EvalCommand::JudgeAgreement(arguments) => files::agreement(&arguments, run.json),
+        EvalCommand::Calibrate(arguments) => calibrate::run(&arguments, run).await,
         EvalCommand::Suite(arguments) => suite::run(&arguments, run).await,
     };
     done.or_else(|error| {

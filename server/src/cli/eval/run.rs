@@ -7,17 +7,20 @@ use std::time::Duration;
 use clap::Args;
 use domain::{Ambient, Lang};
 use evals::compare::{CompareOptions, Comparison, Verdict, compare, comparison_table};
+use evals::judge::{self, JudgeOptions};
 use evals::report::{self, Report};
 use evals::suite::{Floor, floors};
 use evals::{Dataset, Ended, Progress, RunOptions, Target};
 use indicatif::{ProgressBar, ProgressStyle};
+use models::Catalogue;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::options::{DatasetArgs, Language, make_folder, write};
 use super::targets::{self, TargetArgs};
-use super::{REGRESSED, UNSOUND, metric_value};
+use super::{REGRESSED, UNSOUND, metric_value, misuse};
 use crate::cli::{Run, print, print_json};
+use crate::providers;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -33,6 +36,12 @@ pub struct RunArgs {
     /// Ask the cases of the last run in that folder again that failed
     #[arg(long)]
     retry_errors: bool,
+    /// Have the answers judged by this model of the configured provider, too
+    #[arg(long, value_name = "MODEL")]
+    judge: Option<String>,
+    /// Where verdicts of judges are kept, so that nothing is judged twice
+    #[arg(long, value_name = "FILE", default_value = "eval/verdicts.jsonl")]
+    judge_cache: PathBuf,
     /// Print what the run would take, and ask nothing
     #[arg(long)]
     dry_run: bool,
@@ -83,48 +92,104 @@ pub async fn run(arguments: &RunArgs, run: &Run) -> anyhow::Result<ExitCode> {
     let dataset = arguments.dataset.read()?;
     // What cannot be compared is told before anything is asked.
     let base = arguments.compare.as_deref().map(Report::read).transpose()?;
-    let folder = arguments.out.clone();
-    let folder = folder.unwrap_or_else(|| Path::new("eval").join(file_name(&dataset.name)));
+    let folder = arguments.folder(&dataset);
     let opened = targets::open(&arguments.target, &dataset, run).await?;
     let mut options = arguments.limits.options();
     options.rows = Some(folder.join("rows.jsonl"));
     options.retry_errors = arguments.retry_errors;
     let done = if arguments.dry_run {
-        dry_run(&dataset, &*opened.target, &options, run.json)
+        dry_run(arguments, &dataset, &*opened.target, &options, run)
     } else {
-        let report =
-            evaluate(&dataset, &*opened.target, &options, &folder, arguments.lang.lang(), run.json)
-                .await;
-        report.and_then(|report| conclude(arguments, &report, base.as_ref(), &folder, run.json))
+        whole(arguments, &dataset, &*opened.target, &options, base.as_ref(), run).await
     };
     opened.close().await;
     done
 }
 
-/// Runs, and writes everything into the folder.
+impl RunArgs {
+    fn folder(&self, dataset: &Dataset) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("eval").join(file_name(&dataset.name)))
+    }
+}
+
+/// Runs, has it judged, writes everything and concludes.
+async fn whole(
+    arguments: &RunArgs,
+    dataset: &Dataset,
+    target: &dyn Target,
+    options: &RunOptions,
+    base: Option<&Report>,
+    run: &Run,
+) -> anyhow::Result<ExitCode> {
+    let folder = arguments.folder(dataset);
+    let mut report = evaluate(dataset, target, options, &folder, run.json).await?;
+    if report.ended == Ended::Complete
+        && let Some(name) = &arguments.judge
+    {
+        judge_answers(arguments, name, &mut report, run).await?;
+    }
+    if report.ended == Ended::Complete {
+        write_all(&report, &folder, arguments.lang.lang())?;
+    }
+    conclude(arguments, &report, base, &folder, run.json)
+}
+
+/// Has the answers judged by a model of the configured provider, with what is left of the limit.
+async fn judge_answers(
+    arguments: &RunArgs,
+    name: &str,
+    report: &mut Report,
+    run: &Run,
+) -> anyhow::Result<()> {
+    let settings = &run.loaded.settings.models;
+    let model = providers::chat_model(settings, &Ambient::system())?;
+    let model =
+        model.ok_or_else(|| misuse("--judge needs a provider: set OPENAI_BASE_URL or a key"))?;
+    let limits = arguments.limits.options();
+    let cache = arguments.judge_cache.clone();
+    if let Some(folder) = cache.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        make_folder(folder)?;
+    }
+    let options = JudgeOptions {
+        model,
+        name: name.to_owned(),
+        catalogue: Catalogue::new(&settings.catalogue),
+        max_cost: limits.max_cost.map(|most| (most - report.cost).max(0)),
+        cache: Some(cache),
+        concurrency: limits.concurrency,
+    };
+    let bar = bar(run.json);
+    let progress = |progress: Progress| show(&bar, progress);
+    let cancel = CancellationToken::new();
+    let judging = judge::judge(report, &options, &progress, &cancel).await?;
+    bar.finish_and_clear();
+    if !run.json {
+        print(&format!(
+            "judged {} answers by {name}: {} calls, {} verdicts known already, {} errors ({} declined), {} left, ${:.4}",
+            judging.cases,
+            judging.calls,
+            judging.cached,
+            judging.errors,
+            judging.refusals,
+            judging.left,
+            judging.cost as f64 / 1e6,
+        ));
+    }
+    Ok(())
+}
+
+/// Runs, with its rows in the folder.
 pub async fn evaluate(
     dataset: &Dataset,
     target: &dyn Target,
     options: &RunOptions,
     folder: &Path,
-    lang: Lang,
     quiet: bool,
 ) -> anyhow::Result<Report> {
     make_folder(folder)?;
     begin(folder, options)?;
     let bar = bar(quiet);
-    let progress = |progress: Progress| {
-        bar.set_length(progress.all as u64);
-        bar.set_position(progress.done as u64);
-        let mut message = String::new();
-        if progress.errors > 0 {
-            message.push_str(&format!("{} failed ", progress.errors));
-        }
-        if progress.cost > 0 {
-            message.push_str(&format!("${:.4}", progress.cost as f64 / 1e6));
-        }
-        bar.set_message(message);
-    };
+    let progress = |progress: Progress| show(&bar, progress);
     let cancel = CancellationToken::new();
     let outcome = {
         let running = evals::run(dataset, target, options, &progress, &cancel);
@@ -138,11 +203,7 @@ pub async fn evaluate(
         }
     };
     bar.finish_and_clear();
-    let report = Report::of(dataset, &outcome?, Ambient::system().now().to_rfc3339());
-    if report.ended == Ended::Complete {
-        write_all(&report, folder, lang)?;
-    }
-    Ok(report)
+    Ok(Report::of(dataset, &outcome?, Ambient::system().now().to_rfc3339()))
 }
 
 /// Begins anew where the last run in the folder came to its end; else it goes on.
@@ -157,6 +218,19 @@ fn begin(folder: &Path, options: &RunOptions) -> anyhow::Result<()> {
         std::fs::remove_file(rows)?;
     }
     Ok(())
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.all as u64);
+    bar.set_position(progress.done as u64);
+    let mut message = String::new();
+    if progress.errors > 0 {
+        message.push_str(&format!("{} failed ", progress.errors));
+    }
+    if progress.cost > 0 {
+        message.push_str(&format!("${:.4}", progress.cost as f64 / 1e6));
+    }
+    bar.set_message(message);
 }
 
 fn bar(quiet: bool) -> ProgressBar {
@@ -184,12 +258,18 @@ pub fn write_all(report: &Report, folder: &Path, lang: Lang) -> anyhow::Result<(
 }
 
 fn dry_run(
+    arguments: &RunArgs,
     dataset: &Dataset,
     target: &dyn Target,
     options: &RunOptions,
-    as_json: bool,
+    run: &Run,
 ) -> anyhow::Result<ExitCode> {
-    let (cases, estimate) = evals::estimate(dataset, target, options)?;
+    let as_json = run.json;
+    let (cases, mut estimate) = evals::estimate(dataset, target, options)?;
+    if let Some(name) = &arguments.judge {
+        let catalogue = Catalogue::new(&run.loaded.settings.models.catalogue);
+        estimate = estimate.plus(judge::estimate(dataset, name, &catalogue));
+    }
     let dollars = estimate.cost.map(|cost| cost as f64 / 1e6);
     if as_json {
         print_json(&json!({

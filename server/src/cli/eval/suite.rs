@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use domain::Lang;
-use evals::RunOptions;
 use evals::compare::{CompareOptions, Comparison, Verdict, compare, comparison_table};
 use evals::report::Report;
 use evals::suite::{Floor, Suite, SuiteSet, floors};
+use evals::{Ended, RunOptions};
 use serde_json::json;
 
 use super::options::make_folder;
-use super::run::{evaluate, file_name, missed};
+use super::run::{evaluate, file_name, missed, write_all};
 use super::targets::{self, Kind, TargetArgs};
 use super::{REGRESSED, UNSOUND, misuse};
 use crate::cli::datastores::Mode;
@@ -109,9 +109,12 @@ async fn hold(
     };
     let opened = targets::open(&target, &dataset, run).await?;
     let options = RunOptions { rows: Some(folder.join("rows.jsonl")), ..RunOptions::default() };
-    let report = evaluate(&dataset, &*opened.target, &options, &folder, Lang::Es, run.json).await;
+    let report = evaluate(&dataset, &*opened.target, &options, &folder, run.json).await;
     opened.close().await;
     let report = report?;
+    if report.ended == Ended::Complete {
+        write_all(&report, &folder, Lang::Es)?;
+    }
     let path = arguments.baselines.join(format!("{}.json", file_name(&set.name)));
     let comparison = if arguments.write_baselines {
         make_folder(&arguments.baselines)?;

@@ -91,6 +91,24 @@ enum Ground {
 }
 
 impl Opened {
+    /// Sets the evidence below which an agent of this installation says that it does not know.
+    pub async fn set_min_evidence(&self, id: &str, evidence: f64) -> anyhow::Result<()> {
+        let Ground::Installation(app, _) = &self.ground else {
+            return Err(misuse(
+                "there is no agent of this installation to set it for; see --agent",
+            ));
+        };
+        let workspace = setup::first_workspace(&app.db).await?;
+        let mut tx = app.db.write().await?;
+        let agent = storage::agents::get(&mut tx, workspace, id.parse()?).await?;
+        let mut agent = agent.context("the agent was deleted meanwhile")?;
+        agent.settings.min_evidence = Some(evidence);
+        agent.updated_at = app.ambient.now();
+        storage::agents::update(&mut tx, &agent).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Closes what it stands on.
     pub async fn close(self) {
         drop(self.target);
