@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 use crate::dataset::Dataset;
 use crate::metrics::{
-    Judged, KEPT, METRICS, RiskPoint, abstained_keeping, aurc, auroc, find, risk_coverage, score,
-    score_failure, sorted,
+    Group, Judged, KEPT, METRICS, RiskPoint, abstained_keeping, aurc, auroc, find, risk_coverage,
+    score, score_failure, sorted,
 };
 use crate::run::{Ended, RunOutcome};
 use crate::stats::{Interval, estimate_interval, mean_interval, quantile_interval};
@@ -118,6 +118,7 @@ impl Report {
             };
             cases.push(CaseReport::of(case, row, scored));
         }
+        leave_out_rankings(&mut cases);
         let mut report = Self {
             version: VERSION,
             created_at,
@@ -229,6 +230,18 @@ impl Report {
         baseline.slices.clear();
         baseline.risk_coverage.clear();
         baseline
+    }
+}
+
+/// A target that shows no passages has no ranking that a failure could be the worst of.
+fn leave_out_rankings(cases: &mut [CaseReport]) {
+    let is_ranking = |name: &str| find(name).is_some_and(|metric| metric.group == Group::Retrieval);
+    let shows_one =
+        |case: &CaseReport| case.error.is_none() && case.scores.keys().any(|name| is_ranking(name));
+    if !cases.iter().any(shows_one) && cases.iter().any(|case| case.error.is_none()) {
+        for case in cases {
+            case.scores.retain(|name, _| !is_ranking(name));
+        }
     }
 }
 

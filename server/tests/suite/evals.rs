@@ -301,9 +301,12 @@ async fn a_judge_of_the_provider_judges_within_its_limit() {
         let base = ["eval", "run", &set, "--builtin", "--judge", "gpt-4o"];
         let plan = installation.json(&[&base[..], &["--dry-run"]].concat());
         assert!(plan["costUsd"].as_f64().expect("dollars") > 0.1, "{plan}");
-        let limited = installation.run(&[&base[..], &["--max-cost", "0.05"]].concat());
+        let limited =
+            installation.run(&[&base[..], &["--max-cost", "0.05", "--concurrency", "1"]].concat());
         assert_eq!(code(&limited), 3, "what was not judged says nothing");
         assert!(String::from_utf8_lossy(&limited.stdout).contains(" left, $0.0"), "{limited:?}");
+        let report_file = installation.folder().join("eval/tienda-es/report.json");
+        assert!(!report_file.exists(), "it goes on where it stopped");
         let whole = installation.run(&base);
         assert_eq!(code(&whole), 0, "{whole:?}");
         let again = installation.run(&base);

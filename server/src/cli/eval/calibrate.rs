@@ -72,7 +72,7 @@ pub async fn run(arguments: &CalibrateArgs, run: &Run) -> anyhow::Result<ExitCod
     options.rows = Some(arguments.out.join("rows.jsonl"));
     let report = evaluate(&dataset, &*opened.target, &options, &arguments.out, run.json).await;
     let done = match report {
-        Ok(report) => conclude(arguments, &report, &weighed, &opened, run).await,
+        Ok(found) => conclude(arguments, &found.report, &weighed, &opened, run).await,
         Err(error) => Err(error),
     };
     opened.close().await;
@@ -113,7 +113,7 @@ async fn weigh(
         let options = arguments.limits.options();
         let report = evaluate(dataset, &*opened.target, &options, &folder, run.json).await;
         opened.close().await;
-        let ndcg10 = report?.metric("ndcg@10").map_or(0.0, |interval| interval.value);
+        let ndcg10 = report?.report.metric("ndcg@10").map_or(0.0, |interval| interval.value);
         weighed.push(Weighed { dense_weight, ndcg10 });
     }
     Ok(weighed)

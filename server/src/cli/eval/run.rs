@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use domain::{Ambient, Lang};
@@ -108,7 +108,11 @@ pub async fn run(arguments: &RunArgs, run: &Run) -> anyhow::Result<ExitCode> {
 
 impl RunArgs {
     fn folder(&self, dataset: &Dataset) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| Path::new("eval").join(file_name(&dataset.name)))
+        self.folder_of(&dataset.name)
+    }
+
+    fn folder_of(&self, dataset: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| Path::new("eval").join(file_name(dataset)))
     }
 }
 
@@ -122,25 +126,39 @@ async fn whole(
     run: &Run,
 ) -> anyhow::Result<ExitCode> {
     let folder = arguments.folder(dataset);
-    let mut report = evaluate(dataset, target, options, &folder, run.json).await?;
+    let began = Instant::now();
+    let Evaluated { mut report, asking } =
+        evaluate(dataset, target, options, &folder, run.json).await?;
+    let mut left = 0;
     if report.ended == Ended::Complete
         && let Some(name) = &arguments.judge
     {
-        judge_answers(arguments, name, &mut report, run).await?;
+        left = judge_answers(arguments, name, &mut report, run).await?;
     }
-    if report.ended == Ended::Complete {
+    // Without a report the next start goes on here.
+    if report.ended == Ended::Complete && left == 0 {
         write_all(&report, &folder, arguments.lang.lang())?;
     }
-    conclude(arguments, &report, base, &folder, run.json)
+    // With a judge its time is in here, too.
+    let reporting = began.elapsed().saturating_sub(asking);
+    conclude(arguments, &report, base, [asking, reporting], run.json)
 }
 
-/// Has the answers judged by a model of the configured provider, with what is left of the limit.
+/// A report, and how long the target was asked for it.
+pub struct Evaluated {
+    /// What came out.
+    pub report: Report,
+    /// From the first case to the last.
+    pub asking: Duration,
+}
+
+/// Has the answers judged by a model of the configured provider, with what is left of the limit; how many were not.
 async fn judge_answers(
     arguments: &RunArgs,
     name: &str,
     report: &mut Report,
     run: &Run,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let settings = &run.loaded.settings.models;
     let model = providers::chat_model(settings, &Ambient::system())?;
     let model =
@@ -175,7 +193,7 @@ async fn judge_answers(
             judging.cost as f64 / 1e6,
         ));
     }
-    Ok(())
+    Ok(judging.left)
 }
 
 /// Runs, with its rows in the folder.
@@ -185,8 +203,9 @@ pub async fn evaluate(
     options: &RunOptions,
     folder: &Path,
     quiet: bool,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Evaluated> {
     make_folder(folder)?;
+    let began = Instant::now();
     begin(folder, options)?;
     let bar = bar(quiet);
     let progress = |progress: Progress| show(&bar, progress);
@@ -203,7 +222,9 @@ pub async fn evaluate(
         }
     };
     bar.finish_and_clear();
-    Ok(Report::of(dataset, &outcome?, Ambient::system().now().to_rfc3339()))
+    let (outcome, asking) = (outcome?, began.elapsed());
+    let report = Report::of(dataset, &outcome, Ambient::system().now().to_rfc3339());
+    Ok(Evaluated { report, asking })
 }
 
 /// Begins anew where the last run in the folder came to its end; else it goes on.
@@ -295,9 +316,10 @@ fn conclude(
     arguments: &RunArgs,
     report: &Report,
     base: Option<&Report>,
-    folder: &Path,
+    [asking, reporting]: [Duration; 2],
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
+    let folder = arguments.folder_of(&report.dataset.name);
     let comparison = base.map(|base| compare(base, report, &CompareOptions::default()));
     let floors = floors(report, &arguments.floor.iter().cloned().collect());
     if as_json {
@@ -312,6 +334,7 @@ fn conclude(
             "floors": floors,
             "comparison": comparison,
             "folder": folder,
+            "seconds": { "asking": asking.as_secs_f64(), "reporting": reporting.as_secs_f64() },
         }))?;
     } else {
         print(report::table(report).trim_end());

@@ -111,7 +111,7 @@ async fn hold(
     let options = RunOptions { rows: Some(folder.join("rows.jsonl")), ..RunOptions::default() };
     let report = evaluate(&dataset, &*opened.target, &options, &folder, run.json).await;
     opened.close().await;
-    let report = report?;
+    let report = report?.report;
     if report.ended == Ended::Complete {
         write_all(&report, &folder, Lang::Es)?;
     }
