@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::dataset::{Dataset, ReadOptions};
+use crate::dataset::{Dataset, Form, ReadOptions};
 use crate::metrics::{Direction, find};
 use crate::report::Report;
 
@@ -39,6 +39,8 @@ pub struct SuiteSet {
     pub tag: Option<String>,
     /// A folder whose passages take the place of its own.
     pub passages: Option<PathBuf>,
+    /// What its accepted answers are, where the folder does not say.
+    pub form: Option<Form>,
     /// The least that metrics must reach; the most, of those of which less is better.
     #[serde(default)]
     pub floors: BTreeMap<String, f64>,
@@ -98,6 +100,9 @@ impl Suite {
         }
         if let Some(passages) = &set.passages {
             dataset.over(Dataset::read(&root.join(passages), &ReadOptions::default())?);
+        }
+        if let Some(form) = set.form {
+            dataset.cases.iter_mut().for_each(|case| case.form = form);
         }
         dataset.name.clone_from(&set.name);
         Ok(Some(dataset))

@@ -132,10 +132,10 @@ pub struct ImportArgs {
     /// The questions of TREC judgements: id, a tab, the question
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
-    /// The style of the questions, as in queries.<STYLE>.jsonl
+    /// The style of the questions, as in queries.STYLE.jsonl
     #[arg(long)]
     style: Option<String>,
-    /// The judgements of a BEIR folder, as in qrels/<SPLIT>.tsv [default: test]
+    /// The judgements of a BEIR folder, as in qrels/SPLIT.tsv [default: test]
     #[arg(long)]
     split: Option<String>,
 }

@@ -12,10 +12,10 @@ pub struct DatasetArgs {
     /// A .jsonl file of cases, a CSV table, or a folder: cases.jsonl, BEIR, or passages and judged questions
     #[arg(value_name = "DATASET")]
     pub path: PathBuf,
-    /// The style of the questions, as in queries.<STYLE>.jsonl
+    /// The style of the questions, as in queries.STYLE.jsonl
     #[arg(long)]
     pub style: Option<String>,
-    /// The judgements of a BEIR folder, as in qrels/<SPLIT>.tsv [default: test]
+    /// The judgements of a BEIR folder, as in qrels/SPLIT.tsv [default: test]
     #[arg(long)]
     pub split: Option<String>,
     /// Of the cases that should be answered, only those with this tag

@@ -30,7 +30,7 @@ pub struct RunArgs {
     target: TargetArgs,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Folder for rows and reports; a run that was broken off there goes on [default: eval/<dataset>]
+    /// Folder for rows and reports; a run that was broken off there goes on [default: eval/DATASET]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
     /// Ask the cases of the last run in that folder again that failed
