@@ -12,6 +12,9 @@ use crate::stats::{Interval, RESAMPLES, SplitMix, ends, mean};
 /// Pairs below which nothing is said.
 pub const MIN_PAIRS: usize = 10;
 
+/// Baselines have four digits: a gain of less is none.
+const ROUNDING: f64 = 1e-4;
+
 /// How to compare.
 #[derive(Debug, Clone, Default)]
 pub struct CompareOptions {
@@ -150,7 +153,7 @@ fn judge(mut change: Change, tolerance: Option<f64>) -> Change {
         Verdict::TooFewCases
     } else if high < 0.0 && -value > allowed && tolerance.is_some() {
         Verdict::Regressed
-    } else if low > 0.0 {
+    } else if low > 0.0 && value > ROUNDING {
         Verdict::Improved
     } else if low >= -allowed || tolerance.is_none() {
         Verdict::Same
