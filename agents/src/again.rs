@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::agent::Agent;
-use domain::budget::Purpose;
+use domain::budget::{Payer, Purpose};
 use domain::{ApiKeyId, DatastoreId, DomainError};
 use models::builtin::{self, Passage};
 use models::{AnswerFormat, ChatRequest, lexical};
@@ -43,7 +43,10 @@ pub(crate) async fn try_answer(
         return Ok((0.0, None));
     }
     let query = prepare::search_query(agent, datastores, question);
-    let results = inner.retrieval.search(agent.workspace_id, &query).await?;
+    let payer = Payer { agent: Some(agent.id), api_key: asking.api_key, visitor: None };
+    let (workspace, asked) = (agent.workspace_id, inner.asked_by(&query));
+    let search = inner.retrieval.search(workspace, &query);
+    let results = inner.paid(workspace, (Purpose::Recheck, payer), asked, search).await??;
     let threshold = agent.settings.min_evidence.or(inner.options.defaults.min_evidence);
     let evidence = results.evidence;
     if results.hits.is_empty() || evidence < threshold.unwrap_or(results.threshold) {

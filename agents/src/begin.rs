@@ -30,7 +30,7 @@ use crate::model::{Candidate, TurnModel};
 use crate::prepare::{self, EarlySearch, Said};
 use crate::run::{self, Work};
 use crate::running::{LEASE, TurnKey};
-use crate::spend::{Spending, expected};
+use crate::spend::{Meter, Spending, expected};
 use crate::streams::{Follow, Render, events_of, joined_from_start, record};
 use crate::supplied::Earlier;
 use crate::tools::{Note, fields_of, lead_settings, note_lead};
@@ -97,6 +97,8 @@ struct Known {
     candidates: Vec<Candidate>,
     /// Every budget of the workspace.
     budgets: Vec<Budget>,
+    /// What the turn uses; its search may run already.
+    meter: Arc<Meter>,
 }
 
 impl Known {
@@ -133,7 +135,7 @@ impl Known {
         let first = self.candidates.first().map(|first| first.name.as_str());
         let expected = expected(&inner.options.catalogue, first, &self.agent.settings, said);
         let holds = spending::plan(&self.budgets, &payer, expected, inner.ambient.now());
-        Spending { payer, holds, meter: Arc::default() }
+        Spending { payer, holds, meter: self.meter.clone() }
     }
 
     /// The model of a turn; `None` when the built-in answerer answers.
@@ -246,6 +248,7 @@ fn early_search(
     datastores: Option<&[KnownDatastore]>,
     request: &TurnRequest,
     said: &Said,
+    meter: &Meter,
 ) -> Option<EarlySearch> {
     let datastores = datastores?;
     let is_first = request.conversation.is_none() && request.history.is_empty();
@@ -256,7 +259,8 @@ fn early_search(
     let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
     let query = prepare::search_query(agent, &ids, &request.query);
     let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
-    let search = async move { retrieval.search(workspace, &query).await };
+    let tally = meter.tally().clone();
+    let search = async move { tally.over(retrieval.search(workspace, &query)).await };
     Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
 }
 
@@ -276,11 +280,12 @@ async fn look_up(
         return Err(paused(agent.status));
     }
     let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
-    let early = early_search(inner, &agent, datastores.as_deref(), request, said);
+    let meter = Arc::new(Meter::default());
+    let early = early_search(inner, &agent, datastores.as_deref(), request, said, &meter);
     let budgets =
         if budgets == 0 { Vec::new() } else { budgets::list(&mut conn, workspace).await? };
     let candidates = inner.candidates(&mut conn, &agent).await?;
-    Ok((Known { agent, datastores, candidates, budgets }, early))
+    Ok((Known { agent, datastores, candidates, budgets, meter }, early))
 }
 
 /// What a caller is told of an agent that does not answer.

@@ -5,7 +5,7 @@ use domain::Lang;
 use domain::agent::ContactFact;
 use domain::contact::Contact;
 use domain::message::{Author, Message};
-use models::{ChatMessage, lexical, tokens};
+use models::{ChatMessage, lexical};
 
 use crate::citations::without_markers;
 use crate::words::Words;
@@ -18,9 +18,6 @@ const MAX_FOLLOW_UP_WORDS: usize = 9;
 
 /// How far back a chain of follow-ups is traced.
 const MAX_CHAIN: usize = 4;
-
-/// Tokens that a message costs beyond its text.
-const MESSAGE_OVERHEAD: usize = 4;
 
 /// Puts earlier messages in the order of the talk: each answer behind the message that it replies to,
 /// although other messages may have arrived in between. Messages that came after `question` and are not
@@ -45,25 +42,8 @@ pub(crate) fn before(question: &Message, recent: Vec<Message>) -> Vec<Message> {
     placed.into_iter().map(|(_, _, message)| message).collect()
 }
 
-/// The newest of the messages that fit into `budget` tokens (by estimate), as a prompt takes them. A message
-/// is taken whole or not at all, and nothing older than the first that does not fit.
-pub(crate) fn within_budget(earlier: &[Message], budget: usize) -> Vec<ChatMessage> {
-    let mut taken = Vec::new();
-    let mut used = 0;
-    for message in earlier.iter().rev() {
-        let spoken = as_spoken(message);
-        used += tokens::estimate(&spoken.content) + MESSAGE_OVERHEAD;
-        if used > budget {
-            break;
-        }
-        taken.push(spoken);
-    }
-    taken.reverse();
-    taken
-}
-
 /// Markers of earlier answers name passages of earlier prompts; they would mislead in this one.
-fn as_spoken(message: &Message) -> ChatMessage {
+pub(crate) fn as_spoken(message: &Message) -> ChatMessage {
     match message.author {
         Author::Customer => ChatMessage::user(message.content.as_str()),
         Author::Agent => ChatMessage::assistant(without_markers(&message.content)),
@@ -207,20 +187,6 @@ mod tests {
         assert_eq!(texts(&question), ["a", "to a", "b", "to b"]);
         assert_eq!(texts(&all[1]), ["a", "to a"]);
         assert!(texts(&all[0]).is_empty());
-    }
-
-    #[test]
-    fn the_newest_messages_that_fit_are_taken_whole() {
-        let earlier = asked(&["uno dos tres cuatro cinco seis", "siete ocho", "nueve diez"]);
-        let size = |n: usize| -> usize {
-            earlier[3 - n..].iter().map(|m| tokens::estimate(&m.content) + MESSAGE_OVERHEAD).sum()
-        };
-        assert_eq!(within_budget(&earlier, 0).len(), 0);
-        assert_eq!(within_budget(&earlier, size(1)).len(), 1);
-        assert_eq!(within_budget(&earlier, size(2)).len(), 2);
-        assert_eq!(within_budget(&earlier, size(3) - 1).len(), 2);
-        assert_eq!(within_budget(&earlier, size(3)).len(), 3);
-        assert_eq!(within_budget(&earlier, size(2))[0].content.as_ref(), "siete ocho");
     }
 
     #[test]

@@ -1,22 +1,27 @@
-//! What an agent's models are asked outside of turns: held, counted and settled as turns are.
+//! What an agent's models are asked outside of turns, and searches that are no turn's: held, counted and settled as
+//! turns are.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::agent::Agent;
 use domain::budget::{Payer, Purpose};
-use domain::{ApiKeyId, ConversationId, DomainError, MessageId};
-use models::{ChatRequest, ModelError};
-use storage::budgets::Hold;
-use storage::charges::Charge;
-use storage::{StorageError, budgets, spending};
+use domain::{ApiKeyId, ConversationId, DomainError, WorkspaceId};
+use models::{Bill, ChatRequest, EmbedPurpose, ModelError, Tally, Usage, tokens};
+use retrieval::{SearchQuery, SearchResults};
+use storage::spending::{self, Amounts, Held, Spent};
 use tokio_util::sync::CancellationToken;
 
-use crate::begin;
 use crate::model::{Candidate, TurnModel};
 use crate::rewrite::whole;
-use crate::spend::{BUILTIN, Meter, amounts, near};
-use crate::turn::Inner;
+use crate::spend::{BUILTIN, INSTALLATION, Meter, Metered, amounts, near};
+use crate::turn::{Agents, Inner};
+
+/// How much longer than it may take something is held.
+const MARGIN: Duration = Duration::from_mins(2);
+
+/// Texts that an embedder gets at once.
+const BATCH: usize = 64;
 
 /// Who asks, and what for.
 #[derive(Debug, Clone, Copy)]
@@ -27,16 +32,6 @@ pub(crate) struct Errand<'a> {
     pub(crate) conversation: Option<ConversationId>,
     /// The key that wants it; `None` for what a job does by itself.
     pub(crate) api_key: Option<ApiKeyId>,
-}
-
-/// An errand under way; settled whatever becomes of it.
-struct Running {
-    inner: Arc<Inner>,
-    model: TurnModel,
-    meter: Arc<Meter>,
-    holds: Vec<Hold>,
-    /// As it will be written down, but for what was used.
-    charge: Charge,
 }
 
 /// The whole text that the first of the models says that can be asked; `None` when it takes longer than a turn may, or
@@ -59,36 +54,12 @@ pub(crate) async fn ask(
     let mut most = near(&request, "", true);
     most.completion_tokens = i64::from(request.max_tokens.unwrap_or_default());
     let expected = amounts(&catalogue, model.first_name(), most);
-    let mut conn = inner.db.read().await?;
-    let budgets = budgets::list(&mut conn, agent.workspace_id).await?;
-    drop(conn);
-    let now = inner.ambient.now();
-    let holds = spending::plan(&budgets, &payer, expected, now);
-    let id: MessageId = inner.ambient.new_id();
-    begin::hold_for(inner, agent.workspace_id, id, &holds).await?;
-    let charge = Charge {
-        message_id: id,
-        purpose,
-        conversation_id: conversation,
-        agent_id: payer.agent,
-        api_key_id: payer.api_key,
-        contact_id: None,
-        visitor_id: None,
-        model: String::new(),
-        provider: String::new(),
-        calls: 0,
-        prompt_tokens: 0,
-        completion_tokens: 0,
-        cached_tokens: 0,
-        cost: 0,
-        estimated: false,
-        answered: false,
-        at: now,
-    };
+    let who = (purpose, payer, conversation);
+    let held = inner.begin_errand(agent.workspace_id, who, expected).await?;
     let request = ChatRequest { model: model.first_name().to_owned(), ..request };
-    let running = Running { inner: inner.clone(), model, meter, holds, charge };
     let given_up = CancellationToken::new();
-    let task = inner.tracker.spawn(running.go(agent.clone(), request, given_up.clone()));
+    let going = go(inner.clone(), model, meter, held, request, given_up.clone());
+    let task = inner.tracker.spawn(going);
     let _ends_with_its_caller = given_up.drop_guard();
     match task.await {
         Ok(said) => Ok(said?),
@@ -96,52 +67,155 @@ pub(crate) async fn ask(
     }
 }
 
-impl Running {
-    async fn go(
-        self,
-        agent: Agent,
-        request: ChatRequest,
-        given_up: CancellationToken,
-    ) -> Result<Option<String>, ModelError> {
-        let limit: Duration = self.inner.options.defaults.turn_timeout;
-        let said = tokio::select! {
-            biased;
-            () = given_up.cancelled() => Ok(None),
-            () = self.inner.stop.cancelled() => Ok(None),
-            said = tokio::time::timeout(limit, whole(&self.model, request)) => {
-                said.map_or(Ok(None), |said| said.map(|(text, _)| Some(text)))
-            }
-        };
-        if let Err(error) = self.settle(&agent).await {
-            tracing::warn!(%error, "what a job used could not be written down; its holds end by themselves");
+async fn go(
+    inner: Arc<Inner>,
+    model: TurnModel,
+    meter: Arc<Meter>,
+    held: Held,
+    request: ChatRequest,
+    given_up: CancellationToken,
+) -> Result<Option<String>, ModelError> {
+    let limit: Duration = inner.options.defaults.turn_timeout;
+    let said = tokio::select! {
+        biased;
+        () = given_up.cancelled() => Ok(None),
+        () = inner.stop.cancelled() => Ok(None),
+        said = tokio::time::timeout(limit, whole(&model, request)) => {
+            said.map_or(Ok(None), |said| said.map(|(text, _)| Some(text)))
         }
-        said
+    };
+    let Metered { calls, usage, cost, estimated, provider } = meter.read();
+    let provider = provider.unwrap_or_else(|| BUILTIN.to_owned());
+    let bill = Bill { calls, model: model.name(), usage, cost, estimated };
+    inner.end_errand(held, Some(bill), provider).await;
+    said
+}
+
+impl Inner {
+    async fn begin_errand(
+        &self,
+        workspace: WorkspaceId,
+        who: (Purpose, Payer, Option<ConversationId>),
+        expected: Amounts,
+    ) -> Result<Held, DomainError> {
+        let patience = self.options.defaults.turn_timeout + MARGIN;
+        spending::begin(&self.db, &self.ambient, workspace, who, expected, patience).await
     }
 
-    async fn settle(self, agent: &Agent) -> Result<(), StorageError> {
-        let Self { inner, model, meter, holds, charge } = self;
-        let used = meter.read();
-        if used.calls == 0 && holds.is_empty() {
-            return Ok(());
+    async fn end_errand(&self, held: Held, bill: Option<Bill>, provider: String) {
+        let spent = bill.map(|bill| Spent {
+            model: bill.model,
+            provider,
+            calls: bill.calls,
+            prompt_tokens: bill.usage.prompt_tokens,
+            completion_tokens: bill.usage.completion_tokens,
+            cached_tokens: bill.usage.cached_tokens,
+            cost: bill.cost,
+            estimated: bill.estimated,
+        });
+        let ended = spending::end(&self.db, &self.ambient, held, spent.unwrap_or_default());
+        if let Err(error) = ended.await {
+            tracing::warn!(%error, "what was used could not be written down; its holds end by themselves");
         }
-        let mut tx = inner.db.write().await?;
-        if used.calls == 0 {
-            budgets::release(&mut tx, agent.workspace_id, charge.message_id).await?;
-            return tx.commit().await;
-        }
-        let charge = Charge {
-            model: model.name(),
-            provider: used.provider.unwrap_or_else(|| BUILTIN.to_owned()),
-            calls: used.calls,
-            prompt_tokens: used.usage.prompt_tokens,
-            completion_tokens: used.usage.completion_tokens,
-            cached_tokens: used.usage.cached_tokens,
-            cost: used.cost,
-            estimated: used.estimated,
-            at: inner.ambient.now(),
-            ..charge
+    }
+
+    /// Does `work`, which may ask the installation's embedder and reranker, in the name of `payer`. `asked` is about what
+    /// is sent to models; `None` when none of them costs anything.
+    pub(crate) async fn paid<T>(
+        self: &Arc<Self>,
+        workspace: WorkspaceId,
+        (purpose, payer): (Purpose, Payer),
+        asked: Option<(String, usize)>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, DomainError> {
+        let Some((model, asked)) = asked else { return Ok(work.await) };
+        let prompt_tokens = i64::try_from(asked).unwrap_or(i64::MAX);
+        let catalogue = &self.options.catalogue;
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        let expected = amounts(catalogue, &model, usage);
+        let held = self.begin_errand(workspace, (purpose, payer, None), expected).await?;
+        let tally = Tally::default();
+        let settling = Settling { inner: self.clone(), tally: tally.clone(), held: Some(held) };
+        let done = tally.over(work).await;
+        settling.finish().await;
+        Ok(done)
+    }
+
+    /// What a search asks models about; `None` when none of them costs anything.
+    pub(crate) fn asked_by(&self, query: &SearchQuery) -> Option<(String, usize)> {
+        let model = self.retrieval.paid_model()?;
+        Some((model, tokens::estimate(&query.text)))
+    }
+}
+
+/// Writes down what a tally has, also when it is dropped: nobody waits for the work any more.
+struct Settling {
+    inner: Arc<Inner>,
+    tally: Tally,
+    held: Option<Held>,
+}
+
+impl Settling {
+    async fn finish(mut self) {
+        let Some(held) = self.held.take() else { return };
+        let bill = self.tally.take(&self.inner.options.catalogue);
+        self.inner.end_errand(held, bill, INSTALLATION.to_owned()).await;
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let (inner, tally) = (self.inner.clone(), self.tally.clone());
+        let tracker = inner.tracker.clone();
+        tracker.spawn(async move {
+            let bill = tally.take(&inner.options.catalogue);
+            inner.end_errand(held, bill, INSTALLATION.to_owned()).await;
+        });
+    }
+}
+
+impl Agents {
+    /// A search that is no turn's. What it asks of models that cost something is counted to the workspace and to `api_key`.
+    ///
+    /// Errors: 402 `USAGE_LIMIT` when such a model would be asked and a budget is used up; those of the search.
+    pub async fn search(
+        &self,
+        workspace: WorkspaceId,
+        query: &SearchQuery,
+        api_key: Option<ApiKeyId>,
+    ) -> Result<SearchResults, DomainError> {
+        let inner = &self.inner;
+        let who = (Purpose::Search, Payer { api_key, ..Payer::default() });
+        let search = inner.retrieval.search(workspace, query);
+        Ok(inner.paid(workspace, who, inner.asked_by(query), search).await??)
+    }
+
+    /// The vectors of texts by the installation's embedder, in order; `None` without one. Counted to the workspace and to
+    /// `api_key` where the embedder costs something.
+    ///
+    /// Errors: 402 `USAGE_LIMIT` when a budget is used up; the provider's.
+    pub async fn embed(
+        &self,
+        workspace: WorkspaceId,
+        texts: &[String],
+        purpose: EmbedPurpose,
+        api_key: Option<ApiKeyId>,
+    ) -> Result<Option<Vec<Vec<f32>>>, DomainError> {
+        let inner = &self.inner;
+        let Some(embedder) = inner.retrieval.embedder() else { return Ok(None) };
+        let asked = embedder.is_paid().then(|| {
+            let sizes = texts.iter().map(|text| tokens::estimate(text));
+            (embedder.space().model.clone(), sizes.sum())
+        });
+        let who = (Purpose::Embedding, Payer { api_key, ..Payer::default() });
+        let work = async {
+            let mut vectors = Vec::with_capacity(texts.len());
+            for batch in texts.chunks(BATCH) {
+                vectors.extend(embedder.embed(batch, purpose).await?);
+            }
+            Ok::<_, ModelError>(vectors)
         };
-        spending::settle(&mut tx, agent.workspace_id, &charge, &holds).await?;
-        tx.commit().await
+        Ok(Some(inner.paid(workspace, who, asked, work).await??))
     }
 }

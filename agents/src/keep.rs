@@ -43,6 +43,7 @@ pub(crate) async fn keep(
     usage: Option<Usage>,
     trace: Option<Value>,
 ) -> Result<Kept, DomainError> {
+    work.spending.meter.take_searches(&work.inner.options.catalogue);
     let message = new_message(work, reply, state, usage, trace);
     let place = gap_place(work, reply).await?;
     let mut pause = PAUSE;
@@ -67,6 +68,7 @@ pub(crate) async fn keep(
 
 /// Gives the turn back without an answer. A failure only delays other processes until the lease ends.
 pub(crate) async fn give_back(work: &Work) {
+    work.spending.meter.take_searches(&work.inner.options.catalogue);
     if work.locked || work.spending.has_traces() {
         Box::pin(write_off(work, work.locked)).await;
     }

@@ -8,6 +8,7 @@ mod citations;
 mod claim;
 mod context;
 mod errand;
+mod fit;
 mod gaps;
 mod images;
 mod keep;

@@ -15,6 +15,7 @@ use models::{
 };
 use parking_lot::Mutex;
 
+use crate::fit::Sizes;
 use crate::spend::{Call, CallError, Meter, near};
 
 /// A model that may answer.
@@ -68,6 +69,29 @@ impl TurnModel {
     /// The first choice.
     pub(crate) fn first_name(&self) -> &str {
         &self.first.name
+    }
+
+    /// How the models count that may be asked.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let all = std::iter::once(&self.first).chain(&self.fallbacks);
+        Sizes::of(&self.catalogue, all.map(|candidate| candidate.name.as_str()))
+    }
+
+    /// Tokens of prompt and answer that the first choice holds.
+    pub(crate) fn context(&self) -> u32 {
+        self.catalogue.context(&self.first.name)
+    }
+
+    /// Why a request is too large for a candidate for certain, although another one could take it.
+    fn too_large(&self, candidate: &Candidate, request: &ChatRequest) -> Option<ModelError> {
+        let facts = self.catalogue.facts(&candidate.name)?;
+        let (asked, context) = (near(request, "", true).prompt_tokens, i64::from(facts.context));
+        let answer = i64::from(request.max_tokens.unwrap_or_default());
+        // By estimate, which may be a third too high.
+        (asked * 3 / 4 + answer > context).then(|| {
+            let why = format!("its context of {context} tokens is too small for this prompt");
+            ModelError::Unavailable(why)
+        })
     }
 
     /// Models that could not be asked, and why.
@@ -125,7 +149,10 @@ impl ChatModel for TurnModel {
                 }
                 _ => break,
             }
-            asked = self.ask(next, &request).await;
+            asked = match self.too_large(next, &request) {
+                Some(error) => Err(error),
+                None => self.ask(next, &request).await,
+            };
             last = next;
         }
         asked
@@ -306,6 +333,23 @@ mod tests {
         assert_eq!((metered.calls, metered.cost, metered.estimated), (1, 270, false));
         model.chat(request()).await.unwrap().collect::<Vec<_>>().await;
         assert_eq!(meter.read().usage.prompt_tokens, 2_000, "calls add up");
+    }
+
+    #[tokio::test]
+    async fn a_model_that_cannot_hold_the_prompt_is_passed_over() {
+        let meter = Arc::new(Meter::default());
+        let candidates = [("gpt-4o", down()), ("gpt-4", Ok(Some(USAGE))), ("own", Ok(Some(USAGE)))];
+        let candidates = candidates.into_iter().map(|(name, script)| Candidate {
+            chat: Arc::new(Scripted(script)),
+            name: name.to_owned(),
+            provider: INSTALLATION.to_owned(),
+        });
+        let model = TurnModel::new(candidates.collect(), Catalogue::default(), meter).unwrap();
+        let long = ChatMessage::user("palabra ".repeat(20_000));
+        let request = ChatRequest { messages: vec![long], ..ChatRequest::default() };
+        model.chat(request).await.unwrap().collect::<Vec<_>>().await;
+        assert_eq!(model.name(), "own", "gpt-4 holds 8,192 tokens, of `own` nothing is known");
+        assert!(model.failed()[1].1.contains("too small"), "{:?}", model.failed());
     }
 
     #[tokio::test]

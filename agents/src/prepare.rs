@@ -365,7 +365,8 @@ async fn search(
     }
     let datastores: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
     let query = search_query(&work.agent, &datastores, question);
-    Ok(work.inner.retrieval.search(work.workspace(), &query).await?)
+    let searching = work.inner.retrieval.search(work.workspace(), &query);
+    Ok(work.spending.meter.tally().over(searching).await?)
 }
 
 /// How an agent searches.
@@ -576,7 +577,10 @@ struct Told {
 
 async fn told(work: &Work, earlier: &[Message]) -> Result<Told, DomainError> {
     let budget = usize::try_from(work.agent.settings.history_tokens).unwrap_or(0);
-    let history = context::within_budget(earlier, budget);
+    let history = match &work.model {
+        Some(model) => model.sizes().within_budget(earlier, budget).await,
+        None => Vec::new(),
+    };
     let (workspace, conversation) = (work.workspace(), &work.conversation);
     let mut memory = Memory { key: prompt::fence_key(&work.inner.ambient), ..Memory::default() };
     let known = &work.agent.settings.contact_facts;

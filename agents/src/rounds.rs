@@ -9,6 +9,7 @@ use models::{ChatMessage, ChatModel, ChatRequest, ModelError, ToolCall, ToolChoi
 use serde_json::json;
 
 use crate::approve::{self, Resumed, Waiting};
+use crate::fit::LeftOut;
 use crate::prepare::Effect;
 use crate::run::Work;
 use crate::running::Cut;
@@ -71,6 +72,22 @@ impl<'a> Talk<'a> {
             request.tools = toolbox.specs();
         }
         Self { work, request, words, toolbox, speaker, rounds: 0, tools_until: None }
+    }
+
+    /// Leaves out of the prompt what the model does not hold.
+    pub(crate) async fn fit(&mut self, trace: &mut Trace) {
+        let Some(model) = &self.work.model else { return };
+        let Self { work, request, speaker, .. } = self;
+        let passages = &mut speaker.passages;
+        let left_out = model.sizes().fit(work, request, passages, model.context()).await;
+        if left_out.passages > 0 {
+            // Nothing was said yet; markers name the passages that are left.
+            speaker.start_over();
+        }
+        if left_out != LeftOut::default() {
+            let LeftOut { messages, passages } = left_out;
+            trace.note("leftOut", json!({"messages": messages, "passages": passages}));
+        }
     }
 
     /// Talks until the answer is complete.

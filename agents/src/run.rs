@@ -317,6 +317,9 @@ async fn ask<C: Future<Output = Cut>>(
     let mut toolbox = Toolbox::new(work, said, servers);
     toolbox.effects.extend(follow_up);
     let mut talk = Talk::new(work, request, Words::of(lang), toolbox, speaker);
+    if resumed.is_none() {
+        Box::pin(talk.fit(&mut trace)).await;
+    }
     if let Some(resumed) = resumed
         && let Err(over) = talk.take_up(&resumed, &mut trace, cut.as_mut()).await
     {

@@ -7,7 +7,7 @@ use domain::agent::AgentSettings;
 use domain::budget::{Payer, Purpose};
 use domain::conversation::Conversation;
 use domain::{MessageId, Timestamp};
-use models::{Catalogue, ChatRequest, FinishReason, ModelError, Usage, tokens};
+use models::{Catalogue, ChatRequest, FinishReason, ModelError, Tally, Usage, tokens};
 use parking_lot::Mutex;
 use storage::budgets::Hold;
 use storage::charges::Charge;
@@ -23,7 +23,7 @@ const FRAME_TOKENS: i64 = 1_500;
 /// Tokens of a passage in a prompt, at most about.
 const PASSAGE_TOKENS: i64 = 500;
 /// Tokens that an image costs, about: providers tell it only afterwards.
-const IMAGE_TOKENS: i64 = 1_000;
+pub(crate) const IMAGE_TOKENS: i64 = 1_000;
 
 /// A turn's side of the money: who is counted, what is held, what was used.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct Spending {
 pub(crate) struct Meter {
     metered: Mutex<Metered>,
     calls: Mutex<Vec<Call>>,
+    /// What its searches used.
+    tally: Tally,
 }
 
 /// A call of a model that is over.
@@ -117,6 +119,22 @@ impl Meter {
         metered.cost = metered.cost.saturating_add(catalogue.cost(model, used).unwrap_or(0));
         metered.estimated |= estimated && used != Usage::default();
         metered.provider = Some(provider.to_owned());
+    }
+
+    /// What searches of the turn are done over.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Adds what searches used until now.
+    pub(crate) fn take_searches(&self, catalogue: &Catalogue) {
+        let Some(bill) = self.tally.take(catalogue) else { return };
+        let mut metered = self.metered.lock();
+        metered.calls += bill.calls;
+        metered.usage = metered.usage.plus(bill.usage);
+        metered.cost = metered.cost.saturating_add(bill.cost);
+        metered.estimated |= bill.estimated;
+        metered.provider.get_or_insert_with(|| INSTALLATION.to_owned());
     }
 
     /// All calls so far.

@@ -10,6 +10,11 @@ pub trait Embedder: Send + Sync + std::fmt::Debug {
     /// Model and dimension; vectors of different spaces never meet.
     fn space(&self) -> &EmbeddingSpace;
 
+    /// Whether its calls cost money: whoever has used up a budget does without them.
+    fn is_paid(&self) -> bool {
+        false
+    }
+
     /// One vector for each text, in order, of unit length.
     async fn embed(
         &self,

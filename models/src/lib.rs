@@ -10,6 +10,7 @@ pub mod lexical;
 pub mod local;
 pub mod openai;
 mod rerank;
+mod tally;
 pub mod tokens;
 
 pub use catalogue::Catalogue;
@@ -20,3 +21,4 @@ pub use chat::{
 pub use embed::{EmbedPurpose, Embedder, EmbeddingSpace};
 pub use error::ModelError;
 pub use rerank::{ChatReranker, Reranker};
+pub use tally::{Bill, Tally};

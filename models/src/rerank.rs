@@ -5,13 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 
-use crate::{ChatEvent, ChatMessage, ChatModel, ChatRequest, ModelError};
+use crate::tally::Pending;
+use crate::{ChatEvent, ChatMessage, ChatModel, ChatRequest, ModelError, tokens};
 
 /// Something that reads passages with the question in mind. An open set.
 #[async_trait]
 pub trait Reranker: Send + Sync + std::fmt::Debug {
     /// The model's name.
     fn model(&self) -> &str;
+
+    /// Whether its calls cost money: whoever has used up a budget does without them.
+    fn is_paid(&self) -> bool {
+        false
+    }
 
     /// How well each passage answers the question, 0 to 1, in the order of the passages.
     async fn rerank(&self, question: &str, passages: &[String]) -> Result<Vec<f64>, ModelError>;
@@ -46,6 +52,10 @@ impl Reranker for ChatReranker {
         &self.model
     }
 
+    fn is_paid(&self) -> bool {
+        true
+    }
+
     async fn rerank(&self, question: &str, passages: &[String]) -> Result<Vec<f64>, ModelError> {
         let request = ChatRequest {
             model: self.model.clone(),
@@ -60,13 +70,24 @@ impl Reranker for ChatReranker {
             temperature: Some(0.0),
             ..ChatRequest::default()
         };
-        let mut stream = self.chat.chat(request).await?;
-        let mut said = String::new();
+        let asked = request.messages.iter().map(|message| tokens::estimate(&message.content));
+        let call = Pending::new(&self.model, asked.sum());
+        let mut stream = match self.chat.chat(request).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                call.failed();
+                return Err(error);
+            }
+        };
+        let (mut said, mut counted) = (String::new(), None);
         while let Some(event) = stream.next().await {
-            if let ChatEvent::Token(text) = event? {
-                said.push_str(&text);
+            match event? {
+                ChatEvent::Token(text) => said.push_str(&text),
+                ChatEvent::Finished { usage, .. } => counted = usage,
+                ChatEvent::ToolCall { .. } => {}
             }
         }
+        call.finished(counted);
         let order = order(&said, passages.len());
         if order.is_empty() && !passages.is_empty() {
             return Err(ModelError::Broken("a ranking that names no passage".to_owned()));

@@ -353,6 +353,15 @@ impl Retrieval {
         })))
     }
 
+    /// The model that costs something when a search asks it: the reranker, else the embedder; `None` when neither does.
+    pub fn paid_model(&self) -> Option<String> {
+        let reranker = self.0.reranking.as_ref().map(|reranking| &reranking.reranker);
+        let reranker = reranker.filter(|reranker| reranker.is_paid());
+        let embedder = self.0.embedder.as_ref().filter(|embedder| embedder.is_paid());
+        let reranker = reranker.map(|reranker| reranker.model().to_owned());
+        reranker.or_else(|| embedder.map(|embedder| embedder.space().model.clone()))
+    }
+
     /// The embedder that passages are embedded with, when one is configured.
     pub fn embedder(&self) -> Option<&Arc<dyn Embedder>> {
         self.0.embedder.as_ref()

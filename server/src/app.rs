@@ -239,6 +239,7 @@ fn build_ingest(
         settings: settings.ingest.clone(),
         parsers: ParserPool::new(program, settings.ingest.parse_timeout),
         fetcher: Fetcher::new(fetch::Client::new(settings.fetch.clone())),
+        catalogue: Catalogue::new(&settings.models.catalogue),
     };
     let blobs = open_blobs(settings, home)?;
     Ok(Ingest::new(db.clone(), blobs, retrieval.clone(), ambient.clone(), options))

@@ -1,11 +1,13 @@
 //! Budgets and the ledger together: what is held before models are used, and what is written down afterwards.
 
-use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, Payer};
-use domain::{DomainError, ErrorKind, MessageId, Timestamp, WorkspaceId};
+use std::time::Duration;
+
+use domain::budget::{Budget, BudgetPeriod, BudgetScope, BudgetUnit, Payer, Purpose};
+use domain::{Ambient, ConversationId, DomainError, ErrorKind, MessageId, Timestamp, WorkspaceId};
 
 use crate::budgets::{self, Hold};
 use crate::charges::{self, Charge};
-use crate::{Result, Tx};
+use crate::{Db, Result, Tx};
 
 /// The most that something is expected to use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,6 +81,98 @@ pub async fn settle(
         return Ok(());
     }
     budgets::release(tx, workspace, charge.message_id).await
+}
+
+/// Something that is no turn: its part of the budgets is held.
+#[derive(Debug)]
+#[must_use = "what is held is free again only after `end`, or when its time is over"]
+pub struct Held {
+    workspace: WorkspaceId,
+    charge: MessageId,
+    purpose: Purpose,
+    payer: Payer,
+    conversation: Option<ConversationId>,
+    holds: Vec<Hold>,
+}
+
+/// What something used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The model that was asked last.
+    pub model: String,
+    /// `installation`, or the id of a provider of the workspace.
+    pub provider: String,
+    /// Calls to models; nothing is written down without one.
+    pub calls: i64,
+    /// Tokens of the prompts.
+    pub prompt_tokens: i64,
+    /// Tokens of the answers.
+    pub completion_tokens: i64,
+    /// Those of the prompts that the provider had kept.
+    pub cached_tokens: i64,
+    /// Micro-dollars (US).
+    pub cost: i64,
+    /// The provider did not count, or was cut off before it could.
+    pub estimated: bool,
+}
+
+/// Holds what something that is no turn needs of the budgets of `payer`, for `patience` at most, in a transaction of its
+/// own; without a budget there is none. With `conversation` when it is about one.
+///
+/// Errors: as [`hold_all`].
+pub async fn begin(
+    db: &Db,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    (purpose, payer, conversation): (Purpose, Payer, Option<ConversationId>),
+    expected: Amounts,
+    patience: Duration,
+) -> Result<Held, DomainError> {
+    let mut conn = db.read().await?;
+    let all = budgets::list(&mut conn, workspace).await?;
+    drop(conn);
+    let (now, charge) = (ambient.now(), ambient.new_id());
+    let holds = plan(&all, &payer, expected, now);
+    if !holds.is_empty() {
+        let mut tx = db.write().await?;
+        hold_all(&mut tx, workspace, charge, &holds, now, now.plus(patience)).await?;
+        tx.commit().await?;
+    }
+    Ok(Held { workspace, charge, purpose, payer, conversation, holds })
+}
+
+/// Writes down what it used, and frees what is left of its holds.
+pub async fn end(db: &Db, ambient: &Ambient, held: Held, spent: Spent) -> Result<()> {
+    let Held { workspace, charge, purpose, payer, conversation, holds } = held;
+    if spent.calls == 0 && holds.is_empty() {
+        return Ok(());
+    }
+    let mut tx = db.write().await?;
+    if spent.calls == 0 {
+        budgets::release(&mut tx, workspace, charge).await?;
+        return tx.commit().await;
+    }
+    let charge = Charge {
+        message_id: charge,
+        purpose,
+        conversation_id: conversation,
+        agent_id: payer.agent,
+        api_key_id: payer.api_key,
+        contact_id: None,
+        visitor_id: None,
+        model: spent.model,
+        provider: spent.provider,
+        calls: spent.calls,
+        prompt_tokens: spent.prompt_tokens,
+        completion_tokens: spent.completion_tokens,
+        cached_tokens: spent.cached_tokens,
+        cost: spent.cost,
+        estimated: spent.estimated,
+        answered: false,
+        at: ambient.now(),
+    };
+    settle(&mut tx, workspace, &charge, &holds).await?;
+    tx.commit().await
 }
 
 /// Says which budget is used up and until when: 429 for a visitor's, who may come back, 402 for the others.

@@ -107,7 +107,8 @@ impl Search {
         };
         let mut search = prepare::search_query(&work.agent, &datastores, query);
         search.filter = filter;
-        match work.inner.retrieval.search(work.workspace(), &search).await {
+        let searching = work.inner.retrieval.search(work.workspace(), &search);
+        match work.spending.meter.tally().over(searching).await {
             Ok(results) => {
                 let (threshold, _) = prepare::threshold(work, &results);
                 if results.hits.is_empty() || results.evidence < threshold {

@@ -182,3 +182,44 @@ async fn a_document_that_gives_orders_gets_nothing_even_from_a_model_that_obeys(
         assert!(fence.starts_with("<passage ") && question.contains(&fence.replace('<', "</")));
     }
 }
+
+#[tokio::test]
+async fn a_prompt_that_the_model_does_not_hold_leaves_the_oldest_out() {
+    for test_db in databases("a prompt that fits").await {
+        let world = World::scripted(test_db).await;
+        for number in 0..12 {
+            let text = format!("La tienda {number} abre los sábados de 10 a 14 horas. ").repeat(60);
+            world.teach(&format!("Horario {number}"), &text).await;
+        }
+        let mut agent = world.born.agent.clone();
+        agent.id = world.ambient.new_id();
+        // It holds 8,192 tokens.
+        agent.model_name = Some("gpt-4".to_owned());
+        agent.settings.top_k = 14;
+        agent.settings.history_tokens = 8_000;
+        agent.settings.rewrite = Rewrite::Rule;
+        let agent = world.store_agent(agent).await;
+        let mut conversation = None;
+        let answer = "Los sábados de 10 a 14 horas, como le decía. ".repeat(40);
+        for _ in 0..3 {
+            world.model().enqueue(Reply::text(&format!("{answer}[1]")));
+            let question = "¿Qué horario tiene la tienda los sábados?";
+            let request = TurnRequest { conversation, ..world.to(&agent, question) };
+            conversation = Some(world.ask(request).await.answer().conversation);
+        }
+        for prompt in prompts(&world) {
+            let tokens: usize = prompt
+                .iter()
+                .map(|(_, text)| models::Catalogue::default().count("gpt-4", text))
+                .sum();
+            let room = 8_192 - usize::try_from(agent.settings.max_answer_tokens).unwrap();
+            assert!(tokens <= room, "{tokens} tokens for {room}");
+            let passages = prompt.last().unwrap().1.matches("<passage ").count();
+            assert!((1..14).contains(&passages), "{passages}");
+        }
+        let last = world.replies(conversation.unwrap()).await.pop().unwrap();
+        let left_out = world.trace(last.id).await["leftOut"].clone();
+        assert!(left_out["messages"].as_u64().unwrap() > 0, "{left_out}");
+        assert!(left_out["passages"].as_u64().unwrap() > 0, "{left_out}");
+    }
+}

@@ -169,7 +169,7 @@ async fn search(state: &AppState, caller: &Caller, search: Search) -> ApiResult<
         min_score: None,
         filter: None,
     };
-    let found = state.retrieval.search(caller.workspace(), &query).await?;
+    let found = state.agents.search(caller.workspace(), &query, caller.api_key()).await?;
     if found.searched.is_empty() {
         return Err(DomainError::not_found("datastore").into());
     }

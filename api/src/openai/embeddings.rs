@@ -19,8 +19,6 @@ use crate::state::AppState;
 const MOST_TEXTS: usize = 2_048;
 /// Longest text, in characters: four for each of the 8,192 tokens that are taken at `OpenAI`.
 const MOST_CHARS: usize = 32_768;
-/// Texts that the embedder gets at once.
-const BATCH: usize = 64;
 
 pub(super) fn routes() -> Routes {
     Routes::new().route(Action::ReadKnowledge, routes!(create))
@@ -85,7 +83,7 @@ enum Vector {
 #[tracing::instrument(name = "handler.openai.embeddings.create", skip_all)]
 async fn create(
     State(state): State<AppState>,
-    _caller: Caller,
+    caller: Caller,
     Body(request): Body<EmbeddingRequest>,
 ) -> ApiResult<Body<EmbeddingList>> {
     let embedder = state.retrieval.embedder().ok_or_else(no_embedder)?;
@@ -107,13 +105,12 @@ async fn create(
         Some(InputType::Passage) | None => EmbedPurpose::Passage,
     };
     let encoding = request.encoding_format.unwrap_or(Encoding::Float);
+    let (workspace, key) = (caller.workspace(), caller.api_key());
+    let vectors = state.agents.embed(workspace, &texts, purpose, key).await?;
     let mut data = Vec::with_capacity(texts.len());
-    for batch in texts.chunks(BATCH) {
-        let vectors = embedder.embed(batch, purpose).await.map_err(DomainError::from)?;
-        for vector in vectors {
-            let embedding = Vector::encoded(vector, encoding);
-            data.push(Entry { object: "embedding", index: data.len(), embedding });
-        }
+    for vector in vectors.unwrap_or_default() {
+        let embedding = Vector::encoded(vector, encoding);
+        data.push(Entry { object: "embedding", index: data.len(), embedding });
     }
     let counted: usize = texts.iter().map(|text| tokens::estimate(text)).sum();
     let usage = Usage::of_prompt(i64::try_from(counted).unwrap_or(i64::MAX));

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::words::Mode;
 use crate::auth::Caller;
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json};
 use crate::paging::whole_number_in;
 use crate::routes::Routes;
@@ -108,7 +108,10 @@ struct Scores {
     operation_id = "queryDatastore",
     params(("datastoreId" = String, Path)),
     request_body = DatastoreQuery,
-    responses((status = 200, description = "What was found.", body = QueryResults)),
+    responses(
+        (status = 200, description = "What was found.", body = QueryResults),
+        (status = 402, description = "A budget is used up, and a model that costs something would be asked.", body = ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v2.datastores.query", skip_all)]
 async fn query(
@@ -118,7 +121,7 @@ async fn query(
     Json(query): Json<DatastoreQuery>,
 ) -> ApiResult<Json<QueryResults>> {
     let query = query.check(id)?;
-    let found = state.retrieval.search(caller.workspace(), &query).await?;
+    let found = state.agents.search(caller.workspace(), &query, caller.api_key()).await?;
     if found.searched.is_empty() {
         return Err(DomainError::not_found("datastore").into());
     }

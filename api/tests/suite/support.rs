@@ -346,6 +346,7 @@ fn open_ingest(settings: &Settings, db: &Db, retrieval: &Retrieval, ambient: &Am
         settings: settings.ingest.clone(),
         parsers: ParserPool::new(parser_program(), settings.ingest.parse_timeout),
         fetcher: Fetcher::new(fetch::Client::new(settings.fetch.clone())),
+        catalogue: Catalogue::new(&settings.models.catalogue),
     };
     let blobs = Blobs::local(&settings.storage.data_dir.join("blobs")).unwrap();
     Ingest::new(db.clone(), blobs, retrieval.clone(), ambient.clone(), options)

@@ -1,13 +1,19 @@
 //! Dense vectors of passages, never computed twice for the same text.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use domain::WorkspaceId;
-use models::EmbedPurpose;
+use domain::budget::{Payer, Purpose};
+use domain::{ErrorKind, WorkspaceId};
+use models::{EmbedPurpose, Embedder, Tally, Usage, tokens};
 use storage::embeddings::TextHash;
+use storage::spending::{self, Amounts, Spent};
 
 use super::Core;
 use super::halt::Halt;
+
+/// How long what a request may cost is held, should the process die meanwhile.
+const HELD: Duration = Duration::from_mins(10);
 
 /// Texts in one request to the embedder.
 pub const GROUP: usize = 32;
@@ -32,7 +38,11 @@ pub async fn vectors(
         hashes.into_iter().filter(|hash| !vectors.contains_key(hash)).collect();
     for group in missing.chunks(GROUP) {
         let texts: Vec<String> = group.iter().map(|hash| by_hash[hash].clone()).collect();
-        let answers = embedder.embed(&texts, EmbedPurpose::Passage).await?;
+        let answers = if embedder.is_paid() {
+            paid(core, workspace, &**embedder, &texts).await?
+        } else {
+            embedder.embed(&texts, EmbedPurpose::Passage).await?
+        };
         if answers.len() != group.len() {
             return Err(Halt::retry(
                 "MODEL_UNAVAILABLE",
@@ -47,4 +57,39 @@ pub async fn vectors(
         vectors.extend(fresh);
     }
     Ok(vectors)
+}
+
+/// As the embedder answers, which costs the workspace something.
+async fn paid(
+    core: &Core,
+    workspace: WorkspaceId,
+    embedder: &dyn Embedder,
+    texts: &[String],
+) -> Result<Vec<Vec<f32>>, Halt> {
+    let Core { db, ambient, catalogue, .. } = core;
+    let asked: usize = texts.iter().map(|text| tokens::estimate(text)).sum();
+    let tokens = i64::try_from(asked).unwrap_or(i64::MAX);
+    let usage = Usage { prompt_tokens: tokens, ..Usage::default() };
+    let cost = catalogue.cost(&embedder.space().model, usage).unwrap_or(0);
+    let expected = Amounts { answers: 0, tokens, cost };
+    let who = (Purpose::Ingest, Payer::default(), None);
+    let held = spending::begin(db, ambient, workspace, who, expected, HELD).await;
+    let held = held.map_err(|error| match error.kind {
+        ErrorKind::UsageLimit => Halt::failed(error.code, error.message),
+        _ => Halt::retry("STORAGE_UNAVAILABLE", error.message),
+    })?;
+    let tally = Tally::default();
+    let answers = tally.over(embedder.embed(texts, EmbedPurpose::Passage)).await;
+    let spent = tally.take(catalogue).map(|bill| Spent {
+        model: bill.model,
+        provider: "installation".to_owned(),
+        calls: bill.calls,
+        prompt_tokens: bill.usage.prompt_tokens,
+        completion_tokens: bill.usage.completion_tokens,
+        cached_tokens: bill.usage.cached_tokens,
+        cost: bill.cost,
+        estimated: bill.estimated,
+    });
+    spending::end(db, ambient, held, spent.unwrap_or_default()).await?;
+    Ok(answers?)
 }

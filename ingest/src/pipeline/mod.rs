@@ -48,6 +48,7 @@ pub struct Core {
     pub settings: IngestSettings,
     pub parsers: ParserPool,
     pub fetcher: Fetcher,
+    pub catalogue: models::Catalogue,
 }
 
 /// Kinds of jobs.

@@ -11,6 +11,7 @@ use domain::datastore::{Source, SourceOrigin, SourceStatus};
 use domain::settings::IngestSettings;
 use domain::{Ambient, BlobId, DatastoreId, DomainError, ErrorKind, SourceId, WorkspaceId};
 use jobs::Handler;
+use models::Catalogue;
 use retrieval::Retrieval;
 use serde_json::{Map, Value};
 use storage::sources::VersionText;
@@ -32,6 +33,8 @@ pub struct IngestOptions {
     pub parsers: ParserPool,
     /// The guarded client.
     pub fetcher: Fetcher,
+    /// What is known of models: prices.
+    pub catalogue: Catalogue,
 }
 
 /// An uploaded file, on disk already.
@@ -72,8 +75,8 @@ impl Ingest {
         options: IngestOptions,
     ) -> Self {
         let intake = Intake::new(db.clone(), ambient.clone());
-        let IngestOptions { settings, parsers, fetcher } = options;
-        let core = Core { db, blobs, retrieval, ambient, settings, parsers, fetcher };
+        let IngestOptions { settings, parsers, fetcher, catalogue } = options;
+        let core = Core { db, blobs, retrieval, ambient, settings, parsers, fetcher, catalogue };
         Self { core: Arc::new(core), intake }
     }
 

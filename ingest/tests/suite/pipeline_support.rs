@@ -96,7 +96,7 @@ impl Bench {
             blobs.clone(),
             retrieval.clone(),
             ambient.clone(),
-            IngestOptions { settings, parsers, fetcher },
+            IngestOptions { settings, parsers, fetcher, catalogue: models::Catalogue::default() },
         );
         Self {
             name,

@@ -17,7 +17,8 @@ use tracing::{Instrument, field};
 use super::attempts::{Attempts, Failure};
 use super::provider::{CallFailure, Provider};
 use crate::embed::{Prefixes, normalise};
-use crate::{EmbedPurpose, Embedder, EmbeddingSpace, ModelError, tokens};
+use crate::tally::Pending;
+use crate::{EmbedPurpose, Embedder, EmbeddingSpace, ModelError, Usage, tokens};
 
 /// Most texts of one request. OpenAI takes 2,048; servers of one's own take less and answer sooner.
 const MAX_TEXTS: usize = 128;
@@ -73,6 +74,7 @@ impl OpenAiEmbedder {
 
     async fn embed_batch(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, ModelError> {
         let count = texts.len();
+        let asked: usize = texts.iter().map(|text| tokens::estimate(text)).sum();
         let url = self.provider.address("embeddings", &self.space.model);
         let mut request = CreateEmbeddingRequest {
             model: self.space.model.clone(),
@@ -90,7 +92,13 @@ impl OpenAiEmbedder {
                 ModelError::Refused(format!("the request cannot be written: {error}"))
             })?;
             let permit = attempts.begin()?;
-            let failed = match self.attempt(url.clone(), body).await {
+            let call = Pending::new(&self.space.model, asked);
+            let attempted = self.attempt(url.clone(), body).await;
+            match &attempted {
+                Ok(answer) => call.finished(answer.used()),
+                Err(_) => call.failed(),
+            }
+            let failed = match attempted {
                 Ok(answer) => {
                     permit.succeeded();
                     return self.vectors(answer, count);
@@ -167,6 +175,10 @@ impl Embedder for OpenAiEmbedder {
         &self.space
     }
 
+    fn is_paid(&self) -> bool {
+        true
+    }
+
     async fn embed(
         &self,
         texts: &[String],
@@ -219,6 +231,21 @@ fn batch_length(texts: &[String]) -> usize {
 #[derive(Deserialize)]
 struct Answer {
     data: Vec<Item>,
+    usage: Option<Counted>,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    prompt_tokens: Option<i64>,
+    total_tokens: Option<i64>,
+}
+
+impl Answer {
+    fn used(&self) -> Option<Usage> {
+        let counted = self.usage.as_ref()?;
+        let prompt_tokens = counted.prompt_tokens.or(counted.total_tokens)?;
+        Some(Usage { prompt_tokens, ..Usage::default() })
+    }
 }
 
 #[derive(Deserialize)]

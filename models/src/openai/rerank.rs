@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::attempts::{Attempts, Failure};
 use super::provider::{CallFailure, Provider};
 use crate::rerank::logistic;
-use crate::{ModelError, Reranker};
+use crate::tally::Pending;
+use crate::{ModelError, Reranker, Usage, tokens};
 
 /// Largest answer, in bytes; servers that send the documents back are bounded by it.
 const MAX_BODY: usize = 4 << 20;
@@ -42,6 +43,20 @@ struct Request<'a> {
 struct Answer {
     #[serde(alias = "data")]
     results: Vec<Item>,
+    /// Jina's and Voyage's; Cohere counts searches instead.
+    usage: Option<Counted>,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    total_tokens: Option<i64>,
+}
+
+impl Answer {
+    fn used(&self) -> Option<Usage> {
+        let prompt_tokens = self.usage.as_ref()?.total_tokens?;
+        Some(Usage { prompt_tokens, ..Usage::default() })
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,6 +89,10 @@ impl Reranker for HttpReranker {
         &self.model
     }
 
+    fn is_paid(&self) -> bool {
+        true
+    }
+
     async fn rerank(&self, question: &str, passages: &[String]) -> Result<Vec<f64>, ModelError> {
         let request = Request {
             model: &self.model,
@@ -86,9 +105,16 @@ impl Reranker for HttpReranker {
             ModelError::Refused(format!("the request cannot be written: {error}"))
         })?;
         let mut attempts = Attempts::new(&self.provider);
+        let asked: usize = passages.iter().map(|passage| tokens::estimate(passage)).sum();
         loop {
             let permit = attempts.begin()?;
-            match self.attempt(body.clone()).await {
+            let call = Pending::new(&self.model, asked + tokens::estimate(question));
+            let attempted = self.attempt(body.clone()).await;
+            match &attempted {
+                Ok(answer) => call.finished(answer.used()),
+                Err(_) => call.failed(),
+            }
+            match attempted {
                 Ok(answer) => {
                     permit.succeeded();
                     return scores(&answer, passages.len());

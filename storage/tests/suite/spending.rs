@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use storage::budgets::Hold;
 use storage::charges::{Charge, UsageGroup, Used};
 use storage::providers::Provider;
-use storage::spending::Amounts;
+use storage::spending::{Amounts, Spent};
 use storage::{Db, StorageError, agents, budgets, charges, events, providers, secrets, spending};
 
 use crate::support::{Place, places};
@@ -164,6 +164,37 @@ async fn what_is_held_together_is_settled_once_and_belongs_to_whom_it_may() {
         assert_eq!(used, 120, "once");
         let stored = charges::get(&mut conn, place.ws(), job.message_id).await.unwrap();
         assert_eq!(stored, Some(job));
+        drop(conn);
+
+        // The same in one breath: nothing is left, and it is given back by whoever used nothing.
+        let begin = async || {
+            let who = (Purpose::Search, Payer::default(), None);
+            spending::begin(place.db(), &place.ambient, place.ws(), who, expected, HOUR).await
+        };
+        assert_eq!(begin().await.unwrap_err().code, "USAGE_LIMIT");
+        let mut tx = place.write().await;
+        assert!(budgets::set_limit(&mut tx, place.ws(), of_tokens.id, 300).await.unwrap());
+        tx.commit().await.unwrap();
+        let unused = begin().await.unwrap();
+        spending::end(place.db(), &place.ambient, unused, Spent::default()).await.unwrap();
+        let spent = Spent {
+            model: "embed".to_owned(),
+            provider: "installation".to_owned(),
+            calls: 2,
+            prompt_tokens: 30,
+            cost: 3,
+            ..Spent::default()
+        };
+        let held = begin().await.unwrap();
+        spending::end(place.db(), &place.ambient, held, spent).await.unwrap();
+        let mut conn = place.read().await;
+        let used = budgets::used(&mut conn, place.ws(), of_tokens.id, "", starts).await.unwrap();
+        assert_eq!(used, 150);
+        let (from, to) = (now, place.now().plus(HOUR));
+        let group = UsageGroup::Purpose;
+        let all = charges::used_by(&mut conn, place.ws(), from, to, group, 10).await.unwrap();
+        let search = all.iter().find(|used| used.key.as_deref() == Some("search")).unwrap();
+        assert_eq!((search.calls, search.prompt_tokens, search.cost), (2, 30, 3));
     }
 }
 

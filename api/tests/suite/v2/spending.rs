@@ -1,6 +1,8 @@
 //! Usage and budgets.
 
+use domain::settings::ModelFacts;
 use serde_json::{Value, json};
+use testkit::model_server::{ModelServer, Reply as ModelReply};
 
 use crate::support::TestApp;
 
@@ -169,5 +171,84 @@ async fn a_visitor_whose_budget_is_used_up_is_told_when_to_come_back() {
         // The conversation knows its visitor, whoever goes on with it.
         let on = json!({"query": QUESTION, "conversationId": first["conversationId"]});
         app.post(&path, &on).await.expect_error(429, "RATE_LIMITED");
+    }
+}
+
+/// The product with an embedder that costs a dollar a million tokens.
+async fn with_paid_vectors(database: testkit::db::TestDb, server: &ModelServer) -> TestApp {
+    let base_url = server.base_url().parse().unwrap();
+    TestApp::with(database, |settings| {
+        settings.models.openai_base_url = Some(base_url);
+        settings.models.chat_model = Some("gpt-test".to_owned());
+        settings.models.embedding_model = Some("embed-test".to_owned());
+        settings.models.catalogue = vec![ModelFacts {
+            name: "embed-test".to_owned(),
+            context: 8_192,
+            max_output: None,
+            input: Some(1_000_000),
+            cached_input: None,
+            output: Some(1_000_000),
+            sees: false,
+            tokenizer: None,
+        }];
+    })
+    .await
+}
+
+#[tokio::test]
+async fn vectors_are_paid_by_whoever_wants_them_and_refused_without_money() {
+    for database in testkit::db::databases("vectors are paid").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = with_paid_vectors(database, &server).await;
+        let spent = async |purpose: &str| {
+            let usage = app.get("/api/v2/usage?groupBy=purpose").await.expect(200);
+            let all = usage["data"].as_array().unwrap().clone();
+            let found = all.into_iter().find(|line| line["key"] == purpose);
+            found.map_or((0, 0, 0), |line| {
+                let of = |name: &str| line[name].as_i64().unwrap();
+                (of("calls"), of("promptTokens"), of("cost"))
+            })
+        };
+        app.learn("FAQ", FAQ).await;
+        let (calls, tokens, cost) = spent("ingest").await;
+        assert!(calls == 1 && tokens > 5 && cost == tokens, "{calls} {tokens} {cost}");
+        let query = json!({"query": QUESTION});
+        app.post(&app.in_datastore("/query"), &query).await.expect(200);
+        let (calls, tokens, cost) = spent("search").await;
+        assert!(calls == 1 && tokens > 2 && cost == tokens, "{calls} {tokens} {cost}");
+        let wanted = json!({"model": "embed-test", "input": ["uno dos", "tres"]});
+        app.post("/openai/v1/embeddings", &wanted).await.expect(200);
+        assert_eq!(spent("embedding").await, (1, 3, 3));
+        server.enqueue(ModelReply::text("De 9 a 18 hs. [1]").usage(100, 10));
+        app.post(&app.chat_path(), &query).await.expect(200);
+        let (calls, tokens, _) = spent("answer").await;
+        assert!(
+            calls == 2 && tokens > 100,
+            "the question's vector belongs to the answer: {tokens}"
+        );
+
+        let budget = json!({"scope": "workspace", "unit": "tokens", "period": "month", "limit": 1});
+        let id = with_budget(&app, budget).await;
+        // What is below its limit is let in; the next one is not.
+        app.post("/openai/v1/embeddings", &wanted).await.expect(200);
+        let asked = server.requests().len();
+        app.post(&app.in_datastore("/query"), &query).await.expect_error(402, "USAGE_LIMIT");
+        app.post(&app.chat_path(), &query).await.expect_error(402, "USAGE_LIMIT");
+        let refused = app.post("/openai/v1/embeddings", &wanted).await;
+        assert_eq!(refused.status.as_u16(), 402, "{}", refused.text);
+        let body = json!({"name": "Envíos", "content": "El envío demora tres días."});
+        let source = app.post(&app.in_datastore("/sources/text"), &body).await.expect(202);
+        let source = source["id"].as_str().unwrap();
+        let failed = app.ingested(source).await;
+        assert_eq!(failed["error"]["code"], "USAGE_LIMIT", "{failed}");
+        let requests = server.requests();
+        let of_passages = requests[asked..]
+            .iter()
+            .filter(|sent| sent.body["input"].to_string().contains("demora"));
+        assert_eq!(of_passages.count(), 0, "nobody is asked");
+        app.put(&format!("/api/v2/budgets/{id}"), &json!({"limit": 1_000_000})).await.expect(200);
+        let retry = app.in_datastore(&format!("/sources/{source}/retry"));
+        app.post(&retry, &json!({})).await.expect(202);
+        assert_eq!(app.ingested(source).await["status"], "ready");
     }
 }
