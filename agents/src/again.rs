@@ -45,7 +45,7 @@ pub(crate) async fn try_answer(
     let query = prepare::search_query(agent, datastores, question);
     let payer = Payer { agent: Some(agent.id), api_key: asking.api_key, visitor: None };
     let (workspace, asked) = (agent.workspace_id, inner.asked_by(&query));
-    let search = inner.retrieval.search(workspace, &query);
+    let search = Box::pin(inner.retrieval.search(workspace, &query));
     let results = inner.paid(workspace, (Purpose::Recheck, payer), asked, search).await??;
     let threshold = agent.settings.min_evidence.or(inner.options.defaults.min_evidence);
     let evidence = results.evidence;

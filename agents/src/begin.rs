@@ -260,7 +260,7 @@ fn early_search(
     let query = prepare::search_query(agent, &ids, &request.query);
     let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
     let tally = meter.tally().clone();
-    let search = async move { tally.over(retrieval.search(workspace, &query)).await };
+    let search = async move { tally.over(Box::pin(retrieval.search(workspace, &query))).await };
     Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
 }
 

@@ -187,7 +187,7 @@ impl Agents {
     ) -> Result<SearchResults, DomainError> {
         let inner = &self.inner;
         let who = (Purpose::Search, Payer { api_key, ..Payer::default() });
-        let search = inner.retrieval.search(workspace, query);
+        let search = Box::pin(inner.retrieval.search(workspace, query));
         Ok(inner.paid(workspace, who, inner.asked_by(query), search).await??)
     }
 

@@ -365,7 +365,7 @@ async fn search(
     }
     let datastores: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
     let query = search_query(&work.agent, &datastores, question);
-    let searching = work.inner.retrieval.search(work.workspace(), &query);
+    let searching = Box::pin(work.inner.retrieval.search(work.workspace(), &query));
     Ok(work.spending.meter.tally().over(searching).await?)
 }
 

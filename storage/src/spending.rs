@@ -270,7 +270,7 @@ mod tests {
         let of_visitor = refusal(BudgetScope::Visitor);
         assert_eq!(of_visitor.code, "RATE_LIMITED");
         for refused in [of_agent, of_visitor] {
-            assert_eq!(refused.retry_after, Some(std::time::Duration::from_hours(1)));
+            assert_eq!(refused.retry_after, Some(Duration::from_hours(1)));
         }
     }
 }

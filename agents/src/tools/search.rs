@@ -107,7 +107,7 @@ impl Search {
         };
         let mut search = prepare::search_query(&work.agent, &datastores, query);
         search.filter = filter;
-        let searching = work.inner.retrieval.search(work.workspace(), &search);
+        let searching = Box::pin(work.inner.retrieval.search(work.workspace(), &search));
         match work.spending.meter.tally().over(searching).await {
             Ok(results) => {
                 let (threshold, _) = prepare::threshold(work, &results);
