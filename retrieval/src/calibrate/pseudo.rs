@@ -143,7 +143,9 @@ mod tests {
         assert_ne!(made[0], made[2]);
         assert_eq!(questions(&[SAMPLE, other], 3, Wording::Mixed), made[..3]);
         let (_, own) = &questions(&[SAMPLE], 1, Wording::Kept)[0];
+        // As words are analysed: folded, and numbers without their points.
         let folded = TEXT.to_lowercase().replace('í', "i").replace('é', "e").replace('á', "a");
+        let folded = folded.replace("5.490", "5490");
         assert!(folded.contains(own.trim()), "{own}");
     }
 
