@@ -25,9 +25,10 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use crate::context;
 use crate::images::SeenImage;
 use crate::model::{Candidate, TurnModel};
-use crate::prepare::{self, EarlySearch, Said};
+use crate::prepare::{self, Early, Said};
 use crate::run::{self, Work};
 use crate::running::{LEASE, TurnKey};
 use crate::spend::{Meter, Spending, expected};
@@ -221,7 +222,8 @@ pub(crate) async fn begin_as(
         agent: known.agent,
         datastores: known.datastores,
         said,
-        early,
+        // What was read before an answer under way was stored is not all there is.
+        early: early.filter(|early| locked || matches!(early, Early::Search(_))),
         images: shown(&request.images),
         fresh: request.conversation.is_none(),
         supplied: request.history,
@@ -249,11 +251,11 @@ fn early_search(
     request: &TurnRequest,
     said: &Said,
     meter: &Meter,
-) -> Option<EarlySearch> {
+) -> Option<Early> {
     let datastores = datastores?;
-    let is_first = request.conversation.is_none() && request.history.is_empty();
     // What is shown says what is meant.
-    if !is_first || !request.images.is_empty() || said.intent != Intent::Question {
+    if !request.history.is_empty() || !request.images.is_empty() || said.intent != Intent::Question
+    {
         return None;
     }
     let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
@@ -261,7 +263,17 @@ fn early_search(
     let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
     let tally = meter.tally().clone();
     let search = async move { tally.over(Box::pin(retrieval.search(workspace, &query))).await };
-    Some(AbortOnDropHandle::new(inner.tracker.spawn(search)))
+    Some(Early::Search(AbortOnDropHandle::new(inner.tracker.spawn(search))))
+}
+
+/// What was said before, read beside the storing of the question.
+fn early_history(inner: &Inner, workspace: WorkspaceId, id: ConversationId) -> Early {
+    let db = inner.db.clone();
+    let reading = async move {
+        let mut conn = db.read().await?;
+        messages::recent(&mut conn, workspace, id, 0, context::MAX_MESSAGES).await
+    };
+    Early::History(AbortOnDropHandle::new(inner.tracker.spawn(reading)))
 }
 
 /// Agent, datastores, budgets and models, by one read connection; and the search that can begin as soon as the first
@@ -270,7 +282,7 @@ async fn look_up(
     inner: &Arc<Inner>,
     request: &TurnRequest,
     said: &Said,
-) -> Result<(Known, Option<EarlySearch>), DomainError> {
+) -> Result<(Known, Option<Early>), DomainError> {
     let workspace = request.workspace;
     let mut conn = inner.db.read().await?;
     let found = agents::at_work(&mut conn, workspace, request.agent).await?;
@@ -281,7 +293,11 @@ async fn look_up(
     }
     let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
     let meter = Arc::new(Meter::default());
-    let early = early_search(inner, &agent, datastores.as_deref(), request, said, &meter);
+    let early = match request.conversation {
+        None => early_search(inner, &agent, datastores.as_deref(), request, said, &meter),
+        Some(id) if request.history.is_empty() => Some(early_history(inner, workspace, id)),
+        Some(_) => None,
+    };
     let budgets =
         if budgets == 0 { Vec::new() } else { budgets::list(&mut conn, workspace).await? };
     let candidates = inner.candidates(&mut conn, &agent).await?;

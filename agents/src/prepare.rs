@@ -16,7 +16,7 @@ use models::builtin::{self, Intent, Passage};
 use models::{AnswerFormat, ChatMessage, ChatRequest, ToolChoice, Usage, lexical};
 use retrieval::{Hit, RetrievalError, SearchMode, SearchQuery, SearchResults};
 use serde_json::json;
-use storage::{contacts, conversations, messages};
+use storage::{StorageError, contacts, conversations, messages};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::approve;
@@ -141,16 +141,33 @@ impl Said {
     }
 }
 
+/// What is done beside the storing of the question, since it needs nothing of what is stored. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) enum Early {
+    /// The search for a question before which nothing was said.
+    Search(EarlySearch),
+    /// What was said before the question.
+    History(EarlyHistory),
+}
+
 /// A search under way.
 pub(crate) type EarlySearch = AbortOnDropHandle<Result<SearchResults, RetrievalError>>;
 
+/// The newest messages of a conversation on their way, oldest first.
+pub(crate) type EarlyHistory = AbortOnDropHandle<Result<Vec<Message>, StorageError>>;
+
 pub(crate) async fn prepare(
     work: &Work,
-    early: Option<EarlySearch>,
+    early: Option<Early>,
     trace: &mut Trace,
 ) -> Result<Prepared, DomainError> {
     let Said { lang: detected, intent } = &work.said;
-    let earlier = earlier_messages(work).await?;
+    let (early, history) = match early {
+        Some(Early::Search(search)) => (Some(search), None),
+        Some(Early::History(history)) => (None, Some(history)),
+        None => (None, None),
+    };
+    let earlier = earlier_messages(work, history).await?;
     let lang = detected.or_else(|| spoken_before(&earlier)).unwrap_or_default();
     trace.note("language", lang.code());
     trace.step("context");
@@ -166,11 +183,22 @@ pub(crate) async fn prepare(
     }
 }
 
-async fn earlier_messages(work: &Work) -> Result<Vec<Message>, DomainError> {
+async fn earlier_messages(
+    work: &Work,
+    early: Option<EarlyHistory>,
+) -> Result<Vec<Message>, DomainError> {
     if work.fresh || !work.supplied.is_empty() {
         return Ok(supplied::as_messages(work.conversation.id, &work.supplied));
     }
     let (workspace, conversation) = (work.workspace(), &work.conversation);
+    if let Some(early) = early
+        && let Ok(Ok(mut recent)) = early.await
+        && recent.last().is_some_and(|newest| newest.seq + 1 == work.question.seq)
+    {
+        // Nothing came in between.
+        recent.retain(|message| message.seq > conversation.context_after);
+        return Ok(context::before(&work.question, recent));
+    }
     let mut conn = work.inner.db.read().await?;
     let (after, limit) = (conversation.context_after, context::MAX_MESSAGES);
     let recent = messages::recent(&mut conn, workspace, conversation.id, after, limit).await?;

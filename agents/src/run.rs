@@ -18,7 +18,7 @@ use crate::citations::quote_for;
 use crate::claim::{Claimed, claim};
 use crate::keep::{Kept, give_back, keep};
 use crate::model::TurnModel;
-use crate::prepare::{self, Answering, Asking, EarlySearch, Effect, Prepared, Reply, Said};
+use crate::prepare::{self, Answering, Asking, Early, Effect, Prepared, Reply, Said};
 use crate::prompt;
 use crate::queue::Place;
 use crate::rounds::{Over, Talk};
@@ -43,7 +43,7 @@ pub(crate) struct Work {
     pub(crate) datastores: Option<Vec<KnownDatastore>>,
     pub(crate) said: Said,
     /// The search that runs already.
-    pub(crate) early: Option<EarlySearch>,
+    pub(crate) early: Option<Early>,
     pub(crate) conversation: Conversation,
     /// The customer's message.
     pub(crate) question: Message,
