@@ -291,3 +291,50 @@ async fn dense_vectors_find_what_shares_no_word() {
         assert!(hybrid.hits[0].score < 0.5, "a low weight gives a low score: {:?}", hybrid.hits[0]);
     }
 }
+
+/// A vector of its own for each number.
+#[derive(Debug)]
+struct NumberEmbedder(EmbeddingSpace);
+
+#[async_trait]
+impl Embedder for NumberEmbedder {
+    fn space(&self) -> &EmbeddingSpace {
+        &self.0
+    }
+
+    async fn embed(&self, texts: &[String], _: EmbedPurpose) -> Result<Vec<Vec<f32>>, ModelError> {
+        let one = |text: &String| {
+            let number = text.rsplit(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            let mut vector = vec![0.0; self.0.dimension];
+            vector[number % self.0.dimension] = 1.0;
+            vector
+        };
+        Ok(texts.iter().map(one).collect())
+    }
+}
+
+#[tokio::test]
+async fn dense_vectors_are_found_however_few_there_are_before_and_after_sealing() {
+    for arm in arms("few dense vectors") {
+        let space = EmbeddingSpace { model: "numbers".to_owned(), dimension: 384 };
+        let embedder: Arc<dyn Embedder> = Arc::new(NumberEmbedder(space));
+        let world = World::with_embedder(&arm, Some(Arc::clone(&embedder))).await;
+        let mut points = Vec::new();
+        for number in 0..40 {
+            let text = format!("Artículo {number}");
+            let id = world.add(&format!("a{number}"), &text).await;
+            let row = world.source(id).await;
+            let mut point = point(&row, &crate::world::chunk(&row, 1, 0, &text));
+            point.dense = embedder.embed(&[text], EmbedPurpose::Passage).await.unwrap().pop();
+            points.push(point);
+        }
+        world.retrieval.upsert(points).await.unwrap();
+        let mut query = world.query("¿Qué es el 7");
+        query.mode = SearchMode::Dense;
+        for when in ["appended", "sealed"] {
+            let found = world.retrieval.search(world.workspace, &query).await.unwrap();
+            assert_eq!(names(&found)[..1], ["a7"], "{arm:?}, {when}");
+            world.retrieval.seal().await.unwrap();
+        }
+    }
+}
