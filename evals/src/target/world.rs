@@ -85,6 +85,9 @@ impl World {
             reranking: None,
         };
         let retrieval = Retrieval::open(db.clone(), options.embedder.clone(), opening).await?;
+        // As a start of the product does: an empty index counts as filled from now on. Later it would be filled anew from
+        // rows that have no vectors here.
+        retrieval.maintain().await?;
         let mut filling = Filling {
             db: &db,
             retrieval: &retrieval,
