@@ -1,9 +1,10 @@
-//! How alike two questions are, by the words and 4-grams of the lexical analyser.
+//! How alike two questions are, by the words and 4-grams of the lexical analyser, once each word stands for the
+//! concept that it is: the same question in other words or in another language is one.
 
 use std::collections::HashMap;
 
 use domain::{GapId, Lang};
-use models::lexical::{self, Terms};
+use models::lexical::{self, Lexicon, Terms};
 
 /// From here on two questions are taken to ask the same.
 const ALIKE: f64 = 0.6;
@@ -32,8 +33,10 @@ pub(crate) fn most_alike(question: &str, known: &[(GapId, String)]) -> Option<Ga
 /// What a question is about. One stemmer for all, so that the language found for a short question does not tell
 /// it from another.
 fn analysed(question: &str) -> Terms {
-    let lang = lexical::detect(question).unwrap_or_default();
-    let about = lexical::content_words(question, lang).join(" ");
+    let lexicon = Lexicon::builtin();
+    let lang = lexical::detect(question);
+    let lang = lang.unwrap_or_else(|| lexicon.language_of(question, Lang::default()));
+    let about = lexicon.in_common_words(question, lang).join(" ");
     lexical::analyse_passage(&[&about], Lang::Es)
 }
 
@@ -102,6 +105,10 @@ mod tests {
             ("hasen envios a la antartica?", Some(0)),
             ("¿Hay estacionamiento para los clientes?", Some(2)),
             ("aceptan criptomoneda", Some(3)),
+            ("¿Hay aparcamiento para clientes?", Some(2)),
+            ("Is there parking for customers?", Some(2)),
+            ("Tem estacionamento para clientes?", Some(2)),
+            ("How much does the red office chair cost?", Some(1)),
             ("¿Cuánto cuesta la silla roja de oficina?", Some(1)),
             ("¿Cuánto cuesta la mesa de vidrio?", None),
             ("¿Hacen envíos a Chiloé?", None),

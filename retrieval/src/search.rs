@@ -337,6 +337,8 @@ impl Retrieval {
         let analysers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|n| format!("analyser-{n}"))
+            // Who waits for the passages is told by the reply that is dropped.
+            .panic_handler(|_| tracing::error!("analysing passages broke off"))
             .build()
             .map_err(|error| RetrievalError::Index(error.to_string()))?;
         Ok(Self(Arc::new(Parts {

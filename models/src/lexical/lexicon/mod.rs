@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use domain::Lang;
 
 use super::stem::with_stemmer;
-use super::{each_word, term_of};
+use super::{content_words, each_word, term_of};
 
 pub use parse::LexiconError;
 
@@ -116,6 +116,31 @@ impl Lexicon {
         let of = |wanted| counts.iter().find(|(lang, _)| *lang == wanted).map_or(0, |(_, n)| *n);
         let most = counts.into_iter().rev().max_by_key(|&(lang, count)| (count, lang == main));
         most.map_or(main, |(lang, count)| if count > of(main) { lang } else { main })
+    }
+
+    /// The content words of a text in `lang`, in order, each put as the first term of the concept that it is: what says
+    /// the same in other words, or in another language, reads the same. Words that are no term stay as they are.
+    pub fn in_common_words(&self, text: &str, lang: Lang) -> Vec<String> {
+        let words = content_words(text, lang);
+        let spoken: Vec<Spoken<'_>> =
+            words.iter().map(|word| Spoken { letters: word, stem: term_of(word, lang) }).collect();
+        let (mut common, mut found, mut at) = (Vec::with_capacity(words.len()), Vec::new(), 0);
+        while let Some(word) = words.get(at) {
+            self.matches(&spoken[at..], lang, &mut found);
+            let term = found.first();
+            common.push(match term {
+                Some(term) => self.first_of(*term).letters.to_owned(),
+                None => word.clone(),
+            });
+            at += term.map_or(1, |term| term.words.max(1));
+        }
+        common
+    }
+
+    /// The first term of the concept that was found.
+    fn first_of(&self, found: Match) -> TermRef<'_> {
+        let concept = self.terms[found.term].concept;
+        self.term(self.terms.partition_point(|term| term.concept < concept))
     }
 
     /// Whether a word is a term, or the plural of one.

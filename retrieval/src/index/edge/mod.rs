@@ -56,6 +56,8 @@ impl Edge {
         let readers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|n| format!("index-reader-{n}"))
+            // The engine panics on some failures of the disk. Without this the process would end.
+            .panic_handler(|_| tracing::error!("a search in the index broke off"))
             .build()
             .map_err(|error| RetrievalError::Index(error.to_string()))?;
         let (commands, inbox) = mpsc::channel();
@@ -149,12 +151,22 @@ impl Edge {
 }
 
 impl Inner {
-    /// Waits for the writer to end.
+    /// Waits for the writer and for searches under way to end, then lets go of the shard: here, since the last to do
+    /// so writes to its folder, which may be gone by the time that a search nobody waits for comes to its end.
     fn end(&self) {
-        self.shard.write().take();
+        let shard = self.shard.write().take();
         let _ = self.commands.send(Command::Close);
         if let Some(writer) = self.writer.lock().take() {
             let _ = writer.join();
+        }
+        let Some(shard) = shard else { return };
+        self.readers.broadcast(|_| ());
+        let closed = writer::guarded("close", || {
+            drop(shard);
+            Ok::<(), String>(())
+        });
+        if let Err(error) = closed {
+            tracing::error!(%error, "the index could not be written out at its end; what was acknowledged is on disk");
         }
     }
 }

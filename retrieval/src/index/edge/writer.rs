@@ -275,7 +275,7 @@ impl Writer {
 
 /// Runs a call into the engine, which panics on some failures of the disk: a panic becomes an error, since
 /// the writer must go on for the other callers.
-fn guarded<E: std::fmt::Display>(
+pub(super) fn guarded<E: std::fmt::Display>(
     what: &str,
     work: impl FnOnce() -> Result<(), E>,
 ) -> Result<(), String> {
