@@ -182,8 +182,16 @@ fn storage_functions_take_the_workspace() {
         "workspaces::list",
     ];
     // Rows that carry their workspace.
-    let carriers =
-        ["WorkspaceId", "&Agent", "&ApiKey", "&Datastore", "&Source", "&[Chunk]", "&Conversation"];
+    let carriers = [
+        "WorkspaceId",
+        "&Agent",
+        "&ApiKey",
+        "&Datastore",
+        "&Source",
+        "&[Chunk]",
+        "&Conversation",
+        ": Held",
+    ];
     let mut checked = 0;
     let mut wrong = Vec::new();
     for path in sources(&root().join("storage/src")) {
