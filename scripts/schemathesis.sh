@@ -75,8 +75,10 @@ check() {
         --continue-on-failure --warnings off "$@"
 }
 
+# A provider that is made here is one that nobody answers at, and from then on every answer is a 503 that says so. What
+# is wrong in a provider is tested in api/tests.
 echo "with a key:"
-check --header "Authorization: Bearer $key"
+check --header "Authorization: Bearer $key" --exclude-operation-id createProvider
 echo "without a key:"
 check
 kill -0 "$server" || { echo "the server died" >&2; tail -n 50 "$folder/log" >&2; exit 1; }
