@@ -1,6 +1,7 @@
 //! Citations that hold: markers checked while the answer streams, quotes taken verbatim from the passages.
 
 mod code;
+mod fences;
 mod filter;
 mod json;
 mod media;
