@@ -1,6 +1,6 @@
 //! Where fenced code stands in Markdown that comes character by character.
 
-/// Follows fenced code (CommonMark 0.31, 4.5) in a text as it is written, and in doubt says that there is none.
+/// Follows fenced code (`CommonMark` 0.31, 4.5) in a text as it is written, and in doubt says that there is none.
 ///
 /// What is in a fence is shown as it stands, so nothing needs to be taken from it; a text that a reader's program sees outside
 /// while this says inside would carry data out. So a fence is believed only where every reader agrees about it: where
@@ -129,7 +129,7 @@ impl Fences {
 
     fn after_closing(&mut self, c: char) -> Line {
         if c == '\t' {
-            // Closed by the newer texts of CommonMark, and not by the older ones.
+            // Closed by the newer texts of `CommonMark`, and not by the older ones.
             self.doubt();
         }
         if c == ' ' { Line::Closing } else { Line::Plain }
