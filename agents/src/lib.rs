@@ -35,6 +35,7 @@ mod turn;
 mod words;
 
 pub use approve::Decision;
+pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
 pub use reseal::{SealedSecrets, count_secrets, reseal_secrets};

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use domain::{AgentId, Ambient, ConversationId, MessageId, Timestamp, WorkspaceId};
+use domain::{AgentId, Ambient, ConversationId, MessageId, WorkspaceId};
 use parking_lot::Mutex;
-use storage::conversations::TurnLock;
 use storage::{Db, StorageError, Wakeup, conversations, streams};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -159,11 +158,6 @@ impl Running {
         true
     }
 
-    /// A turn as this process takes it at `now`.
-    pub(crate) fn lock(&self, answer: MessageId, now: Timestamp) -> TurnLock<'_> {
-        TurnLock { owner: &self.owner, answer, until: now.plus(LEASE) }
-    }
-
     /// Stops a turn that this process began for a job of its own.
     pub(crate) fn stop_own(&self, answer: MessageId) {
         if let Some(entry) = self.table.lock().by_answer.get(&answer) {
@@ -276,8 +270,17 @@ impl Running {
             let mut tx = db.write().await?;
             let now = ambient.now();
             for &(answer, workspace, conversation) in batch {
-                let turn = self.lock(answer, now);
-                if !conversations::lock_turn(&mut tx, workspace, conversation, &turn, now).await? {
+                let (owner, until) = (&self.owner, now.plus(LEASE));
+                let locked = conversations::lock_turn(
+                    &mut tx,
+                    workspace,
+                    conversation,
+                    owner,
+                    answer,
+                    now,
+                    until,
+                );
+                if !locked.await? {
                     lost.push(answer);
                 }
             }

@@ -228,14 +228,16 @@ pub async fn transition(
     Ok(Some(after))
 }
 
-/// Takes the turn of a conversation; `false` while another process holds it, and when the conversation is absent.
-/// Retaken by its own owner.
+/// Takes the turn of a conversation for `owner`, who writes `answer`, until `until`; `false` while another holds
+/// it, and when the conversation is absent. Retaken by its own owner.
 pub async fn lock_turn(
     tx: &mut Tx,
     workspace: WorkspaceId,
     id: ConversationId,
-    turn: &TurnLock<'_>,
+    owner: &str,
+    answer: MessageId,
     now: Timestamp,
+    until: Timestamp,
 ) -> Result<bool> {
     let row: Option<(Id<ConversationId>,)> = tx
         .statement(
@@ -258,10 +260,10 @@ pub async fn lock_turn(
         )
         .bind(Id(workspace))
         .bind(Id(id))
-        .bind(turn.owner)
-        .bind(Id(turn.answer))
+        .bind(owner)
+        .bind(Id(answer))
         .bind(Micros(now))
-        .bind(Micros(turn.until))
+        .bind(Micros(until))
         .optional()
         .await?;
     Ok(row.is_some())

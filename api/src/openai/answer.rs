@@ -215,28 +215,18 @@ impl From<Citation> for Cited {
     }
 }
 
-/// One annotation for each `[n]` of the text that names a citation.
+/// One annotation for each `[n]` of the text that names a citation. What stands in code names none.
 pub(super) fn annotations(text: &str, citations: &[Citation]) -> Vec<Annotation> {
     let mut found = Vec::new();
-    let mut chars = 0;
-    let mut rest = text;
-    while let Some(open) = rest.find('[') {
-        chars += rest[..open].chars().count();
-        rest = &rest[open..];
-        let marker = rest.find(']').map(|close| &rest[1..close]);
-        let number = marker.and_then(|marker| marker.parse::<i64>().ok());
-        let cited = number.and_then(|n| citations.iter().find(|citation| citation.marker == n));
-        let length = match (marker, cited) {
-            (Some(marker), Some(cited)) => {
-                // A number has one byte for each character.
-                let length = marker.len() + 2;
-                found.push(Annotation::new(cited, chars, chars + length));
-                length
-            }
-            _ => 1,
+    let (mut chars, mut counted) = (0, 0);
+    for (place, number) in agents::markers(text) {
+        let Some(cited) = citations.iter().find(|citation| citation.marker == number) else {
+            continue;
         };
-        chars += length;
-        rest = &rest[length..];
+        chars += text[counted..place.start].chars().count();
+        counted = place.start;
+        // A number has one byte for each character.
+        found.push(Annotation::new(cited, chars, chars + place.len()));
     }
     found
 }
@@ -310,7 +300,7 @@ mod tests {
     #[test]
     fn other_brackets_are_no_markers() {
         let citations = [citation(1, None)];
-        for text in ["[2] [x] [] [1", "[[", "a[i] [+2]", ""] {
+        for text in ["[2] [x] [] [1", "[[", "a[i] [+2]", "", "`a[1]`"] {
             assert_eq!(places(text, &citations), [], "{text}");
         }
         assert_eq!(places("[[1]", &citations), [(1, 4, false)]);

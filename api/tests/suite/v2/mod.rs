@@ -16,4 +16,5 @@ mod samples;
 mod sources;
 mod spending;
 mod takeover;
+mod tools;
 mod traces;
