@@ -14,7 +14,6 @@ use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
 use storage::agents::AgentAtWork;
 use storage::budgets::Hold;
-use storage::conversations::TurnLock;
 use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
@@ -427,10 +426,8 @@ async fn store(
     }
     let taken = request.conversation.is_none();
     let locked = turn.first && conversation.handler == Handler::Bot && {
-        let (owner, until) = (&inner.running.owner, now.plus(LEASE));
-        taken
-            || conversations::lock_turn(&mut tx, request.workspace, id, owner, answer, now, until)
-                .await?
+        let turn = inner.running.lock(answer, now);
+        taken || conversations::lock_turn(&mut tx, request.workspace, id, &turn, now).await?
     };
     tx.commit().await?;
     Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
@@ -537,8 +534,7 @@ async fn begin_conversation(
         updated_at: now,
         closed_at: None,
     };
-    let (owner, answer, until) = (&*inner.running.owner, turn.answer, now.plus(LEASE));
-    let lock = TurnLock { owner, answer, until };
+    let lock = inner.running.lock(turn.answer, now);
     conversations::insert(tx, &conversation, turn.first.then_some(&lock)).await?;
     Ok(conversation)
 }

@@ -8,7 +8,6 @@ use domain::message::Message;
 use storage::{conversations, messages};
 
 use crate::run::Work;
-use crate::running::LEASE;
 
 /// First and longest wait between two looks at a lease that another process holds.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
@@ -51,11 +50,9 @@ pub(crate) async fn claim(work: &mut Work) -> Result<Claimed, DomainError> {
 async fn lock(work: &mut Work) -> Result<bool, DomainError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let now = work.inner.ambient.now();
-    let (owner, answer) = (&work.inner.running.owner, work.answer);
+    let turn = work.inner.running.lock(work.answer, now);
     let mut tx = work.inner.db.write().await?;
-    let until = now.plus(LEASE);
-    let locked =
-        conversations::lock_turn(&mut tx, workspace, id, owner, answer, now, until).await?;
+    let locked = conversations::lock_turn(&mut tx, workspace, id, &turn, now).await?;
     let conversation = conversations::get(&mut tx, workspace, id).await?;
     let conversation = conversation.ok_or_else(|| DomainError::not_found("conversation"))?;
     tx.commit().await?;

@@ -15,7 +15,6 @@ use crate::approve;
 use crate::gaps::{Place, Unanswered, place, record};
 use crate::prepare::{Effect, Reply};
 use crate::run::{Work, model_of};
-use crate::running::LEASE;
 use crate::spend::Spending;
 use crate::tools::{Note, note_lead};
 
@@ -150,12 +149,11 @@ async fn try_to_keep(
 ) -> Result<Kept, StorageError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let now = work.inner.ambient.now();
-    let (owner, answer) = (&work.inner.running.owner, work.answer);
+    let turn = work.inner.running.lock(work.answer, now);
     let mut tx = work.inner.db.write().await?;
     // Taking the lease again proves that it is still ours and holds the conversation's row, so that nobody
     // can take the conversation over between this look and the commit.
-    let until = now.plus(LEASE);
-    if !conversations::lock_turn(&mut tx, workspace, id, owner, answer, now, until).await? {
+    if !conversations::lock_turn(&mut tx, workspace, id, &turn, now).await? {
         return Ok(Kept::Lost);
     }
     let Some(conversation) = conversations::get(&mut tx, workspace, id).await? else {

@@ -135,6 +135,11 @@ pub(crate) async fn run(mut work: Work) {
     tokio::pin!(over);
     // Nobody left to tell is fine: everything is stored.
     let _ = tell(&events, reading, telling, over).await;
+    observe(&inner, ended);
+}
+
+/// Tells the observer, if there is one, of a turn that is over.
+fn observe(inner: &Inner, ended: Option<EndedTurn>) {
     if let (Some(observer), Some(ended)) = (&inner.options.observer, ended) {
         observer.turn_ended(ended);
     }
@@ -272,11 +277,7 @@ pub(crate) async fn go_on(mut work: Work, asking: Asking) -> Option<TurnEvent> {
     tokio::pin!(cut);
     let telling = ask(work, asking, trace.clone(), cut).await;
     metrics::counter!("vocero_turns_total", "end" => telling.name()).increment(1);
-    if let (Some(observer), Some(ended)) =
-        (&work.inner.options.observer, ended(work, &telling, trace))
-    {
-        observer.turn_ended(ended);
-    }
+    observe(&work.inner, ended(work, &telling, trace));
     telling.last
 }
 

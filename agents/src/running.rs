@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use domain::{AgentId, Ambient, ConversationId, MessageId, WorkspaceId};
+use domain::{AgentId, Ambient, ConversationId, MessageId, Timestamp, WorkspaceId};
 use parking_lot::Mutex;
+use storage::conversations::TurnLock;
 use storage::{Db, StorageError, Wakeup, conversations, streams};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -158,6 +159,11 @@ impl Running {
         true
     }
 
+    /// A turn as this process takes it at `now`.
+    pub(crate) fn lock(&self, answer: MessageId, now: Timestamp) -> TurnLock<'_> {
+        TurnLock { owner: &self.owner, answer, until: now.plus(LEASE) }
+    }
+
     /// Stops a turn that this process began for a job of its own.
     pub(crate) fn stop_own(&self, answer: MessageId) {
         if let Some(entry) = self.table.lock().by_answer.get(&answer) {
@@ -270,17 +276,8 @@ impl Running {
             let mut tx = db.write().await?;
             let now = ambient.now();
             for &(answer, workspace, conversation) in batch {
-                let (owner, until) = (&self.owner, now.plus(LEASE));
-                let locked = conversations::lock_turn(
-                    &mut tx,
-                    workspace,
-                    conversation,
-                    owner,
-                    answer,
-                    now,
-                    until,
-                );
-                if !locked.await? {
+                let turn = self.lock(answer, now);
+                if !conversations::lock_turn(&mut tx, workspace, conversation, &turn, now).await? {
                     lost.push(answer);
                 }
             }

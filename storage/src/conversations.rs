@@ -228,16 +228,14 @@ pub async fn transition(
     Ok(Some(after))
 }
 
-/// Takes the turn of a conversation for `owner`, who writes `answer`, until `until`; `false` while another holds
-/// it, and when the conversation is absent. Retaken by its own owner.
+/// Takes the turn of a conversation; `false` while another process holds it, and when the conversation is absent.
+/// Retaken by its own owner.
 pub async fn lock_turn(
     tx: &mut Tx,
     workspace: WorkspaceId,
     id: ConversationId,
-    owner: &str,
-    answer: MessageId,
+    turn: &TurnLock<'_>,
     now: Timestamp,
-    until: Timestamp,
 ) -> Result<bool> {
     let row: Option<(Id<ConversationId>,)> = tx
         .statement(
@@ -260,10 +258,10 @@ pub async fn lock_turn(
         )
         .bind(Id(workspace))
         .bind(Id(id))
-        .bind(owner)
-        .bind(Id(answer))
+        .bind(turn.owner)
+        .bind(Id(turn.answer))
         .bind(Micros(now))
-        .bind(Micros(until))
+        .bind(Micros(turn.until))
         .optional()
         .await?;
     Ok(row.is_some())

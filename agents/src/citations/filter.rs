@@ -51,8 +51,6 @@ pub(crate) struct CitationFilter {
     /// A letter or digit was let through.
     begun: bool,
     emitted: usize,
-    /// The last character that was let through.
-    last: Option<char>,
     uses: Vec<MarkerUse>,
     removed: Vec<String>,
     sentinel: bool,
@@ -83,7 +81,6 @@ impl CitationFilter {
             in_word: false,
             begun: false,
             emitted: 0,
-            last: None,
             uses: Vec::new(),
             removed: Vec::new(),
             sentinel: false,
@@ -108,12 +105,10 @@ impl CitationFilter {
 
     /// Takes a piece of the answer; gives what may be sent now, if anything.
     pub(crate) fn push(&mut self, piece: String) -> Option<String> {
-        let piece = self.media.push(piece);
         if self.passes_whole(&piece) {
             self.code.pass(&piece);
             self.emitted += piece.len();
-            self.last = piece.chars().next_back();
-            self.in_word = self.last.is_some_and(char::is_alphanumeric);
+            self.in_word = piece.chars().next_back().is_some_and(char::is_alphanumeric);
             return Some(piece);
         }
         let mut out = String::with_capacity(piece.len() + self.held.len() + self.space.len());
@@ -126,9 +121,6 @@ impl CitationFilter {
     /// The answer is over; gives what was held back and is text after all.
     pub(crate) fn finish(&mut self) -> Option<String> {
         let mut out = String::new();
-        for c in self.media.finish().chars() {
-            self.step(c, &mut out);
-        }
         match self.state {
             State::Word if self.held == SENTINEL_WORD => self.meet_sentinel(),
             State::Text | State::AfterMarker => self.settle_marker(&mut out),
@@ -141,9 +133,10 @@ impl CitationFilter {
         self.state = State::Text;
         if !self.begun && !self.sentinel {
             let opening = std::mem::take(&mut self.space);
-            out.push_str(opening.trim());
+            opening.trim().chars().for_each(|c| self.media.step(c, &mut out));
         }
         self.space.clear();
+        self.media.finish(&mut out);
         self.hand_out(out)
     }
 
@@ -170,7 +163,8 @@ impl CitationFilter {
             && self.space.is_empty()
             && self.code.outside()
             && self.address == Address::None
-            && !self.closing_gap;
+            && !self.closing_gap
+            && self.media.passes_whole(piece);
         let plain = |b: u8| match b {
             b'[' | b'`' | b'~' | b':' | b'N' | 0x7F | 0xC2 | 0xD8 | 0xE1..=0xE3 => false,
             _ => b >= 0x20,
@@ -180,21 +174,13 @@ impl CitationFilter {
 
     fn hand_out(&mut self, out: String) -> Option<String> {
         self.emitted += out.len();
-        self.last = out.chars().next_back().or(self.last);
         (!out.is_empty()).then_some(out)
     }
 
-    /// Keeps a bracket from an exclamation mark before it: what was removed between the two must not leave an
-    /// image, and a marker behind one would be an image by reference.
-    fn keep_apart(&self, out: &mut String) {
-        if self.code.outside() && out.chars().next_back().or(self.last) == Some('!') {
-            out.push(' ');
-        }
-    }
-
     fn step(&mut self, c: char, out: &mut String) {
-        // Whatever a model adds to saying that it does not know is not worth passing on.
-        if self.sentinel || domain::text::is_unsafe(c) {
+        // Whatever a model adds to saying that it does not know is not worth passing on; a carriage return is the end
+        // of a line to some readers only.
+        if self.sentinel || c == '\r' || domain::text::is_unsafe(c) {
             return;
         }
         match self.state {
@@ -208,11 +194,11 @@ impl CitationFilter {
 
     fn text(&mut self, c: char, out: &mut String) {
         self.code.follow(c);
-        let marks = self.code.outside();
-        if c == '[' && marks && self.address != Address::Query {
+        // In code there are no markers, but models put the sentinel there too.
+        if c == '[' && self.address != Address::Query {
             self.state = State::Bracket;
             self.held.push(c);
-        } else if c == 'N' && marks && !self.in_word {
+        } else if c == 'N' && !self.in_word {
             self.state = State::Word;
             self.held.push(c);
         } else {
@@ -256,7 +242,7 @@ impl CitationFilter {
             self.state = State::Text;
             return;
         }
-        let Some(numbers) = self.numbers() else {
+        let Some(numbers) = self.code.outside().then(|| self.numbers()).flatten() else {
             self.release(out);
             self.state = State::Text;
             self.let_through(c, out);
@@ -279,7 +265,7 @@ impl CitationFilter {
         let numeric_so_far = !inner.contains(|held: char| held.is_ascii_alphabetic());
         let spelled =
             SENTINEL_WORD.starts_with(inner) && SENTINEL_WORD[inner.len()..].starts_with(c);
-        (numeric && numeric_so_far) || spelled
+        (numeric && numeric_so_far && self.code.outside()) || spelled
     }
 
     /// The numbers between the brackets; `None` when it is no marker but text. A range counts only when
@@ -354,12 +340,17 @@ impl CitationFilter {
             return;
         }
         self.flush_space(out);
-        self.keep_apart(out);
-        for passage in std::mem::take(&mut self.marker) {
+        let marker = std::mem::take(&mut self.marker);
+        if !self.media.make_way(out) {
+            // In the address of an image, which goes.
+            self.removed.extend(marker.iter().map(|passage| format!("[{passage}]")));
+            return;
+        }
+        for passage in marker {
             self.uses.push(MarkerUse { passage, at: self.emitted + out.len() });
-            out.push('[');
-            out.push_str(&passage.to_string());
-            out.push(']');
+            for c in format!("[{passage}]").chars() {
+                self.media.write(c, out);
+            }
         }
         self.in_word = false;
     }
@@ -388,11 +379,11 @@ impl CitationFilter {
         if self.closing_gap && follows_close && self.begun {
             self.space.clear();
         }
-        self.flush_space(out);
-        if c == '[' {
-            self.keep_apart(out);
+        if c == '[' && self.closing_gap && self.space.is_empty() {
+            self.media.keep_apart(out);
         }
-        out.push(c);
+        self.flush_space(out);
+        self.media.step(c, out);
     }
 
     fn hold_space(&mut self, c: char) {
@@ -410,8 +401,7 @@ impl CitationFilter {
     }
 
     fn flush_space(&mut self, out: &mut String) {
-        out.push_str(&self.space);
-        self.space.clear();
+        self.space.drain(..).for_each(|c| self.media.step(c, out));
         self.closing_gap = false;
         self.begun = true;
     }

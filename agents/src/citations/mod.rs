@@ -2,6 +2,7 @@
 
 mod address;
 mod code;
+mod fences;
 mod filter;
 mod json;
 mod markers;

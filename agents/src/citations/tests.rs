@@ -1,6 +1,7 @@
 //! What the filter lets through, however the stream is cut.
 
 use proptest::prelude::*;
+use pulldown_cmark::{Event, Options, Tag};
 
 use super::filter::MarkerUse;
 use super::{CitationFilter, SENTINEL, without_markers};
@@ -81,16 +82,87 @@ fn what_is_no_marker_stays_text() {
 }
 
 #[test]
-fn no_image_is_left_also_where_a_marker_is_removed() {
+fn images_go_and_their_texts_stay() {
     for (answer, left) in [
         ("foto ![foto](https://evil.example/a.png) fin", "foto foto fin"),
+        ("a ![foto][r] b", "a foto b"),
+        ("a ![foto] b", "a foto b"),
+        ("a ![](x", "a"),
+        ("a <IMG src='https://x.example'> b</iframe>", "a  b"),
+        ("a <img\nsrc=x", "a"),
+        (
+            "a <div style='background:url(https://x.example)'>b</div>",
+            "a < div style='background:url(https://x.example)'>b</div>",
+        ),
+        ("¡Hola! 3 < 4, a<b> <b>c</b> y<br /> <3 !", "¡Hola! 3 < 4, a<b> <b>c</b> y<br /> <3 !"),
+        ("si x<y, bien; si x<y no <!-- ya -->", "si x< y, bien; si x< y no < !-- ya -->"),
+        ("<https://ejemplo.cl> <a@ejemplo.cl>", "<https://ejemplo.cl> <a@ejemplo.cl>"),
+        ("[enlace](https://x.example)", "[enlace](https://x.example)"),
+        (
+            "así:\n```html\n<script src=a>![a](b)</script>\n```\n![a](b)",
+            "así:\n```html\n<script src=a>![a](b)</script>\n```\na",
+        ),
+        (
+            "1. así:\n   ```\n   <img src=a>\n   ```\n2. <img src=a>fin",
+            "1. así:\n   ```\n   <img src=a>\n   ```\n2. fin",
+        ),
+        ("la tecla ` ![a](b)", "la tecla ` a"),
         ("hola! [7][x](https://evil.example)", "hola! [x](https://evil.example)"),
+        ("hola![7][x](https://evil.example)", "hola! [x](https://evil.example)"),
         ("hola! [7] [x](https://evil.example)", "hola! [x](https://evil.example)"),
-        ("¡Hola![1]", "¡Hola! [1]"),
-        ("`vec![1]` [1]", "`vec![1]` [1]"),
+        ("¡Hola![1] y ![2](x)", "¡Hola! [1] y ! [2](x)"),
+        ("¡Abierto![9-18](x)", "¡Abierto! [9-18](x)"),
+        ("![foto [1] de](https://evil.example)", "foto [1] de](https://evil.example)"),
+        ("`vec![1]` [1]", "`vec! [1]` [1]"),
     ] {
         assert_eq!(text_of(answer), left, "{answer}");
     }
+}
+
+#[test]
+fn what_is_dropped_does_not_make_an_image_of_what_is_left() {
+    for answer in [
+        "![![a](b)](https://evil.example)",
+        "!![a](b)[c](https://evil.example)",
+        "!<img>[c](https://evil.example)",
+        "<im<img>g src=https://evil.example>",
+        "<im[9]g src=https://evil.example>",
+        "<im [9]g src=https://evil.example>",
+        "<im\u{202E}g src=https://evil.example>",
+        "![<img src=https://evil.example>](x)",
+        "!\u{202E}[c](https://evil.example)",
+        "``[9]`\n![c](https://evil.example)",
+        "x\n[9] ```\n![c](https://evil.example)",
+        "- ```\n  a\n  ```\n  ![c](https://evil.example)",
+        "- a\n  ```\n![c](https://evil.example)",
+        "~~~\n```\n~~~\n![c](https://evil.example)",
+        "<!--\n```\n-->\n![c](https://evil.example)",
+        "a\n    ```\n![c](https://evil.example)",
+        "` \\` ![c](https://evil.example) `",
+    ] {
+        let left = text_of(answer);
+        assert_eq!(loads(&left), None, "{answer}\n---\n{left}");
+    }
+}
+
+/// What a reader's program that shows Markdown, with HTML and every extension or with none, would load for this text.
+fn loads(text: &str) -> Option<String> {
+    let tag = regex::Regex::new(
+        r"(?i)<(?:img|image|picture|source|video|audio|iframe|object|embed|svg|style|link|script|base|meta|input|[a-z][a-z0-9]*\s+[a-z])[\s/][^>]*=",
+    )
+    .expect("an expression");
+    let of = |options| {
+        let mut html = String::new();
+        for event in pulldown_cmark::Parser::new_ext(text, options) {
+            match event {
+                Event::Start(Tag::Image { dest_url, .. }) => return Some(dest_url.to_string()),
+                Event::Html(part) | Event::InlineHtml(part) => html.push_str(&part),
+                _ => html.push('\u{0}'),
+            }
+        }
+        tag.find(&html).map(|found| found.as_str().to_owned())
+    };
+    of(Options::empty()).or_else(|| of(Options::all()))
 }
 
 #[test]
@@ -201,4 +273,71 @@ proptest! {
             prop_assert!(text[at..].starts_with(&marker), "{} at {} of {}", marker, at, text);
         }
     }
+
+    #[test]
+    fn nothing_is_loaded_whatever_is_said_and_however_it_is_cut(
+        parts in prop::collection::vec(prop::sample::select(MARKDOWN), 0..28),
+    ) {
+        let whole = parts.concat();
+        let (text, _) = run(3, parts.iter().map(|part| (*part).to_owned()));
+        prop_assert_eq!(&text, &run(3, std::iter::once(whole)).0);
+        prop_assert_eq!(loads(&text), None, "{}", text);
+    }
 }
+
+/// What Markdown's images, code, containers and HTML are made of, and what this filter removes.
+const MARKDOWN: &[&str] = &[
+    "!",
+    "[",
+    "]",
+    "(",
+    ")",
+    "![",
+    "](https://e.example/a)",
+    "![c](https://e.example/a)",
+    "<",
+    ">",
+    "/",
+    "img",
+    "im",
+    "g src=x>",
+    "<img src=x>",
+    "<div style=x>",
+    "<b>",
+    "</b>",
+    "<!--",
+    "-->",
+    "<pre>",
+    "`",
+    "``",
+    "```",
+    "~~~",
+    "\n",
+    "\n\n",
+    " ",
+    "  ",
+    "   ",
+    "    ",
+    "\t",
+    "\r",
+    "- ",
+    "> ",
+    "1. ",
+    ": ",
+    "a",
+    "\n```\n",
+    "\n  ```\n",
+    "[1]",
+    "[9]",
+    "[^1]: ",
+    "[c]: https://e.example/a",
+    "\u{202E}",
+    "\\",
+    "|",
+    "|-|-|",
+    "$$",
+    "&#33;",
+    "NO_ANSWER",
+    "---",
+    "+++",
+];

@@ -13,7 +13,6 @@ use storage::{StorageError, Tx, contacts, conversations, events, leads};
 
 use super::Called;
 use crate::run::Work;
-use crate::running::LEASE;
 use crate::turn::Inner;
 
 pub(super) const NAME: &str = "capture_lead";
@@ -184,10 +183,10 @@ async fn store(
     fields: BTreeMap<String, String>,
 ) -> Result<Option<Lead>, StorageError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
-    let (now, owner) = (work.inner.ambient.now(), &work.inner.running.owner);
+    let now = work.inner.ambient.now();
     let mut tx = work.inner.db.write().await?;
-    let (answer, until) = (work.answer, now.plus(LEASE));
-    if !conversations::lock_turn(&mut tx, workspace, id, owner, answer, now, until).await? {
+    let turn = work.inner.running.lock(work.answer, now);
+    if !conversations::lock_turn(&mut tx, workspace, id, &turn, now).await? {
         return Ok(None);
     }
     let conversation = conversations::get(&mut tx, workspace, id).await?;

@@ -21,7 +21,7 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let installation = Installation::create(binary, &settings).await?;
     let server = installation.start().await?;
     let questions = super::fill(&server.api, &installation.ids.datastore_id, 0..CHUNKS).await?;
-    super::settle().await;
+    super::settle(&server).await?;
     let questions = &questions;
     let (api, agent) = (&server.api, &installation.ids.agent_id);
     let direct = &client()?;

@@ -32,7 +32,7 @@ pub async fn measure_queries_meanwhile(binary: &Path) -> anyhow::Result<Vec<Figu
     let server = installation.start().await?;
     let (api, datastore) = (&server.api, &installation.ids.datastore_id);
     let questions = super::fill(api, datastore, 0..DOCUMENTS).await?;
-    super::settle().await;
+    super::settle(&server).await?;
     let mut settled = super::query::one_after_another(api, datastore, &questions, 2_000).await?;
 
     let mut meanwhile = Latencies::default();

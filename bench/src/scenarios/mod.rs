@@ -10,6 +10,7 @@ mod streams;
 mod workspaces;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::future::BoxFuture;
@@ -18,7 +19,8 @@ use serde_json::json;
 use crate::RunArgs;
 use crate::corpus::Corpus;
 use crate::http::{Api, concurrently};
-use crate::measure::{Figure, medians};
+use crate::measure::{Figure, cpu_time, medians};
+use crate::server::Server;
 
 type Scenario = fn(&Path) -> BoxFuture<'_, anyhow::Result<Vec<Figure>>>;
 
@@ -91,9 +93,25 @@ pub async fn fill(
     Ok(questions)
 }
 
-/// Gives the index time to seal and merge what was added: it begins after two quiet seconds.
-pub async fn settle() {
-    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+/// Waits until nothing of what filling set off goes on: the index seals and merges after two quiet seconds and builds the
+/// graph of dense vectors, and datastores are calibrated. It counts as over when the server has used next to no processor
+/// for three seconds on end; an error after five minutes.
+pub async fn settle(server: &Server) -> anyhow::Result<()> {
+    const STEP: Duration = Duration::from_millis(500);
+    const QUIET_STEPS: usize = 6;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (pid, started) = (server.pid()?, Instant::now());
+    let (mut quiet, mut used) = (0, cpu_time(pid)?);
+    while quiet < QUIET_STEPS {
+        if started.elapsed() > Duration::from_mins(5) {
+            bail!("the server is still busy five minutes after it was filled");
+        }
+        tokio::time::sleep(STEP).await;
+        let now = cpu_time(pid)?;
+        quiet = if now.saturating_sub(used) <= STEP / 20 { quiet + 1 } else { 0 };
+        used = now;
+    }
+    Ok(())
 }
 
 /// Waits until every source of a datastore is ready; an error when one failed.
@@ -110,7 +128,7 @@ pub async fn wait_until_searchable(api: &Api, datastore: &str) -> anyhow::Result
             // on earlier pages are ready and stay so.
             let id = pending["id"].as_str().context("no id")?;
             while matches!(api.status(datastore, id).await?.as_str(), "pending" | "running") {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             continue;
         }

@@ -14,7 +14,7 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let server = installation.start().await?;
     let datastore = &installation.ids.datastore_id;
     let questions = super::fill(&server.api, datastore, 0..CHUNKS).await?;
-    super::settle().await;
+    super::settle(&server).await?;
 
     let mut alone = one_after_another(&server.api, datastore, &questions, 1_000).await?;
     let started = Instant::now();

@@ -1,7 +1,7 @@
 //! From 10,000 to 100,000 chunks: how queries, ingest, disk and memory grow.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::measure::{Figure, disk_bytes, resident_bytes};
 use crate::server::Installation;
@@ -18,7 +18,7 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let started = Instant::now();
     let questions = super::fill(api, datastore, 0..SMALL).await?;
     let small_rate = SMALL as f64 / started.elapsed().as_secs_f64();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    super::settle(&server).await?;
     let mut small = super::query::one_after_another(api, datastore, &questions, 1_000).await?;
 
     let mut last_rate = 0.0;
@@ -27,7 +27,7 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
         super::fill(api, datastore, start..start + SMALL).await?;
         last_rate = SMALL as f64 / started.elapsed().as_secs_f64();
     }
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    super::settle(&server).await?;
     let mut large = super::query::one_after_another(api, datastore, &questions, 1_000).await?;
     let resident = resident_bytes(pid)?.saturating_sub(empty) as f64 / LARGE as f64 / 1_000.0;
     server.stop().await?;

@@ -1,7 +1,6 @@
 //! 1,000 small workspaces of 20 chunks each.
 
 use std::path::Path;
-use std::time::Duration;
 
 use domain::Ambient;
 use domain::api_key::{ApiKey, ApiKeySecret};
@@ -33,7 +32,7 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let before = resident_bytes(pid)? as f64;
     let disk_before = disk_bytes(&installation.data())? as f64;
     fill(api, &tenants[1..]).await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    super::settle(&server).await?;
     let mut many = queries(api, tenants).await?;
     let resident = (resident_bytes(pid)? as f64 - before) / WORKSPACES as f64 / 1_000.0;
     server.stop().await?;

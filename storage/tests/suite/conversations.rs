@@ -11,9 +11,9 @@ use domain::message::{
     Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
     ToolUse,
 };
-use domain::{ConversationId, Lang, MessageId, VisitorId};
+use domain::{ConversationId, Lang, MessageId, Timestamp, VisitorId};
 use serde_json::json;
-use storage::conversations::{ConversationFilter, ConversationRating};
+use storage::conversations::{ConversationFilter, ConversationRating, TurnLock};
 use storage::gaps::{Gap, GapFilter, Recheck};
 use storage::messages::NewMessage;
 use storage::{
@@ -84,6 +84,10 @@ async fn say(place: &Place, message: &NewMessage) -> Message {
     let stored = messages::insert(&mut tx, place.ws(), message, place.now()).await.unwrap();
     tx.commit().await.unwrap();
     stored
+}
+
+fn turn(owner: &str, answer: MessageId, until: Timestamp) -> TurnLock<'_> {
+    TurnLock { owner, answer, until }
 }
 
 #[tokio::test]
@@ -185,7 +189,11 @@ async fn the_end_of_a_turn_is_wanted_of_whoever_holds_it() {
         let mut wakeups = place.db().wakeups();
         let mut tx = place.write().await;
         assert!(!conversations::want_stop(&mut tx, ws, agent, answer, now).await.unwrap());
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("a", answer, until), now)
+                .await
+                .unwrap()
+        );
         let (stranger, other) = (place.stranger(), place.other.agent.id);
         for (ws, agent, at) in [(stranger, agent, now), (ws, other, now), (ws, agent, until)] {
             assert!(!conversations::want_stop(&mut tx, ws, agent, answer, at).await.unwrap());
@@ -197,13 +205,19 @@ async fn the_end_of_a_turn_is_wanted_of_whoever_holds_it() {
 
         let mut tx = place.write().await;
         // The lease is prolonged, and the wish stays.
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("a", answer, until), now)
+                .await
+                .unwrap()
+        );
         let wanted = conversations::stops_wanted(&mut tx, "a").await.unwrap();
         assert_eq!(wanted, [(ws, answer)]);
         assert!(conversations::stops_wanted(&mut tx, "b").await.unwrap().is_empty());
         // The next turn is another one, whether the last one was given back or ran out.
         let next: MessageId = place.ambient.new_id();
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", next, now, until).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("a", next, until), now).await.unwrap()
+        );
         assert!(conversations::stops_wanted(&mut tx, "a").await.unwrap().is_empty());
         assert!(conversations::want_stop(&mut tx, ws, agent, next, now).await.unwrap());
         conversations::unlock_turn(&mut tx, ws, id, "a").await.unwrap();
@@ -221,24 +235,51 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
         let now = place.now();
         let until = now.plus(Duration::from_mins(1));
         let mut tx = place.write().await;
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
-        assert!(conversations::lock_turn(&mut tx, ws, id, "a", answer, now, until).await.unwrap());
-        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", answer, now, until).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("a", answer, until), now)
+                .await
+                .unwrap()
+        );
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("a", answer, until), now)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !conversations::lock_turn(&mut tx, ws, id, &turn("b", answer, until), now)
+                .await
+                .unwrap()
+        );
         let elsewhere =
-            conversations::lock_turn(&mut tx, place.stranger(), id, "a", answer, now, until);
-        assert!(!elsewhere.await.unwrap());
+            conversations::lock_turn(&mut tx, place.stranger(), id, &turn("a", answer, until), now)
+                .await;
+        assert!(!elsewhere.unwrap());
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
         conversations::unlock_turn(&mut tx, place.stranger(), id, "a").await.unwrap();
-        assert!(!conversations::lock_turn(&mut tx, ws, id, "b", answer, now, until).await.unwrap());
+        assert!(
+            !conversations::lock_turn(&mut tx, ws, id, &turn("b", answer, until), now)
+                .await
+                .unwrap()
+        );
         let later = until.plus(Duration::from_mins(1));
         assert!(
-            conversations::lock_turn(&mut tx, ws, id, "b", answer, until, later).await.unwrap()
+            conversations::lock_turn(&mut tx, ws, id, &turn("b", answer, later), until)
+                .await
+                .unwrap()
         );
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
-        assert!(conversations::lock_turn(&mut tx, ws, id, "c", answer, now, until).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("c", answer, until), now)
+                .await
+                .unwrap()
+        );
         assert_eq!(conversations::free_turns(&mut tx, "b").await.unwrap(), 0);
         assert_eq!(conversations::free_turns(&mut tx, "c").await.unwrap(), 1);
-        assert!(conversations::lock_turn(&mut tx, ws, id, "d", answer, now, until).await.unwrap());
+        assert!(
+            conversations::lock_turn(&mut tx, ws, id, &turn("d", answer, until), now)
+                .await
+                .unwrap()
+        );
         conversations::unlock_turn(&mut tx, ws, id, "d").await.unwrap();
         tx.commit().await.unwrap();
 
@@ -249,8 +290,15 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
                 tasks.spawn(async move {
                     let mut tx = db.write().await.unwrap();
                     let owner = format!("owner {number}");
-                    let won = conversations::lock_turn(&mut tx, ws, id, &owner, answer, now, until);
-                    let won = won.await.unwrap();
+                    let won = conversations::lock_turn(
+                        &mut tx,
+                        ws,
+                        id,
+                        &turn(&owner, answer, until),
+                        now,
+                    )
+                    .await;
+                    let won = won.unwrap();
                     tx.commit().await.unwrap();
                     won
                 })
