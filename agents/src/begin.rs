@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::agent::{Agent, AgentStatus, ToolKind};
+use domain::agent_version::{AnsweredFrom, Edition};
 use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::datastore::Datastore;
@@ -18,7 +19,7 @@ use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
     Conn, StorageError, Tx, agents, budgets, citations, contacts, conversations, datastores,
-    messages, spending, streams,
+    messages, spending, streams, versions,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -90,7 +91,10 @@ pub(crate) enum Admission {
 
 /// What was looked up before anything is written.
 struct Known {
+    /// As the edition has it that was asked for.
     agent: Agent,
+    answered_from: AnsweredFrom,
+    edition: Edition,
     /// `None` when the agent has no datastore tool.
     datastores: Option<Vec<KnownDatastore>>,
     /// The models that may answer, first choice first.
@@ -219,6 +223,8 @@ pub(crate) async fn begin_as(
         model: known.turn_model(inner, &spending),
         spending,
         agent: known.agent,
+        answered_from: known.answered_from,
+        edition: known.edition,
         datastores: known.datastores,
         said,
         // What was read before an answer under way was stored is not all there is.
@@ -290,6 +296,7 @@ async fn look_up(
     if agent.status != AgentStatus::Active {
         return Err(paused(agent.status));
     }
+    let (agent, answered_from) = as_edition(&mut conn, agent, request.edition).await?;
     let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
     let meter = Arc::new(Meter::default());
     let early = match request.conversation {
@@ -300,7 +307,36 @@ async fn look_up(
     let budgets =
         if budgets == 0 { Vec::new() } else { budgets::list(&mut conn, workspace).await? };
     let candidates = inner.candidates(&mut conn, &agent).await?;
-    Ok((Known { agent, datastores, candidates, budgets, meter }, early))
+    let edition = request.edition;
+    let known = Known { agent, answered_from, edition, datastores, candidates, budgets, meter };
+    Ok((known, early))
+}
+
+/// The agent as an edition has it: 404 when there is no such draft or version.
+pub(crate) async fn as_edition(
+    conn: &mut Conn,
+    agent: Agent,
+    edition: Edition,
+) -> Result<(Agent, AnsweredFrom), DomainError> {
+    let (workspace, id) = (agent.workspace_id, agent.id);
+    match edition {
+        Edition::Published => {
+            let from = AnsweredFrom { version: agent.version, draft: None };
+            Ok((agent, from))
+        }
+        Edition::Draft => {
+            let draft = versions::draft(conn, workspace, id).await?;
+            let draft = draft.ok_or_else(|| DomainError::not_found("draft"))?;
+            let from = AnsweredFrom { version: draft.base_version, draft: Some(draft.revision) };
+            Ok((agent.with_config(draft.config), from))
+        }
+        Edition::Version(number) => {
+            let version = versions::get(conn, workspace, id, number).await?;
+            let version = version.ok_or_else(|| DomainError::not_found("version"))?;
+            let from = AnsweredFrom { version: number, draft: None };
+            Ok((agent.with_config(version.config), from))
+        }
+    }
 }
 
 /// What a caller is told of an agent that does not answer.
@@ -401,6 +437,7 @@ async fn store(
             prompt_tokens: None,
             completion_tokens: None,
             unsupported: Vec::new(),
+            answered_from: None,
             created_at: now,
         },
         images: request.images.iter().map(|image| image.shown.clone()).collect(),
@@ -643,6 +680,8 @@ async fn again(
         model: known.turn_model(inner, &spending),
         spending,
         agent: known.agent,
+        answered_from: known.answered_from,
+        edition: known.edition,
         datastores: known.datastores,
         said: Said::new(&question.content),
         early: None,

@@ -162,6 +162,7 @@ mod tests {
             prompt_tokens: None,
             completion_tokens: None,
             unsupported: Vec::new(),
+            answered_from: None,
             created_at: Timestamp::from_micros(0),
         }
     }

@@ -172,6 +172,7 @@ mod tests {
             prompt_tokens: None,
             completion_tokens: None,
             unsupported: Vec::new(),
+            answered_from: None,
             created_at: Timestamp::from_micros(0),
         };
         (1..).zip(texts).map(message).collect()

@@ -130,6 +130,7 @@ fn new_message(
             prompt_tokens: usage.map(|usage| usage.prompt_tokens),
             completion_tokens: usage.map(|usage| usage.completion_tokens),
             unsupported: reply.unsupported.clone(),
+            answered_from: Some(work.answered_from),
             created_at: work.inner.ambient.now(),
         },
         images: Vec::new(),
@@ -184,6 +185,9 @@ async fn try_to_keep(
 
 /// The group that the question goes to when the answer leaves a gap.
 async fn gap_place(work: &Work, reply: &Reply) -> Result<Place, DomainError> {
+    if work.is_trial() {
+        return Ok(Place::default());
+    }
     for effect in &reply.effects {
         if let Effect::Gap { question, .. } = effect {
             return Ok(place(&work.inner, work.workspace(), work.agent.id, question).await?);
@@ -250,6 +254,8 @@ async fn apply(
             note_lead(&work.inner, tx, &mut conversation, note).await?;
             Ok(conversation)
         }
+        // What is tried out, or evaluated, was asked by no customer.
+        Effect::Gap { .. } if work.is_trial() => Ok(conversation),
         Effect::Gap { question, evidence } => {
             let unanswered = Unanswered {
                 workspace,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::agent::AgentTool;
+use domain::agent_version::AgentConfig;
 use domain::job::{Job, NewJob};
 use domain::vault::{SecretPlace, Vault, VaultError};
-use domain::{Ambient, WorkspaceId};
+use domain::{AgentId, Ambient, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use serde_json::{Value, json};
 use storage::{Db, StorageError, secrets, workspaces};
@@ -155,6 +156,7 @@ async fn count(
     let mut conn = db.read().await?;
     let keys = secrets::provider_keys(&mut conn, workspace).await?;
     let tools = secrets::agent_tools(&mut conn, workspace).await?;
+    let configs = secrets::agent_configs(&mut conn, workspace).await?;
     drop(conn);
     let mut found = SealedSecrets::default();
     for (id, sealed) in keys {
@@ -169,6 +171,13 @@ async fn count(
             }
         }
     }
+    for (id, _, config) in configs {
+        let row = id.to_string();
+        for sealed in read_config(&config).tools.iter_mut().flat_map(sealed_in) {
+            let sealed = sealed.as_str().unwrap_or_default();
+            found.add(vault, of_tools(workspace, &row), sealed);
+        }
+    }
     Ok(found)
 }
 
@@ -181,6 +190,7 @@ async fn reseal(
     let mut conn = db.read().await?;
     let keys = secrets::provider_keys(&mut conn, workspace).await?;
     let tools = secrets::agent_tools(&mut conn, workspace).await?;
+    let configs = secrets::agent_configs(&mut conn, workspace).await?;
     drop(conn);
     for (id, before) in keys {
         let row = id.to_string();
@@ -191,25 +201,45 @@ async fn reseal(
         tx.commit().await?;
     }
     for (id, before) in tools {
-        let row = id.to_string();
         let mut after = read_tools(&before);
-        let mut changed = false;
-        for sealed in after.iter_mut().flat_map(sealed_in) {
-            let old = sealed.as_str().unwrap_or_default();
-            let anew = sealed_anew(ambient, vault, of_tools(workspace, &row), old);
-            if let Ok(Some(anew)) = anew {
-                *sealed = Value::String(anew);
-                changed = true;
-            }
-        }
-        if !changed {
+        if !tools_anew(ambient, vault, (workspace, id), &mut after) {
             continue;
         }
         let mut tx = db.write().await?;
         secrets::replace_agent_tools(&mut tx, workspace, id, &before, &after).await?;
         tx.commit().await?;
     }
+    for (id, number, before) in configs {
+        let mut after = read_config(&before);
+        if !tools_anew(ambient, vault, (workspace, id), &mut after.tools) {
+            continue;
+        }
+        let mut tx = db.write().await?;
+        let place = (id, number);
+        secrets::replace_agent_config(&mut tx, workspace, place, &before, &after).await?;
+        tx.commit().await?;
+    }
     Ok(())
+}
+
+/// Seals the secrets of an agent's tools anew; whether one was.
+fn tools_anew(
+    ambient: &Ambient,
+    vault: &Vault,
+    (workspace, agent): (WorkspaceId, AgentId),
+    tools: &mut [AgentTool],
+) -> bool {
+    let row = agent.to_string();
+    let mut changed = false;
+    for sealed in tools.iter_mut().flat_map(sealed_in) {
+        let old = sealed.as_str().unwrap_or_default();
+        let anew = sealed_anew(ambient, vault, of_tools(workspace, &row), old);
+        if let Ok(Some(anew)) = anew {
+            *sealed = Value::String(anew);
+            changed = true;
+        }
+    }
+    changed
 }
 
 /// The secret sealed with the key that seals now; `None` when it is already.
@@ -236,6 +266,11 @@ fn of_tools(workspace: WorkspaceId, row: &str) -> SecretPlace<'_> {
 
 /// What does not read holds nothing that could be sealed.
 fn read_tools(text: &str) -> Vec<AgentTool> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// As [`read_tools`], of a version or a draft.
+fn read_config(text: &str) -> AgentConfig {
     serde_json::from_str(text).unwrap_or_default()
 }
 

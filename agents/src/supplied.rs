@@ -36,6 +36,7 @@ pub(crate) fn as_messages(conversation: ConversationId, supplied: &[Earlier]) ->
             prompt_tokens: None,
             completion_tokens: None,
             unsupported: Vec::new(),
+            answered_from: None,
             created_at: Timestamp::from_micros(0),
         });
     }

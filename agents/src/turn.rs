@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::agent::ToolKind;
+use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::message::{Citation, MessageState, Outcome, ToolStatus, ToolUse};
@@ -89,6 +90,8 @@ pub struct TurnRequest {
     pub workspace: WorkspaceId,
     /// The agent that is asked.
     pub agent: AgentId,
+    /// Which configuration of it answers; anything but the published one is a trial, which leaves no gaps.
+    pub edition: Edition,
     /// What the customer says, 1 to 8,000 characters.
     pub query: String,
     /// What the customer shows beside it, at most [`MAX_IMAGES`](crate::MAX_IMAGES); 400 `images` when the model that

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::agent_version::AgentConfig;
 use crate::{AgentId, Timestamp, WorkspaceId};
 
 /// An agent.
@@ -37,6 +38,8 @@ pub struct Agent {
     pub settings: AgentSettings,
     /// Whether it answers at all.
     pub status: AgentStatus,
+    /// The number of the published version that it is, from 1.
+    pub version: i64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -47,6 +50,40 @@ impl Agent {
     /// The tool of that kind, when the agent has it.
     pub fn tool(&self, kind: ToolKind) -> Option<&AgentTool> {
         self.tools.iter().find(|tool| tool.kind == kind)
+    }
+
+    /// What of it is published.
+    pub fn config(&self) -> AgentConfig {
+        AgentConfig {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            purpose: self.purpose.clone(),
+            tone: self.tone.clone(),
+            voice: self.voice.clone(),
+            system_prompt: self.system_prompt.clone(),
+            model_name: self.model_name.clone(),
+            tools: self.tools.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// The same agent with another configuration: a draft, an older version.
+    #[must_use]
+    pub fn with_config(self, config: AgentConfig) -> Self {
+        let AgentConfig { name, description, purpose, tone, voice, .. } = config;
+        let AgentConfig { system_prompt, model_name, tools, settings, .. } = config;
+        Self {
+            name,
+            description,
+            purpose,
+            tone,
+            voice,
+            system_prompt,
+            model_name,
+            tools,
+            settings,
+            ..self
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod agent;
+pub mod agent_version;
 pub mod ambient;
 pub mod api_key;
 pub mod approval;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::ToolKind;
+use crate::agent_version::AnsweredFrom;
 use crate::{ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp};
 
 /// One message of a conversation.
@@ -35,6 +36,8 @@ pub struct Message {
     pub completion_tokens: Option<i64>,
     /// Of an answer: the numbers, codes and the like that stand in nothing it cites, as it writes them.
     pub unsupported: Vec<String>,
+    /// Of an answer: the configuration of the agent that it came from.
+    pub answered_from: Option<AnsweredFrom>,
     /// When it was stored.
     pub created_at: Timestamp,
 }

@@ -1,11 +1,12 @@
 //! Agents.
 
 use domain::agent::{Agent, AgentSettings, AgentStatus, AgentTool};
+use domain::agent_version::Publication;
 use domain::{AgentId, DatastoreId, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Json, Micros, Name};
-use crate::{Conn, Result, StorageError, Tx};
+use crate::{Conn, Result, StorageError, Tx, versions};
 
 #[derive(FromRow)]
 struct AgentRow {
@@ -22,6 +23,7 @@ struct AgentRow {
     tools: Json<Vec<AgentTool>>,
     settings: Json<AgentSettings>,
     status: Name<AgentStatus>,
+    version: i64,
     created_at: Micros,
     updated_at: Micros,
 }
@@ -43,6 +45,7 @@ macro_rules! select_agents {
                 tools,
                 settings,
                 status,
+                version,
                 created_at,
                 updated_at
             FROM agents ",
@@ -51,8 +54,13 @@ macro_rules! select_agents {
     };
 }
 
-/// Stores a new agent. `Conflict` when its code is taken in the workspace.
+/// Stores a new agent, which is its first version. `Conflict` when its code is taken in the workspace.
 pub async fn insert(tx: &mut Tx, agent: &Agent) -> Result<()> {
+    insert_as(tx, agent, &Publication::default()).await
+}
+
+/// As [`insert`], saying whose it is.
+pub async fn insert_as(tx: &mut Tx, agent: &Agent, publication: &Publication) -> Result<()> {
     tx.statement(
         "INSERT INTO agents (
             id,
@@ -68,10 +76,11 @@ pub async fn insert(tx: &mut Tx, agent: &Agent) -> Result<()> {
             tools,
             settings,
             status,
+            version,
             created_at,
             updated_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(Id(agent.id))
     .bind(Id(agent.workspace_id))
@@ -86,15 +95,63 @@ pub async fn insert(tx: &mut Tx, agent: &Agent) -> Result<()> {
     .json(&agent.tools)
     .json(&agent.settings)
     .bind(Name(agent.status))
+    .bind(agent.version)
     .bind(Micros(agent.created_at))
     .bind(Micros(agent.updated_at))
     .execute()
     .await?;
-    Ok(())
+    versions::insert(tx, agent, publication, agent.created_at).await
 }
 
-/// Writes every changeable field of an agent; `false` when absent.
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is written; the published version afterwards.
+    Version(i64),
+    /// Another version is published by now; nothing is written.
+    Stale,
+    /// There is no such agent.
+    Absent,
+}
+
+/// Writes every changeable field of an agent, whatever version it was read from; a changed configuration is a new version.
+/// `false` when absent.
 pub async fn update(tx: &mut Tx, agent: &Agent) -> Result<bool> {
+    let Some(known) = get(tx, agent.workspace_id, agent.id).await? else { return Ok(false) };
+    let written = write(tx, &known, agent, &Publication::default()).await?;
+    Ok(matches!(written, Written::Version(_)))
+}
+
+/// Writes every changeable field of an agent that was read as `agent.version`; a changed configuration is a new version.
+pub async fn publish(tx: &mut Tx, agent: &Agent, publication: &Publication) -> Result<Written> {
+    let Some(known) = get(tx, agent.workspace_id, agent.id).await? else {
+        return Ok(Written::Absent);
+    };
+    if known.version != agent.version {
+        return Ok(Written::Stale);
+    }
+    write(tx, &known, agent, publication).await
+}
+
+async fn write(
+    tx: &mut Tx,
+    known: &Agent,
+    agent: &Agent,
+    publication: &Publication,
+) -> Result<Written> {
+    let is_new = known.config() != agent.config();
+    let agent = Agent { version: known.version + i64::from(is_new), ..agent.clone() };
+    if !update_row(tx, &agent, known.version).await? {
+        return Ok(Written::Stale);
+    }
+    if is_new {
+        versions::insert(tx, &agent, publication, agent.updated_at).await?;
+    }
+    Ok(Written::Version(agent.version))
+}
+
+/// `false` when the agent is not of the version `known` any more.
+async fn update_row(tx: &mut Tx, agent: &Agent, known: i64) -> Result<bool> {
     tx.statement(
         "UPDATE agents
         SET
@@ -108,9 +165,11 @@ pub async fn update(tx: &mut Tx, agent: &Agent) -> Result<bool> {
             tools = $10,
             settings = $11,
             status = $12,
-            updated_at = $13
+            version = $13,
+            updated_at = $14
         WHERE workspace_id = $1
-            AND id = $2",
+            AND id = $2
+            AND version = $15",
     )
     .bind(Id(agent.workspace_id))
     .bind(Id(agent.id))
@@ -124,7 +183,9 @@ pub async fn update(tx: &mut Tx, agent: &Agent) -> Result<bool> {
     .json(&agent.tools)
     .json(&agent.settings)
     .bind(Name(agent.status))
+    .bind(agent.version)
     .bind(Micros(agent.updated_at))
+    .bind(known)
     .changed()
     .await
 }
@@ -301,6 +362,7 @@ impl From<AgentRow> for Agent {
             tools: row.tools.0,
             settings: row.settings.0,
             status: row.status.0,
+            version: row.version,
             created_at: row.created_at.0,
             updated_at: row.updated_at.0,
         }

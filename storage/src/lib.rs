@@ -30,6 +30,7 @@ pub mod spending;
 mod sql;
 pub mod stats;
 pub mod streams;
+pub mod versions;
 pub mod workspaces;
 
 pub use blobs::Blobs;

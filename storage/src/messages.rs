@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::agent::ToolKind;
+use domain::agent_version::AnsweredFrom;
 use domain::message::{
     Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
     ToolUse,
@@ -48,6 +49,8 @@ struct MessageRow {
     prompt_tokens: Option<i64>,
     completion_tokens: Option<i64>,
     unsupported: Option<Json<Vec<String>>>,
+    agent_version: Option<i64>,
+    agent_draft: Option<i64>,
     created_at: Micros,
 }
 
@@ -78,6 +81,8 @@ macro_rules! select_messages {
                 messages.prompt_tokens,
                 messages.completion_tokens,
                 messages.unsupported,
+                messages.agent_version,
+                messages.agent_draft,
                 messages.created_at
             FROM messages ",
             $rest
@@ -490,10 +495,14 @@ async fn insert_row(
             prompt_tokens,
             completion_tokens,
             unsupported,
+            agent_version,
+            agent_draft,
             client_id,
             created_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        VALUES (
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+        )",
     )
     .bind(Id(message.id))
     .bind(Id(workspace))
@@ -508,6 +517,8 @@ async fn insert_row(
     .bind(message.prompt_tokens)
     .bind(message.completion_tokens)
     .bind((!message.unsupported.is_empty()).then(|| Json(message.unsupported.clone())))
+    .bind(message.answered_from.map(|from| from.version))
+    .bind(message.answered_from.and_then(|from| from.draft))
     .bind(client_id)
     .bind(Micros(message.created_at))
     .later()
@@ -672,6 +683,9 @@ impl From<MessageRow> for Message {
             prompt_tokens: row.prompt_tokens,
             completion_tokens: row.completion_tokens,
             unsupported: row.unsupported.map(|found| found.0).unwrap_or_default(),
+            answered_from: row
+                .agent_version
+                .map(|version| AnsweredFrom { version, draft: row.agent_draft }),
             created_at: row.created_at.0,
         }
     }

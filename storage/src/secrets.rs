@@ -3,6 +3,7 @@
 //! What replaces a secret names the one that it replaces: what a person has changed meanwhile is not undone.
 
 use domain::agent::AgentTool;
+use domain::agent_version::AgentConfig;
 use domain::{AgentId, ProviderId, WorkspaceId};
 
 use crate::sql::Id;
@@ -94,4 +95,65 @@ pub async fn replace_agent_tools(
     .json(&after)
     .changed()
     .await
+}
+
+/// Versions and drafts of a workspace's agents that hold sealed secrets, as they are stored: JSON. A draft has the number 0.
+pub async fn agent_configs(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+) -> Result<Vec<(AgentId, i64, String)>> {
+    let rows: Vec<(Id<AgentId>, i64, String)> = conn
+        .statement(
+            "SELECT
+                agent_id,
+                number,
+                config
+            FROM agent_versions
+            WHERE workspace_id = $1
+                AND config LIKE '%\"sealed\"%'
+            UNION ALL
+            SELECT
+                agent_id,
+                0,
+                config
+            FROM agent_drafts
+            WHERE workspace_id = $1
+                AND config LIKE '%\"sealed\"%'",
+        )
+        .bind(Id(workspace))
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(agent, number, config)| (agent.0, number, config)).collect())
+}
+
+/// Puts a version (or, with the number 0, the draft) of an agent, its secrets sealed anew, in the place of `before`; `false`
+/// when another one stands there now.
+pub async fn replace_agent_config(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    (agent, number): (AgentId, i64),
+    before: &str,
+    after: &AgentConfig,
+) -> Result<bool> {
+    let statement = if number == 0 {
+        tx.statement(
+            "UPDATE agent_drafts
+            SET config = $4
+            WHERE workspace_id = $1
+                AND agent_id = $2
+                AND config = $3",
+        )
+    } else {
+        tx.statement(
+            "UPDATE agent_versions
+            SET config = $4
+            WHERE workspace_id = $1
+                AND agent_id = $2
+                AND config = $3
+                AND number = $5",
+        )
+    };
+    let statement = statement.bind(Id(workspace)).bind(Id(agent)).bind(before).json(after);
+    let statement = if number == 0 { statement } else { statement.bind(number) };
+    statement.changed().await
 }

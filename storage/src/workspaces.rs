@@ -181,6 +181,7 @@ async fn first_agent(
         ],
         settings: AgentSettings::default(),
         status: AgentStatus::Active,
+        version: 1,
         created_at: now,
         updated_at: now,
     })

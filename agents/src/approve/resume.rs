@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use domain::agent::AgentStatus;
+use domain::agent_version::Edition;
 use domain::approval::{Approval, ApprovalStatus};
 use domain::budget::Payer;
 use domain::conversation::Handler as Answerer;
@@ -12,7 +13,7 @@ use domain::job::Job;
 use domain::{ApprovalId, DomainError, MessageId, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use storage::approvals::{self, Decided, Ended};
-use storage::{StorageError, agents, budgets, conversations, messages, spending};
+use storage::{Conn, StorageError, agents, budgets, conversations, messages, spending, versions};
 use tokio::sync::mpsc;
 
 use super::{EXPIRE, PausedTurn, Payload, RESUME, Resumed};
@@ -184,6 +185,7 @@ async fn work(
     let mut conn = inner.db.read().await?;
     let agent = agents::get(&mut conn, workspace, resumed.approval.agent_id).await?;
     let agent = agent.ok_or_else(|| gone("agent"))?;
+    let edition = edition(&mut conn, &resumed.approval).await?;
     let conversation = conversations::get(&mut conn, workspace, id).await?;
     let conversation = conversation.ok_or_else(|| gone("conversation"))?;
     let question = messages::get(&mut conn, workspace, turn.asked).await?;
@@ -194,6 +196,7 @@ async fn work(
     if conversation.handler != Answerer::Bot {
         return Err(Trouble::Over(taken_over()));
     }
+    let (agent, answered_from) = begin::as_edition(&mut conn, agent, edition).await?;
     let datastores = begin::datastores_of(&mut conn, &agent).await?;
     let budgets = budgets::list(&mut conn, workspace).await?;
     let candidates = inner.candidates(&mut conn, &agent).await?;
@@ -222,6 +225,8 @@ async fn work(
         model: Some(model),
         spending,
         agent,
+        answered_from,
+        edition,
         datastores,
         said: Said::new(&question.content),
         early: None,
@@ -241,6 +246,18 @@ async fn work(
     };
     let asking = asking(&work, resumed, turn);
     Ok((work, asking))
+}
+
+/// A turn that was asked of the draft goes on with the draft, while there is one.
+async fn edition(conn: &mut Conn, approval: &Approval) -> Result<Edition, StorageError> {
+    let (workspace, agent) = (approval.workspace_id, approval.agent_id);
+    let asking = messages::get(conn, workspace, approval.message_id).await?;
+    let of_draft =
+        asking.and_then(|message| message.answered_from).is_some_and(|from| from.draft.is_some());
+    if of_draft && versions::draft(conn, workspace, agent).await?.is_some() {
+        return Ok(Edition::Draft);
+    }
+    Ok(Edition::Published)
 }
 
 fn asking(work: &Work, resumed: Resumed, turn: PausedTurn) -> Asking {

@@ -22,6 +22,10 @@ pub struct TurnTrace {
     pub agent_id: Option<AgentId>,
     /// The agent's name then.
     pub agent_name: Option<String>,
+    /// The published version that answered; for a draft, the one that it was made from.
+    pub agent_version: Option<i64>,
+    /// The revision of the draft that answered, when it was one.
+    pub agent_draft: Option<i64>,
     /// When the request arrived, in microseconds since 1970.
     pub began_at: Option<i64>,
     /// What the customer wrote.

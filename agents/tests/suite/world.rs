@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agents::{Agents, AgentsOptions, Answer, ToolStep, Turn, TurnEvent, TurnRequest};
 use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
+use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation};
 use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
@@ -262,6 +263,7 @@ impl World {
         TurnRequest {
             workspace: self.born.workspace.id,
             agent: self.born.agent.id,
+            edition: Edition::Published,
             query: query.to_owned(),
             images: Vec::new(),
             conversation: None,

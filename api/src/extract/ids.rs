@@ -1,8 +1,8 @@
 //! Ids in paths. A malformed id names nothing, so it answers as an absent one does.
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use domain::DomainError;
 use domain::ids::PrefixedId;
+use domain::{AgentId, DomainError};
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -12,6 +12,25 @@ pub(crate) struct Id<T>(pub T);
 
 /// The two ids of a path, outer first.
 pub(crate) struct Ids<A, B>(pub A, pub B);
+
+/// The id of an agent and the number of one of its versions.
+pub(crate) struct Version(pub AgentId, pub i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Version {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let parameters = RawPathParams::from_request_parts(parts, state).await.ok();
+        let number = parameters.as_ref().and_then(|all| all.iter().nth(1)?.1.parse().ok());
+        let both = nth(parameters.as_ref(), 0).zip(number);
+        both.map(|(agent, number)| Self(agent, number)).ok_or_else(no_version)
+    }
+}
+
+/// Absent, of another agent, or of another workspace's.
+pub(crate) fn no_version() -> ApiError {
+    DomainError::not_found("version").into()
+}
 
 impl<S: Send + Sync, T: PrefixedId> FromRequestParts<S> for Id<T> {
     type Rejection = ApiError;

@@ -1,6 +1,7 @@
 //! The tools: what they take, what they need, what they do.
 
 use agents::{TurnEvent, TurnRequest};
+use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::Channel;
 use domain::ids::PrefixedId;
@@ -191,6 +192,7 @@ async fn ask(state: &AppState, caller: &Caller, ask: Ask) -> ApiResult<CallToolR
     let request = TurnRequest {
         workspace,
         agent,
+        edition: Edition::Published,
         query,
         images: Vec::new(),
         conversation,

@@ -4,6 +4,7 @@ use agents::{Answer, SeenImage, Turn, TurnEvent, TurnRequest};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::agent::Agent;
+use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::Channel;
 use domain::{Action, ConversationId, DomainError, VisitorId};
@@ -150,6 +151,7 @@ impl CompletionRequest {
         Ok(TurnRequest {
             workspace: caller.workspace(),
             agent: agent.id,
+            edition: Edition::Published,
             query: question,
             images,
             conversation,

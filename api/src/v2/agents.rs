@@ -1,7 +1,9 @@
 //! Agents.
 
+use ::agents::Candidate;
 use axum::extract::State;
 use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
+use domain::agent_version::Publication;
 use domain::{Action, AgentId, DatastoreId, DomainError, WorkspaceId, text};
 use http::StatusCode;
 use models::builtin;
@@ -22,6 +24,11 @@ use crate::extract::{Id, Json, Query};
 use crate::paging::{Page, whole_number_in};
 use crate::routes::Routes;
 use crate::state::AppState;
+
+/// How often a change is put on top of what others have published meanwhile.
+const TRIES: usize = 5;
+/// The code of [`::agents::stale_version`].
+const STALE_VERSION: &str = "STALE_VERSION";
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -62,6 +69,9 @@ struct AgentView {
     tools: Vec<Tool>,
     status: AgentStatus,
     settings: SettingsView,
+    /// The number of the published version.
+    #[schema(minimum = 1, example = 1)]
+    version: i64,
     /// RFC 3339.
     #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
     created_at: String,
@@ -73,14 +83,14 @@ struct AgentView {
 /// A tool: its name, or an object with its settings.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum Tool {
+pub(super) enum Tool {
     Name(ToolName),
     Object(ToolObject),
 }
 
 /// A tool with its settings beside `type` and `id`.
 #[derive(Debug, Serialize, ToSchema)]
-struct ToolObject {
+pub(super) struct ToolObject {
     r#type: ToolName,
     /// The object that it is about: a datastore's id for `datastore`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,7 +104,7 @@ struct ToolObject {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AgentSettings)]
-struct SettingsView {
+pub(super) struct SettingsView {
     /// What it says when the knowledge does not hold the answer; null for the catalogue's words.
     unknown_answer: Option<String>,
     /// Evidence below which it says so, 0 to 1; null for the installation's.
@@ -124,9 +134,9 @@ struct SettingsView {
 }
 
 /// Changes of an agent; what is absent stays.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AgentChanges {
+pub(super) struct AgentChanges {
     #[schema(min_length = 1, max_length = 100, nullable = false, example = "Agente de Soporte")]
     name: Option<String>,
     #[schema(max_length = 2000, nullable = false)]
@@ -157,6 +167,9 @@ struct AgentChanges {
     status: Option<AgentStatus>,
     #[schema(nullable = false)]
     settings: Option<SettingsChanges>,
+    /// What is said about the version that this publishes.
+    #[schema(max_length = 1000, nullable = false, example = json!(null))]
+    note: Option<String>,
 }
 
 /// A new agent.
@@ -182,10 +195,10 @@ impl ToSchema for NewAgent {
 }
 
 /// Changes of how an agent answers; what is absent stays.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AgentSettingsChanges)]
-struct SettingsChanges {
+pub(super) struct SettingsChanges {
     /// Null for the catalogue's words.
     #[serde(default)]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 2000)]
@@ -285,13 +298,15 @@ async fn create(
         tools: vec![AgentTool::plain(ToolKind::Datastore)],
         settings: AgentSettings::default(),
         status: domain::agent::AgentStatus::Active,
+        version: 1,
         created_at: now,
         updated_at: now,
     };
+    let publication = publication(&caller, changes.note.as_deref())?;
     changes.apply(&mut agent, &state).await?;
     let mut tx = state.db.write().await?;
     agent.code = agents::next_code(&mut tx, caller.workspace()).await?;
-    agents::insert(&mut tx, &agent).await?;
+    agents::insert_as(&mut tx, &agent, &publication).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view(agent, &default_model(&state, &caller).await?))))
 }
@@ -317,7 +332,7 @@ async fn get(
 
 /// Change an agent
 ///
-/// Merges: what is absent stays.
+/// Merges: what is absent stays. What is different is published at once, as a new version.
 #[utoipa::path(
     put,
     path = "/api/v2/agents/{agentId}",
@@ -334,16 +349,24 @@ async fn update(
     Id(id): Id<AgentId>,
     Json(changes): Json<AgentChanges>,
 ) -> ApiResult<Json<AgentView>> {
-    let mut agent = find(&state, &caller, id).await?;
-    changes.apply(&mut agent, &state).await?;
-    agent.updated_at = state.ambient.now();
-    let mut tx = state.db.write().await?;
-    let there = agents::update(&mut tx, &agent).await?;
-    tx.commit().await?;
-    if !there {
-        return Err(DomainError::not_found("agent").into());
+    let publication = publication(&caller, changes.note.as_deref())?;
+    for _ in 0..TRIES {
+        let mut agent = find(&state, &caller, id).await?;
+        changes.clone().apply(&mut agent, &state).await?;
+        let candidate =
+            Candidate { agent: agent.clone(), publication: publication.clone(), draft: None };
+        match state.agents.publish(&candidate).await {
+            // Somebody was faster: the changes go on top of theirs.
+            Err(error) if error.code == STALE_VERSION => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => {
+                let agent = find(&state, &caller, id).await?;
+                return Ok(Json(view(agent, &default_model(&state, &caller).await?)));
+            }
+        }
     }
-    Ok(Json(view(agent, &default_model(&state, &caller).await?)))
+    let message = "the agent is being changed by others; send it again";
+    Err(DomainError::conflict("CONFLICT", message).into())
 }
 
 /// Delete an agent
@@ -372,16 +395,31 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Who publishes, and what they say about it.
+pub(super) fn publication(caller: &Caller, note: Option<&str>) -> ApiResult<Publication> {
+    let note = note.map(|note| text::optional("note", note, 1_000)).transpose()?;
+    let note = note.filter(|note| !note.is_empty());
+    Ok(Publication { by: caller.api_key(), note, restored_from: None })
+}
+
 /// The agent of the caller's workspace, or 404.
-async fn find(state: &AppState, caller: &Caller, id: AgentId) -> ApiResult<Agent> {
+pub(super) async fn find(state: &AppState, caller: &Caller, id: AgentId) -> ApiResult<Agent> {
     let mut conn = state.db.read().await?;
     let agent = agents::get(&mut conn, caller.workspace(), id).await?;
     agent.ok_or_else(|| DomainError::not_found("agent").into())
 }
 
 impl AgentChanges {
+    /// The first field that a draft does not have.
+    pub(super) fn beyond_a_draft(&self) -> Option<&'static str> {
+        if self.status.is_some() {
+            return Some("status");
+        }
+        self.note.is_some().then_some("note")
+    }
+
     /// Checks everything, then writes it into `agent`.
-    async fn apply(self, agent: &mut Agent, state: &AppState) -> ApiResult<()> {
+    pub(super) async fn apply(self, agent: &mut Agent, state: &AppState) -> ApiResult<()> {
         if let Some(name) = &self.name {
             agent.name = text::required("name", name, 100)?;
         }
@@ -599,6 +637,7 @@ fn view(agent: Agent, default_model: &str) -> AgentView {
         tools: agent.tools.into_iter().map(Tool::from).collect(),
         status: agent.status.into(),
         settings: agent.settings.into(),
+        version: agent.version,
         created_at: agent.created_at.to_rfc3339(),
         updated_at: agent.updated_at.to_rfc3339(),
     }

@@ -5,9 +5,10 @@ use agents::{
 };
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::Channel;
-use domain::{Action, AgentId, ConversationId, DomainError, MessageId, VisitorId, text};
+use domain::{Action, AgentId, ConversationId, DomainError, MessageId, Scope, VisitorId, text};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -55,8 +56,37 @@ struct ChatRequest {
     /// `GET …/chat/{messageId}/stream`.
     #[serde(default)]
     resumable: bool,
+    /// Tries another configuration of the agent: `draft`, or the number of a version. Needs the scope `manage`; absent,
+    /// the published version answers.
+    #[schema(value_type = Option<EditionWord>, example = json!(null))]
+    version: Option<EditionWord>,
     /// What you know of the customer.
     contact: Option<ContactInput>,
+}
+
+/// `draft`, or the number of a published version.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "`draft` or the number of a version")]
+#[schema(as = AgentEdition)]
+enum EditionWord {
+    Draft(DraftWord),
+    Version(i64),
+}
+
+/// The draft.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum DraftWord {
+    Draft,
+}
+
+impl From<EditionWord> for Edition {
+    fn from(word: EditionWord) -> Self {
+        match word {
+            EditionWord::Draft(DraftWord::Draft) => Self::Draft,
+            EditionWord::Version(number) => Self::Version(number),
+        }
+    }
 }
 
 /// What you know of the customer. Matched by e-mail, then phone.
@@ -388,6 +418,10 @@ impl ChatRequest {
         images: Vec<SeenImage>,
         client_id: Option<String>,
     ) -> ApiResult<TurnRequest> {
+        if self.version.is_some() && !caller.may(Action::ManageAgents) {
+            return Err(ApiError::forbidden(Scope::Manage));
+        }
+        let edition = self.version.map(Edition::from).unwrap_or_default();
         let query = text::required("query", &self.query, 8_000)?;
         let visitor = self.visitor_id.as_deref().map(read_visitor).transpose()?;
         let country = state.settings.agents.default_country.as_deref();
@@ -398,6 +432,7 @@ impl ChatRequest {
         Ok(TurnRequest {
             workspace: caller.workspace(),
             agent,
+            edition,
             query,
             images,
             conversation,

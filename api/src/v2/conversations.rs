@@ -114,6 +114,14 @@ struct MessageView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     model: Option<String>,
+    /// Of an answer: the published version of the agent that it came from; for a draft, the one that the draft was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    agent_version: Option<i64>,
+    /// Of an answer that came from a draft: its revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    agent_draft: Option<i64>,
     /// The passages that it cites, in order of first use, as they were shown.
     sources: Vec<CitedSource>,
     /// What the customer showed beside it; the images themselves are not kept. Absent when there was none.
@@ -475,6 +483,8 @@ fn message_view(message: Message, sources: Vec<CitedSource>, tools: Vec<UsedTool
         state: message.state.into(),
         outcome: message.outcome.map(Into::into),
         model: message.model,
+        agent_version: message.answered_from.map(|from| from.version),
+        agent_draft: message.answered_from.and_then(|from| from.draft),
         feedback: None,
         unsupported: message.unsupported,
         sources,

@@ -11,6 +11,7 @@ mod chunks;
 mod citations;
 mod conversations;
 mod datastores;
+mod drafts;
 mod gaps;
 mod glossary;
 mod leads;
@@ -24,6 +25,8 @@ mod tool_settings;
 mod tools;
 mod traces;
 mod usage;
+mod version_diff;
+mod versions;
 mod waiting;
 mod words;
 
@@ -44,6 +47,8 @@ pub(crate) use chat::read_images;
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .with(agents::routes())
+        .with(versions::routes())
+        .with(drafts::routes())
         .with(chat::routes())
         .with(conversations::routes())
         .with(messages::routes())
@@ -116,7 +121,7 @@ impl PageQuery {
 }
 
 /// A field of a change: absent keeps what is there, null clears it, a value sets it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum Patch<T> {
     #[default]
     Keep,

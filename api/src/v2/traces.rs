@@ -36,6 +36,10 @@ struct Trace {
     agent_id: Option<String>,
     /// The agent's name then.
     agent_name: Option<String>,
+    /// The published version of the agent that answered; for a draft, the one that it was made from.
+    agent_version: Option<i64>,
+    /// The revision of the draft that answered; null for a published version.
+    agent_draft: Option<i64>,
     /// RFC 3339; when the request arrived.
     #[schema(format = DateTime, example = "2024-01-21T10:00:00.000Z")]
     began_at: Option<String>,
@@ -257,6 +261,8 @@ fn view(id: MessageId, conversation_id: String, model: String, trace: TurnTrace)
         conversation_id,
         agent_id: trace.agent_id.map(|id| id.to_string()),
         agent_name: trace.agent_name,
+        agent_version: trace.agent_version,
+        agent_draft: trace.agent_draft,
         began_at: trace.began_at.map(|at| Timestamp::from_micros(at).to_rfc3339()),
         question: TraceQuestion {
             asked: trace.asked,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use agents::{Agents, Earlier, TraceStep, TurnEvent, TurnRequest, TurnTrace};
 use async_trait::async_trait;
 use domain::agent::Agent;
+use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Handler};
 use domain::message::{Author, Citation, MessageState};
@@ -80,6 +81,7 @@ impl AgentTarget {
         TurnRequest {
             workspace: self.agent.workspace_id,
             agent: self.agent.id,
+            edition: Edition::Published,
             query: case.input.clone(),
             images: Vec::new(),
             conversation: None,

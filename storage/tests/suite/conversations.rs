@@ -66,6 +66,7 @@ fn message(place: &Place, conversation: ConversationId, author: Author, text: &s
         prompt_tokens: None,
         completion_tokens: None,
         unsupported: Vec::new(),
+        answered_from: None,
         created_at: place.later(Duration::from_millis(1)),
     };
     NewMessage {

@@ -15,3 +15,4 @@ mod schema;
 mod spending;
 mod streams;
 mod support;
+mod versions;

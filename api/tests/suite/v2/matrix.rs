@@ -38,9 +38,11 @@ impl Ids {
         // Nothing is asked of it.
         let agent = format!("/api/v2/agents/{}", app.tenant.agent);
         app.put(&agent, &json!({"modelName": "builtin-extractive"})).await.expect(200);
+        app.put(&format!("{agent}/draft"), &json!({"tone": "x"})).await.expect(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self(HashMap::from([
             ("{agentId}", app.tenant.agent.clone()),
+            ("{version}", "1".to_owned()),
             ("{datastoreId}", app.tenant.datastore.clone()),
             ("{sourceId}", source),
             ("{chunkId}", text(&chunks["data"][0]["id"])),

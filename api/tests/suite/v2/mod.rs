@@ -18,3 +18,4 @@ mod spending;
 mod takeover;
 mod tools;
 mod traces;
+mod versions;

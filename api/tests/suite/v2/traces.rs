@@ -189,6 +189,7 @@ async fn store_old(app: &TestApp, tx: &mut storage::Tx, conversation: &str) -> S
         prompt_tokens: None,
         completion_tokens: None,
         unsupported: Vec::new(),
+        answered_from: None,
         created_at: now,
     };
     let id = message.id.to_string();
