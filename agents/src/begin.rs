@@ -93,8 +93,7 @@ pub(crate) enum Admission {
 struct Known {
     /// As the edition has it that was asked for.
     agent: Agent,
-    answered_from: AnsweredFrom,
-    edition: Edition,
+    asked_of: AskedOf,
     /// `None` when the agent has no datastore tool.
     datastores: Option<Vec<KnownDatastore>>,
     /// The models that may answer, first choice first.
@@ -223,8 +222,7 @@ pub(crate) async fn begin_as(
         model: known.turn_model(inner, &spending),
         spending,
         agent: known.agent,
-        answered_from: known.answered_from,
-        edition: known.edition,
+        asked_of: known.asked_of,
         datastores: known.datastores,
         said,
         // What was read before an answer under way was stored is not all there is.
@@ -293,10 +291,11 @@ async fn look_up(
     let found = agents::at_work(&mut conn, workspace, request.agent).await?;
     let found = found.ok_or_else(|| DomainError::not_found("agent"))?;
     let AgentAtWork { agent, defaults, budgets } = found;
-    if agent.status != AgentStatus::Active {
+    let is_evaluated = matches!(request.edition, Edition::Given(_));
+    if agent.status != AgentStatus::Active && !is_evaluated {
         return Err(paused(agent.status));
     }
-    let (agent, answered_from) = as_edition(&mut conn, agent, request.edition).await?;
+    let (agent, asked_of) = as_edition(&mut conn, agent, &request.edition).await?;
     let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
     let meter = Arc::new(Meter::default());
     let early = match request.conversation {
@@ -307,36 +306,41 @@ async fn look_up(
     let budgets =
         if budgets == 0 { Vec::new() } else { budgets::list(&mut conn, workspace).await? };
     let candidates = inner.candidates(&mut conn, &agent).await?;
-    let edition = request.edition;
-    let known = Known { agent, answered_from, edition, datastores, candidates, budgets, meter };
+    let known = Known { agent, asked_of, datastores, candidates, budgets, meter };
     Ok((known, early))
+}
+
+/// Which configuration of its agent a turn goes by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskedOf {
+    pub(crate) from: AnsweredFrom,
+    /// Anything but the published one is tried by somebody, or evaluated: no customer asked.
+    pub(crate) is_trial: bool,
 }
 
 /// The agent as an edition has it: 404 when there is no such draft or version.
 pub(crate) async fn as_edition(
     conn: &mut Conn,
     agent: Agent,
-    edition: Edition,
-) -> Result<(Agent, AnsweredFrom), DomainError> {
-    let (workspace, id) = (agent.workspace_id, agent.id);
-    match edition {
-        Edition::Published => {
-            let from = AnsweredFrom { version: agent.version, draft: None };
-            Ok((agent, from))
-        }
+    edition: &Edition,
+) -> Result<(Agent, AskedOf), DomainError> {
+    let (workspace, id, published) = (agent.workspace_id, agent.id, agent.version);
+    let (agent, version, draft) = match edition {
+        Edition::Published => (agent, published, None),
         Edition::Draft => {
             let draft = versions::draft(conn, workspace, id).await?;
             let draft = draft.ok_or_else(|| DomainError::not_found("draft"))?;
-            let from = AnsweredFrom { version: draft.base_version, draft: Some(draft.revision) };
-            Ok((agent.with_config(draft.config), from))
+            (agent.with_config(draft.config), draft.base_version, Some(draft.revision))
         }
         Edition::Version(number) => {
-            let version = versions::get(conn, workspace, id, number).await?;
+            let version = versions::get(conn, workspace, id, *number).await?;
             let version = version.ok_or_else(|| DomainError::not_found("version"))?;
-            let from = AnsweredFrom { version: number, draft: None };
-            Ok((agent.with_config(version.config), from))
+            (agent.with_config(version.config), *number, None)
         }
-    }
+        Edition::Given(config) => (agent.with_config(*config.clone()), published, None),
+    };
+    let is_trial = *edition != Edition::Published;
+    Ok((agent, AskedOf { from: AnsweredFrom { version, draft }, is_trial }))
 }
 
 /// What a caller is told of an agent that does not answer.
@@ -680,8 +684,7 @@ async fn again(
         model: known.turn_model(inner, &spending),
         spending,
         agent: known.agent,
-        answered_from: known.answered_from,
-        edition: known.edition,
+        asked_of: known.asked_of,
         datastores: known.datastores,
         said: Said::new(&question.content),
         early: None,

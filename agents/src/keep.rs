@@ -130,7 +130,7 @@ fn new_message(
             prompt_tokens: usage.map(|usage| usage.prompt_tokens),
             completion_tokens: usage.map(|usage| usage.completion_tokens),
             unsupported: reply.unsupported.clone(),
-            answered_from: Some(work.answered_from),
+            answered_from: Some(work.asked_of.from),
             created_at: work.inner.ambient.now(),
         },
         images: Vec::new(),
@@ -185,7 +185,7 @@ async fn try_to_keep(
 
 /// The group that the question goes to when the answer leaves a gap.
 async fn gap_place(work: &Work, reply: &Reply) -> Result<Place, DomainError> {
-    if work.is_trial() {
+    if work.asked_of.is_trial {
         return Ok(Place::default());
     }
     for effect in &reply.effects {
@@ -255,7 +255,7 @@ async fn apply(
             Ok(conversation)
         }
         // What is tried out, or evaluated, was asked by no customer.
-        Effect::Gap { .. } if work.is_trial() => Ok(conversation),
+        Effect::Gap { .. } if work.asked_of.is_trial => Ok(conversation),
         Effect::Gap { question, evidence } => {
             let unanswered = Unanswered {
                 workspace,

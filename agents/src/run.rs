@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::agent::{Agent, ToolKind, Unsupported};
-use domain::agent_version::{AnsweredFrom, Edition};
 use domain::conversation::Conversation;
 use domain::message::{Citation, Message, MessageState, Outcome, ToolStatus, ToolUse};
 use domain::{DomainError, ErrorKind, Lang, MessageId, WorkspaceId};
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::approve;
-use crate::begin::{self, Reading};
+use crate::begin::{self, AskedOf, Reading};
 use crate::citations::quote_for;
 use crate::claim::{Claimed, claim};
 use crate::keep::{Kept, give_back, keep};
@@ -41,9 +40,7 @@ pub(crate) struct Work {
     pub(crate) inner: Arc<Inner>,
     pub(crate) agent: Agent,
     /// The configuration that it is.
-    pub(crate) answered_from: AnsweredFrom,
-    /// Anything but the published one is tried by somebody.
-    pub(crate) edition: Edition,
+    pub(crate) asked_of: AskedOf,
     /// Where the agent may search; `None` when it has no datastore tool.
     pub(crate) datastores: Option<Vec<KnownDatastore>>,
     pub(crate) said: Said,
@@ -78,11 +75,6 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn workspace(&self) -> WorkspaceId {
         self.agent.workspace_id
-    }
-
-    /// Nobody's customer asked: the turn leaves no gaps.
-    pub(crate) fn is_trial(&self) -> bool {
-        self.edition != Edition::Published
     }
 
     /// The model and the name to ask it under; `None` when the built-in answerer answers. Calls through it are

@@ -92,7 +92,7 @@ pub struct AgentDraft {
 }
 
 /// Which configuration of an agent a turn goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Edition {
     /// The published one.
     #[default]
@@ -101,6 +101,8 @@ pub enum Edition {
     Draft,
     /// A published version, the present one or an older.
     Version(i64),
+    /// One that is stored nowhere: what is evaluated. It answers also while the agent is paused.
+    Given(Box<AgentConfig>),
 }
 
 /// Which configuration of its agent an answer came from.

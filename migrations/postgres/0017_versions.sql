@@ -68,12 +68,29 @@ CREATE TABLE agent_gates (
     updated_at BIGINT NOT NULL
 );
 
+-- What versions came to in the evaluations of gates: what the next one is compared with.
+CREATE TABLE agent_reports (
+    agent_id TEXT COLLATE "C" NOT NULL REFERENCES agents (id) ON DELETE CASCADE,
+    number BIGINT NOT NULL,
+    workspace_id TEXT COLLATE "C" NOT NULL,
+    dataset_id TEXT COLLATE "C" NOT NULL,
+    dataset_version TEXT COLLATE "C" NOT NULL,
+    -- What the datastores held: a hash of their revisions.
+    knowledge TEXT COLLATE "C" NOT NULL,
+    -- JSON, compressed.
+    report BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (agent_id, number, dataset_id)
+);
+
 -- Versions that are evaluated before they are published.
 CREATE TABLE agent_publications (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     workspace_id TEXT COLLATE "C" NOT NULL,
     agent_id TEXT COLLATE "C" NOT NULL REFERENCES agents (id) ON DELETE CASCADE,
     status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'published', 'refused', 'failed', 'cancelled')),
+    -- Of the job; the worker of an earlier one writes nothing any more.
+    attempt BIGINT NOT NULL,
     config TEXT NOT NULL,
     -- The published version that is replaced.
     base_version BIGINT NOT NULL,

@@ -65,12 +65,29 @@ CREATE TABLE agent_gates (
     updated_at INTEGER NOT NULL
 ) STRICT;
 
+-- What versions came to in the evaluations of gates: what the next one is compared with.
+CREATE TABLE agent_reports (
+    agent_id TEXT NOT NULL REFERENCES agents (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    workspace_id TEXT NOT NULL,
+    dataset_id TEXT NOT NULL,
+    dataset_version TEXT NOT NULL,
+    -- What the datastores held: a hash of their revisions.
+    knowledge TEXT NOT NULL,
+    -- JSON, compressed.
+    report BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (agent_id, number, dataset_id)
+) STRICT;
+
 -- Versions that are evaluated before they are published.
 CREATE TABLE agent_publications (
     id TEXT NOT NULL PRIMARY KEY,
     workspace_id TEXT NOT NULL,
     agent_id TEXT NOT NULL REFERENCES agents (id) ON DELETE CASCADE,
     status TEXT NOT NULL CHECK (status IN ('pending', 'running', 'published', 'refused', 'failed', 'cancelled')),
+    -- Of the job; the worker of an earlier one writes nothing any more.
+    attempt INTEGER NOT NULL,
     config TEXT NOT NULL,
     -- The published version that is replaced.
     base_version INTEGER NOT NULL,

@@ -47,6 +47,11 @@ impl Client {
         self.json(|| Ok(self.request(Method::PUT, path)?.json(body))).await
     }
 
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.body(|| self.request(Method::DELETE, path)).await.map(drop)
+    }
+
     /// `GET`; the body as a text.
     pub async fn text(&self, path: &str) -> anyhow::Result<String> {
         let body = self.body(|| self.request(Method::GET, path)).await?;

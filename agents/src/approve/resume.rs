@@ -196,7 +196,7 @@ async fn work(
     if conversation.handler != Answerer::Bot {
         return Err(Trouble::Over(taken_over()));
     }
-    let (agent, answered_from) = begin::as_edition(&mut conn, agent, edition).await?;
+    let (agent, asked_of) = begin::as_edition(&mut conn, agent, &edition).await?;
     let datastores = begin::datastores_of(&mut conn, &agent).await?;
     let budgets = budgets::list(&mut conn, workspace).await?;
     let candidates = inner.candidates(&mut conn, &agent).await?;
@@ -225,8 +225,7 @@ async fn work(
         model: Some(model),
         spending,
         agent,
-        answered_from,
-        edition,
+        asked_of,
         datastores,
         said: Said::new(&question.content),
         early: None,

@@ -66,8 +66,8 @@ impl Trace {
         facts.insert("conversationId".to_owned(), work.conversation.id.to_string().into());
         facts.insert("agentId".to_owned(), work.agent.id.to_string().into());
         facts.insert("agentName".to_owned(), work.agent.name.as_str().into());
-        facts.insert("agentVersion".to_owned(), work.answered_from.version.into());
-        if let Some(draft) = work.answered_from.draft {
+        facts.insert("agentVersion".to_owned(), work.asked_of.from.version.into());
+        if let Some(draft) = work.asked_of.from.draft {
             facts.insert("agentDraft".to_owned(), draft.into());
         }
         facts.insert("beganAt".to_owned(), Timestamp::micros(began_at).into());

@@ -81,7 +81,7 @@ impl AgentTarget {
         TurnRequest {
             workspace: self.agent.workspace_id,
             agent: self.agent.id,
-            edition: Edition::Published,
+            edition: Edition::Given(Box::new(self.agent.config())),
             query: case.input.clone(),
             images: Vec::new(),
             conversation: None,

@@ -23,6 +23,9 @@ pub struct AskArgs {
     /// The conversation to go on with
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
+    /// Ask the agent's draft instead of what is published
+    #[arg(long)]
+    draft: bool,
 }
 
 pub async fn run(arguments: &AskArgs, run: &Run) -> anyhow::Result<ExitCode> {
@@ -41,6 +44,9 @@ async fn ask(client: &Client, arguments: &AskArgs, json: bool) -> anyhow::Result
     let mut body = json!({ "query": arguments.question, "streaming": !json });
     if let Some(conversation) = &arguments.conversation {
         body["conversationId"] = conversation.as_str().into();
+    }
+    if arguments.draft {
+        body["version"] = "draft".into();
     }
     if json {
         return print_json(&client.post(&path, &body).await?);
@@ -88,7 +94,8 @@ fn describe_source(source: &Value) -> String {
     format!("[{index}] {}{place} ({score:.2}): «{}»", text("source"), text("quote"))
 }
 
-async fn first_agent(client: &Client) -> anyhow::Result<String> {
+/// The agent that the workspace was born with.
+pub async fn first_agent(client: &Client) -> anyhow::Result<String> {
     let agents = client.list("api/v2/agents").await?;
     // Lists begin with the newest; the first one made is the one that the workspace was born with.
     let oldest = agents.iter().rev().find(|agent| agent["status"] == "active");

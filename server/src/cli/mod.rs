@@ -1,5 +1,6 @@
 //! The command line.
 
+mod agents;
 mod ask;
 mod config;
 mod copy;
@@ -68,6 +69,8 @@ enum Command {
     Datastore(datastores::DatastoreCommand),
     /// Ask an agent; the answer streams, its sources follow
     Ask(ask::AskArgs),
+    /// Versions of an agent: list, compare, draft, publish, put back
+    Agent(agents::AgentArgs),
     /// Show how an answer came about: its steps, what was found, tokens and cost
     Trace(trace::TraceArgs),
     /// List, export, recheck and dismiss questions that could not be answered
@@ -155,6 +158,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Key(command) => keys::run(command, &run).await,
         Command::Datastore(command) => datastores::run(command, &run).await,
         Command::Ask(arguments) => ask::run(&arguments, &run).await,
+        Command::Agent(arguments) => agents::run(&arguments, &run).await,
         Command::Trace(arguments) => trace::run(&arguments, &run).await,
         Command::Gaps(arguments) => gaps::run(&arguments, &run).await,
         Command::Reindex => reindex::run(&run).await,

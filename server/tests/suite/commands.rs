@@ -347,3 +347,38 @@ async fn the_key_of_the_vault_is_changed_and_what_it_sealed_is_sealed_anew() {
         );
     }
 }
+
+#[test]
+fn versions_of_an_agent_are_listed_compared_drafted_published_and_put_back() {
+    for installation in Installation::on_each_database("versions on the command line") {
+        installation.text(&["init"]);
+        let listed = installation.json(&["agent", "versions"]);
+        assert_eq!(listed["data"][0]["number"], 1);
+        let message = installation.failure(&["agent", "publish"]);
+        assert!(message.contains("draft not found"), "{message}");
+        let file = installation.folder().join("changes.json");
+        fs::write(&file, r#"{"instructions": ["Sé breve.", "Tuteá."]}"#).expect("a file");
+        let file = file.to_str().expect("text");
+        let draft = installation.json(&["agent", "draft", file]);
+        assert_eq!(draft["config"]["systemPrompt"], "Sé breve.\nTuteá.");
+        assert_eq!(installation.json(&["agent", "draft"]), draft);
+        let shown = installation.text(&["agent", "diff"]);
+        for part in ["version 1 → draft", "systemPrompt", "+ Sé breve.", "+ Tuteá."] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        let published = installation.text(&["agent", "publish", "--note", "más corto"]);
+        assert!(published.contains("version 2"), "{published}");
+        let table = installation.text(&["agent", "versions"]);
+        assert!(table.contains("más corto") && table.contains("2 ← answers"), "{table}");
+        let restored = installation.text(&["agent", "restore", "1"]);
+        assert!(restored.contains("version 3"), "{restored}");
+        assert!(installation.text(&["agent", "diff", "1", "3"]).contains("nothing is different"));
+        installation.text(&["agent", "restore", "2", "--draft"]);
+        installation.text(&["agent", "restore", "2", "--draft"]);
+        let answer = installation.json(&["ask", "--draft", "hola"]);
+        assert_eq!(answer["outcome"], "smalltalk");
+        installation.text(&["agent", "discard"]);
+        let message = installation.failure(&["agent", "draft"]);
+        assert!(message.contains("draft not found"), "{message}");
+    }
+}
