@@ -38,6 +38,7 @@ async fn agents_are_kept_listed_changed_and_removed() {
         agent.updated_at = place.later(Duration::from_secs(1));
         let mut tx = place.write().await;
         assert!(agents::update(&mut tx, &agent).await.unwrap());
+        agent.version = 2;
         let foreign = domain::agent::Agent { workspace_id: stranger, ..agent.clone() };
         assert!(!agents::update(&mut tx, &foreign).await.unwrap());
         tx.commit().await.unwrap();
