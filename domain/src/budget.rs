@@ -120,12 +120,21 @@ pub enum Purpose {
     Ingest,
     /// Vectors that a caller asked for.
     Embedding,
+    /// Questions made from documents, and the judge of an evaluation.
+    Eval,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 6] =
-        [Self::Answer, Self::Summary, Self::Recheck, Self::Search, Self::Ingest, Self::Embedding];
+    pub const ALL: [Self; 7] = [
+        Self::Answer,
+        Self::Summary,
+        Self::Recheck,
+        Self::Search,
+        Self::Ingest,
+        Self::Embedding,
+        Self::Eval,
+    ];
 
     /// As stored and shown.
     pub const fn name(self) -> &'static str {
@@ -136,6 +145,7 @@ impl Purpose {
             Self::Search => "search",
             Self::Ingest => "ingest",
             Self::Embedding => "embedding",
+            Self::Eval => "eval",
         }
     }
 }

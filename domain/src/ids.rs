@@ -114,6 +114,10 @@ prefixed_ids! {
     ApprovalId, "appr_", "approval";
     /// A limit of what may be used of the models.
     BudgetId, "budget_", "budget";
+    /// A dataset of questions that answers are evaluated with.
+    EvalDatasetId, "evalset_", "evaluation dataset";
+    /// A dataset put to an agent or a datastore.
+    EvalRunId, "evalrun_", "evaluation run";
     /// A model provider of a workspace.
     ProviderId, "prov_", "provider";
 }

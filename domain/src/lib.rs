@@ -11,6 +11,7 @@ pub mod contact;
 pub mod conversation;
 pub mod datastore;
 pub mod error;
+pub mod eval;
 pub mod gap;
 pub mod ids;
 pub mod job;
@@ -31,8 +32,8 @@ pub use ambient::{
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
     AgentId, ApiKeyId, ApprovalId, BlobId, BudgetId, ChunkId, ContactId, ConversationId,
-    DatastoreId, EventId, GapId, JobId, LeadId, MessageId, ProjectId, ProviderId, SourceId,
-    VisitorId, WorkspaceId,
+    DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId, JobId, LeadId, MessageId, ProjectId,
+    ProviderId, SourceId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

@@ -141,11 +141,15 @@ pub enum Action {
     ManageBudgets,
     /// See model providers (never their keys), create, change, delete them.
     ManageProviders,
+    /// See evaluation datasets, runs and reports.
+    ReadEvals,
+    /// Create, change, delete evaluation datasets, run and stop evaluations.
+    ManageEvals,
 }
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
@@ -158,14 +162,18 @@ impl Action {
         Self::ReadUsage,
         Self::ManageBudgets,
         Self::ManageProviders,
+        Self::ReadEvals,
+        Self::ManageEvals,
     ];
 
     /// The lowest role and the scope that the action needs. The policy table.
     pub const fn needs(self) -> (Role, Scope) {
         match self {
-            Self::ReadAgents | Self::ReadKnowledge | Self::ReadConversations | Self::ReadUsage => {
-                (Role::Viewer, Scope::Read)
-            }
+            Self::ReadAgents
+            | Self::ReadKnowledge
+            | Self::ReadConversations
+            | Self::ReadUsage
+            | Self::ReadEvals => (Role::Viewer, Scope::Read),
             Self::Chat => (Role::Viewer, Scope::Chat),
             Self::WorkConversations => (Role::Agent, Scope::Manage),
             Self::ManageAgents
@@ -173,7 +181,8 @@ impl Action {
             | Self::ReadApiKeys
             | Self::ManageApiKeys
             | Self::ManageBudgets
-            | Self::ManageProviders => (Role::Admin, Scope::Manage),
+            | Self::ManageProviders
+            | Self::ManageEvals => (Role::Admin, Scope::Manage),
         }
     }
 }

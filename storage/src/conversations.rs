@@ -561,6 +561,19 @@ pub async fn delete_older(
     .await
 }
 
+/// Removes a conversation with everything in it; `false` when absent.
+pub async fn delete(tx: &mut Tx, workspace: WorkspaceId, id: ConversationId) -> Result<bool> {
+    tx.statement(
+        "DELETE FROM conversations
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .changed()
+    .await
+}
+
 /// The row, which nobody else changes until the transaction ends. SQLite has one writer anyway.
 async fn locked(
     tx: &mut Tx,

@@ -16,6 +16,7 @@ pub mod datastores;
 mod db;
 pub mod embeddings;
 mod error;
+pub mod evals;
 pub mod events;
 pub mod gaps;
 pub mod glossaries;

@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("fetch", &["domain"]),
     ("ingest", &["retrieval", "models", "jobs", "storage", "fetch", "domain"]),
     ("agents", &["retrieval", "models", "jobs", "storage", "fetch", "domain"]),
-    ("evals", &["agents", "retrieval", "models", "storage", "domain"]),
+    ("evals", &["agents", "retrieval", "models", "jobs", "storage", "domain"]),
     ("api", &["agents", "evals", "ingest", "retrieval", "models", "jobs", "storage", "domain"]),
     (
         "server",

@@ -21,6 +21,8 @@ pub enum Wakeup {
     Stops,
     /// Events of a turn that can be rejoined were stored.
     Streams,
+    /// An evaluation went on.
+    Evals,
 }
 
 /// The channel of `NOTIFY`. Channels belong to one database of a cluster.
@@ -29,7 +31,7 @@ const CHANNEL: &str = "vocero_wakeups";
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Wakeup {
-    const ALL: [Self; 4] = [Self::Events, Self::Jobs, Self::Stops, Self::Streams];
+    const ALL: [Self; 5] = [Self::Events, Self::Jobs, Self::Stops, Self::Streams, Self::Evals];
 
     const fn name(self) -> &'static str {
         match self {
@@ -37,6 +39,7 @@ impl Wakeup {
             Self::Jobs => "jobs",
             Self::Stops => "stops",
             Self::Streams => "streams",
+            Self::Evals => "evals",
         }
     }
 

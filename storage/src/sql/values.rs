@@ -173,6 +173,8 @@ closed!(
     BudgetUnit,
     domain::conversation::Channel,
     ConversationStatus,
+    domain::eval::EvalStatus,
+    domain::eval::EvalTarget,
     GapReason,
     GapStatus,
     Handler,

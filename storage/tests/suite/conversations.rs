@@ -52,7 +52,12 @@ pub async fn begin(place: &Place) -> Conversation {
     conversation
 }
 
-fn message(place: &Place, conversation: ConversationId, author: Author, text: &str) -> NewMessage {
+pub fn message(
+    place: &Place,
+    conversation: ConversationId,
+    author: Author,
+    text: &str,
+) -> NewMessage {
     let message = Message {
         id: place.ambient.new_id(),
         conversation_id: conversation,
@@ -80,7 +85,7 @@ fn message(place: &Place, conversation: ConversationId, author: Author, text: &s
     }
 }
 
-async fn say(place: &Place, message: &NewMessage) -> Message {
+pub async fn say(place: &Place, message: &NewMessage) -> Message {
     let mut tx = place.write().await;
     let stored = messages::insert(&mut tx, place.ws(), message, place.now()).await.unwrap();
     tx.commit().await.unwrap();

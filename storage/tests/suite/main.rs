@@ -7,6 +7,7 @@ mod cancellation;
 mod connections;
 mod conversations;
 mod coverage;
+mod evals;
 mod files;
 mod knowledge;
 mod outbox;
