@@ -63,11 +63,21 @@ pub(crate) async fn try_answer(
     }
     let request = request(inner, agent, &results, question);
     let api_key = asking.api_key;
-    let errand = Errand { agent, purpose: Purpose::Recheck, conversation: None, api_key };
+    let errand = Errand {
+        workspace,
+        agent: Some(agent.id),
+        purpose: Purpose::Recheck,
+        conversation: None,
+        api_key,
+    };
     let said = errand::ask(inner, errand, candidates, request).await?;
     let (hits, json) = (results.hits.len(), agent.settings.json_mode);
     let answer =
-        said.and_then(|said| if json { object_in(&said, hits) } else { answer_in(said, hits) });
+        said.and_then(
+            |said| {
+                if json { object_in(&said.text, hits) } else { answer_in(said.text, hits) }
+            },
+        );
     Ok((evidence, answer))
 }
 

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::agent::Agent;
 use domain::budget::{Payer, Purpose};
-use domain::{ApiKeyId, ConversationId, DomainError, WorkspaceId};
-use models::{Bill, ChatRequest, EmbedPurpose, ModelError, Tally, Usage, tokens};
+use domain::{AgentId, ApiKeyId, ConversationId, DomainError, WorkspaceId};
+use futures::StreamExt;
+use models::{
+    Bill, ChatEvent, ChatModel, ChatRequest, EmbedPurpose, FinishReason, ModelError, Tally, Usage,
+    tokens,
+};
 use retrieval::{SearchQuery, SearchResults};
 use storage::spending::{self, Amounts, Held, Spent};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Candidate, TurnModel};
-use crate::rewrite::whole;
 use crate::spend::{BUILTIN, INSTALLATION, Meter, Metered, amounts, near};
 use crate::turn::{Agents, Inner};
 
@@ -25,13 +27,26 @@ const BATCH: usize = 64;
 
 /// Who asks, and what for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Errand<'a> {
-    pub(crate) agent: &'a Agent,
+pub(crate) struct Errand {
+    pub(crate) workspace: WorkspaceId,
+    /// The agent that it is done for; `None` when it is done for the workspace.
+    pub(crate) agent: Option<AgentId>,
     pub(crate) purpose: Purpose,
     /// The conversation that it is about.
     pub(crate) conversation: Option<ConversationId>,
     /// The key that wants it; `None` for what a job does by itself.
     pub(crate) api_key: Option<ApiKeyId>,
+}
+
+/// What a model said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The whole text.
+    pub(crate) text: String,
+    /// Why it ended.
+    pub(crate) reason: FinishReason,
+    /// What all calls for it used.
+    pub(crate) usage: Usage,
 }
 
 /// The whole text that the first of the models says that can be asked; `None` when it takes longer than a turn may, or
@@ -40,22 +55,22 @@ pub(crate) struct Errand<'a> {
 /// Errors: `USAGE_LIMIT` when a budget is used up, with the time until it begins anew; the provider's.
 pub(crate) async fn ask(
     inner: &Arc<Inner>,
-    errand: Errand<'_>,
+    errand: Errand,
     candidates: Vec<Candidate>,
     request: ChatRequest,
-) -> Result<Option<String>, DomainError> {
+) -> Result<Option<Said>, DomainError> {
     let meter = Arc::new(Meter::default());
     let catalogue = inner.options.catalogue.clone();
     let Some(model) = TurnModel::new(candidates, catalogue.clone(), meter.clone()) else {
         return Ok(None);
     };
-    let Errand { agent, purpose, conversation, api_key } = errand;
-    let payer = Payer { agent: Some(agent.id), api_key, visitor: None };
+    let Errand { workspace, agent, purpose, conversation, api_key } = errand;
+    let payer = Payer { agent, api_key, visitor: None };
     let mut most = near(&request, "", true);
     most.completion_tokens = i64::from(request.max_tokens.unwrap_or_default());
     let expected = amounts(&catalogue, model.first_name(), most);
     let who = (purpose, payer, conversation);
-    let held = inner.begin_errand(agent.workspace_id, who, expected).await?;
+    let held = inner.begin_errand(workspace, who, expected).await?;
     let request = ChatRequest { model: model.first_name().to_owned(), ..request };
     let given_up = CancellationToken::new();
     let going = go(inner.clone(), model, meter, held, request, given_up.clone());
@@ -74,21 +89,38 @@ async fn go(
     held: Held,
     request: ChatRequest,
     given_up: CancellationToken,
-) -> Result<Option<String>, ModelError> {
+) -> Result<Option<Said>, ModelError> {
     let limit: Duration = inner.options.defaults.turn_timeout;
     let said = tokio::select! {
         biased;
         () = given_up.cancelled() => Ok(None),
         () = inner.stop.cancelled() => Ok(None),
         said = tokio::time::timeout(limit, whole(&model, request)) => {
-            said.map_or(Ok(None), |said| said.map(|(text, _)| Some(text)))
+            said.map_or(Ok(None), |said| said.map(Some))
         }
     };
     let Metered { calls, usage, cost, estimated, provider } = meter.read();
     let provider = provider.unwrap_or_else(|| BUILTIN.to_owned());
     let bill = Bill { calls, model: model.name(), usage, cost, estimated };
     inner.end_errand(held, Some(bill), provider).await;
-    said
+    Ok(said?.map(|(text, reason)| Said { text, reason, usage }))
+}
+
+/// A whole answer to a request without tools.
+async fn whole(
+    model: &TurnModel,
+    request: ChatRequest,
+) -> Result<(String, FinishReason), ModelError> {
+    let mut stream = model.chat(request).await?;
+    let mut said = String::new();
+    while let Some(event) = stream.next().await {
+        match event? {
+            ChatEvent::Token(piece) => said.push_str(&piece),
+            ChatEvent::ToolCall { .. } => {}
+            ChatEvent::Finished { reason, .. } => return Ok((said, reason)),
+        }
+    }
+    Err(ModelError::Broken("the stream ended without an end".to_owned()))
 }
 
 impl Inner {

@@ -167,6 +167,19 @@ impl Inner {
         Ok(names.into_iter().flat_map(|name| self.places_of(&own, name)).collect())
     }
 
+    /// Where the workspace's model of that name can be asked (`None`: the one of agents that name none); nowhere without a
+    /// provider.
+    pub(crate) async fn candidates_of(
+        &self,
+        conn: &mut Conn,
+        workspace: WorkspaceId,
+        name: Option<&str>,
+    ) -> Result<Vec<Candidate>, StorageError> {
+        let own = self.providers.of(conn, workspace).await?;
+        let name = self.first_model(&own, name).map(str::to_owned);
+        Ok(name.map(|name| self.places_of(&own, &name)).unwrap_or_default())
+    }
+
     /// The name of the model that answers first; `None` when it is the built-in answerer.
     fn first_model<'a>(
         &'a self,

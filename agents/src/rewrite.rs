@@ -70,7 +70,7 @@ pub(crate) async fn standalone(
 }
 
 /// A whole answer to a request without tools.
-pub(crate) async fn whole(
+async fn whole(
     chat: &dyn models::ChatModel,
     request: ChatRequest,
 ) -> Result<(String, Option<Usage>), ModelError> {

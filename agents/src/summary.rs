@@ -125,10 +125,15 @@ async fn summarise(inner: &Arc<Inner>, job: &Job) -> Outcome {
         max_tokens: Some(400),
         ..ChatRequest::default()
     };
-    let errand =
-        Errand { agent: &agent, purpose: Purpose::Summary, conversation: Some(id), api_key: None };
+    let errand = Errand {
+        workspace,
+        agent: Some(agent.id),
+        purpose: Purpose::Summary,
+        conversation: Some(id),
+        api_key: None,
+    };
     let summary = match errand::ask(inner, errand, candidates, request).await {
-        Ok(Some(summary)) => domain::text::sanitize(summary.trim()),
+        Ok(Some(summary)) => domain::text::sanitize(summary.text.trim()),
         Ok(None) => return Ok(()),
         // The next turn that has to leave messages out wants it again.
         Err(error) if error.kind == ErrorKind::UsageLimit => {

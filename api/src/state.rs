@@ -6,6 +6,7 @@ use agents::Agents;
 use domain::settings::Settings;
 use domain::vault::Vault;
 use domain::{Ambient, DomainError};
+use evals::Evals;
 use http::{HeaderName, HeaderValue, Method, header};
 use ingest::Ingest;
 use retrieval::Retrieval;
@@ -29,6 +30,8 @@ pub struct AppParts {
     pub ingest: Ingest,
     /// Turns.
     pub agents: Agents,
+    /// Evaluations.
+    pub evals: Evals,
     /// Limits and defaults.
     pub settings: Settings,
     /// Seals the secrets of tools and providers.
@@ -50,6 +53,7 @@ pub struct Shared {
     pub(crate) retrieval: Retrieval,
     pub(crate) ingest: Ingest,
     pub(crate) agents: Agents,
+    pub(crate) evals: Evals,
     pub(crate) settings: Settings,
     pub(crate) vault: Vault,
     pub(crate) stopping: CancellationToken,
@@ -82,6 +86,7 @@ impl AppState {
             retrieval: parts.retrieval,
             ingest: parts.ingest,
             agents: parts.agents,
+            evals: parts.evals,
             settings: parts.settings,
             vault: parts.vault,
             stopping: parts.stopping,

@@ -9,6 +9,8 @@ use api::{AppParts, AppState};
 use domain::Ambient;
 use domain::settings::Settings;
 use domain::vault::Vault;
+use evals::Evals;
+use evals::target::Ground;
 use ingest::pages::Fetcher;
 use ingest::worker::ParserPool;
 use ingest::{Ingest, IngestOptions};
@@ -39,6 +41,8 @@ pub struct App {
     pub ingest: Ingest,
     /// Turns.
     pub agents: Agents,
+    /// Evaluations.
+    pub evals: Evals,
     vault: Vault,
     /// The name that jobs are claimed under, when it outlives the process.
     worker: Option<String>,
@@ -134,6 +138,15 @@ impl App {
             signals.tracker.clone(),
             signals.ending.clone(),
         );
+        let evals = Evals::new(
+            Ground {
+                db: db.clone(),
+                retrieval: retrieval.clone(),
+                agents: agents.clone(),
+                catalogue: Catalogue::new(&settings.models.catalogue),
+            },
+            ambient.clone(),
+        );
         Ok(Self {
             settings,
             ambient,
@@ -141,6 +154,7 @@ impl App {
             retrieval,
             ingest,
             agents,
+            evals,
             vault,
             worker: None,
             signals,
@@ -161,6 +175,7 @@ impl App {
             retrieval: self.retrieval.clone(),
             ingest: self.ingest.clone(),
             agents: self.agents.clone(),
+            evals: self.evals.clone(),
             settings: (*self.settings).clone(),
             vault: self.vault.clone(),
             tracker: self.signals.tracker.clone(),

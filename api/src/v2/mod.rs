@@ -12,6 +12,7 @@ mod citations;
 mod conversations;
 mod datastores;
 mod drafts;
+mod evals;
 mod gaps;
 mod glossary;
 mod leads;
@@ -66,6 +67,7 @@ pub(crate) fn routes() -> Routes {
         .with(usage::routes())
         .with(budgets::routes())
         .with(providers::routes())
+        .with(evals::routes())
 }
 
 /// The description of the surface.

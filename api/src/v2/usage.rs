@@ -63,7 +63,7 @@ struct Usage {
 #[serde(rename_all = "camelCase")]
 struct UsageOfGroup {
     /// The day (`2026-11-20`), the id, the model's name, or what it was for (`answer`, `summary`, `recheck`, `search`,
-    /// `ingest`, `embedding`); null for what belongs to nobody.
+    /// `ingest`, `embedding`, `eval`); null for what belongs to nobody.
     #[schema(example = "2026-11-20")]
     key: Option<String>,
     #[serde(flatten)]
@@ -92,7 +92,7 @@ struct Sums {
 /// Usage and cost
 ///
 /// Counted per answer when it is stored, and for what models are asked outside of answers: summaries of long
-/// conversations, questions asked again, vectors. Models without a price cost 0.
+/// conversations, questions asked again, vectors, the judges of evaluations. Models without a price cost 0.
 #[utoipa::path(
     get,
     path = "/api/v2/usage",

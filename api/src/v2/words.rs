@@ -55,6 +55,44 @@ words! {
         Disliked = "disliked",
     }
 
+    /// What should happen with a case of an evaluation.
+    EvalExpect = evals::dataset::Expect {
+        /// It is answered.
+        Answer = "answer",
+        /// The agent says that it does not know.
+        Abstain = "abstain",
+        /// The agent asks back.
+        Clarify = "clarify",
+        /// A person is called.
+        Handoff = "handoff",
+    }
+
+    /// What the accepted answers of a case are.
+    EvalForm = evals::dataset::Form {
+        /// Words of a passage, which the reply contains.
+        Short = "short",
+        /// What a person would say.
+        Long = "long",
+    }
+
+    /// Who said an earlier message of a case.
+    EvalRole = evals::dataset::Role {
+        /// The customer.
+        User = "user",
+        /// The agent.
+        Assistant = "assistant",
+    }
+
+    /// Who makes questions from documents.
+    EvalMaking = evals::stored::Making {
+        /// The workspace's model where it has one, else the rule.
+        Auto = "auto",
+        /// The workspace's model.
+        Model = "model",
+        /// A rule.
+        Rule = "rule",
+    }
+
     /// Where a gap stands.
     GapStatus = domain::gap::GapStatus {
         /// Not answered yet.

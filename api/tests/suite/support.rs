@@ -13,6 +13,8 @@ use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::settings::Settings;
 use domain::vault::Vault;
 use domain::{Ambient, Scope, Timestamp, WorkspaceId};
+use evals::Evals;
+use evals::target::Ground;
 use http::{HeaderMap, Method, StatusCode};
 use ingest::pages::Fetcher;
 use ingest::worker::ParserPool;
@@ -192,6 +194,13 @@ impl TestApp {
         let tracker = TaskTracker::new();
         let ingest = open_ingest(&settings, &db, &retrieval, &ambient);
         let agents = open_agents(&settings, &db, &retrieval, &ambient, &tracker, &stop);
+        let ground = Ground {
+            db: db.clone(),
+            retrieval: retrieval.clone(),
+            agents: agents.clone(),
+            catalogue: Catalogue::new(&settings.models.catalogue),
+        };
+        let evals = Evals::new(ground, ambient.clone());
         let options = RunnerOptions::default();
         let runner = Runner::new(
             db.clone(),
@@ -211,6 +220,7 @@ impl TestApp {
             retrieval: retrieval.clone(),
             ingest,
             agents,
+            evals,
             settings: settings.clone(),
             vault: vault(),
             tracker: tracker.clone(),

@@ -10,8 +10,15 @@ use crate::EvalError;
 
 /// The objects of a file; a wrong one is told with its line and field. Empty lines are skipped.
 pub(crate) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, EvalError> {
-    let bytes = std::fs::read(path).map_err(EvalError::file(path))?;
-    let Ok(text) = String::from_utf8(bytes) else {
+    parse_lines(path, &std::fs::read(path).map_err(EvalError::file(path))?)
+}
+
+/// As [`read_lines`], of what a file holds.
+pub(crate) fn parse_lines<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Vec<T>, EvalError> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
         return Err(EvalError::input(path, "is not UTF-8", "save it as UTF-8"));
     };
     let mut objects = Vec::new();
@@ -36,10 +43,16 @@ pub(crate) fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Eva
 
 /// Writes a file of objects.
 pub(crate) fn write_lines<T: Serialize>(path: &Path, objects: &[T]) -> Result<(), EvalError> {
+    let text = to_lines(objects).map_err(EvalError::file(path))?;
+    std::fs::write(path, text).map_err(EvalError::file(path))
+}
+
+/// Objects, one a line.
+pub(crate) fn to_lines<T: Serialize>(objects: &[T]) -> std::io::Result<String> {
     let mut text = String::new();
     for object in objects {
-        let line = serde_json::to_string(object).map_err(std::io::Error::other);
-        let _ = writeln!(text, "{}", line.map_err(EvalError::file(path))?);
+        let line = serde_json::to_string(object).map_err(std::io::Error::other)?;
+        let _ = writeln!(text, "{line}");
     }
-    std::fs::write(path, text).map_err(EvalError::file(path))
+    Ok(text)
 }

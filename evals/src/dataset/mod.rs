@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::EvalError;
 
 pub use folder::{read_beir, read_folder};
-pub(crate) use lines::read_lines;
+pub(crate) use lines::{parse_lines, read_lines, to_lines};
 pub use tables::{read_csv, read_trec};
 
 /// Cases and, where they bring it, their knowledge.
@@ -144,7 +144,10 @@ impl Form {
 /// A passage that holds the answer: by its id, or by what it says, so that cutting documents otherwise breaks no
 /// dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an id, {\"id\", \"grade\"} with a grade above 0, or {\"must_contain\"}"
+)]
 pub enum Relevant {
     /// The id of a passage, of its chunk, or of its document; or the document's name.
     Id(String),
@@ -235,6 +238,33 @@ impl Dataset {
         Ok(dataset)
     }
 
+    /// Reads what a file of that name holds: a table of questions and answers where the name ends in `.csv`, else a case a
+    /// line. Bad input is told as [`Self::read`] tells it.
+    pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, EvalError> {
+        let name = file.file_stem().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let is_table = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+        let dataset = if is_table {
+            tables::parse_csv(file, &name, bytes)?
+        } else {
+            Self { name, cases: parse_lines(file, bytes)?, corpus: Vec::new() }
+        };
+        dataset.check(file)?;
+        Ok(dataset)
+    }
+
+    /// Cases that were given otherwise than in a file. Bad input is told with the number of the case, from 1, as its line.
+    pub fn of_cases(name: &str, cases: Vec<Case>) -> Result<Self, EvalError> {
+        let dataset = Self { name: name.to_owned(), cases, corpus: Vec::new() };
+        dataset.check_cases(Path::new("cases"))?;
+        Ok(dataset)
+    }
+
+    /// Its cases, one a line, as [`Self::parse`] reads them.
+    pub fn to_lines(&self) -> Result<String, EvalError> {
+        to_lines(&self.cases).map_err(EvalError::file(Path::new("cases.jsonl")))
+    }
+
     /// Writes `cases.jsonl` and, if there are passages, `corpus.jsonl` into a folder, which is made.
     pub fn write(&self, folder: &Path) -> Result<(), EvalError> {
         std::fs::create_dir_all(folder).map_err(EvalError::file(folder))?;
@@ -287,6 +317,10 @@ impl Dataset {
             let remedy = "write one case a line, at least `id` and `input`";
             return Err(EvalError::input(path, "there are no cases", remedy));
         }
+        self.check_cases(path)
+    }
+
+    fn check_cases(&self, path: &Path) -> Result<(), EvalError> {
         let mut ids = BTreeSet::new();
         let corpus: BTreeSet<&str> =
             self.corpus.iter().map(|passage| passage.id.as_str()).collect();

@@ -22,8 +22,13 @@ const COLUMNS: [(&str, &[&str]); 7] = [
 /// `lang`, `expect`, `tags` (with `|` between them) and `must_contain`, what a relevant passage says. Several accepted
 /// answers have `|` between them; a row without an answer should be abstained on.
 pub fn read_csv(path: &Path) -> Result<Dataset, EvalError> {
-    let file = std::fs::File::open(path).map_err(EvalError::file(path))?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let bytes = std::fs::read(path).map_err(EvalError::file(path))?;
+    parse_csv(path, &name_of(path), &bytes)
+}
+
+/// As [`read_csv`], of what a file holds.
+pub(super) fn parse_csv(path: &Path, name: &str, bytes: &[u8]) -> Result<Dataset, EvalError> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
     let wrong = |error: &csv::Error| {
         let line = error.position().map_or(1, csv::Position::line);
         let line = usize::try_from(line).unwrap_or(usize::MAX);
@@ -67,7 +72,7 @@ pub fn read_csv(path: &Path) -> Result<Dataset, EvalError> {
         let long = answers.iter().all(|answer| answer.split_whitespace().count() > 6);
         let number = at + 1;
         cases.push(Case {
-            id: cell("id").map_or_else(|| format!("{}-{number}", name_of(path)), str::to_owned),
+            id: cell("id").map_or_else(|| format!("{name}-{number}"), str::to_owned),
             input: cell("question").unwrap_or_default().to_owned(),
             history: Vec::new(),
             lang: cell("lang").map(str::to_owned),
@@ -83,7 +88,7 @@ pub fn read_csv(path: &Path) -> Result<Dataset, EvalError> {
             kind: (expect == Expect::Abstain).then(|| "unanswerable".to_owned()),
         });
     }
-    Ok(Dataset { name: name_of(path), cases, corpus: Vec::new() })
+    Ok(Dataset { name: name.to_owned(), cases, corpus: Vec::new() })
 }
 
 fn parse_expect(text: &str) -> Option<Expect> {

@@ -2,18 +2,19 @@
 
 use std::time::Instant;
 
-use agents::{Agents, Earlier, TraceStep, TurnEvent, TurnRequest, TurnTrace};
+use agents::{Agents, Earlier, TraceStep, Turn, TurnEvent, TurnRequest, TurnTrace};
 use async_trait::async_trait;
-use domain::agent::Agent;
+use domain::agent::{Agent, ToolKind};
 use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Handler};
 use domain::message::{Author, Citation, MessageState};
-use domain::{ChunkId, MessageId};
+use domain::{ChunkId, ConversationId, DatastoreId, DomainError, MessageId};
 use models::tokens::estimate;
 use models::{Catalogue, Usage};
+use retrieval::Retrieval;
 use serde_json::json;
-use storage::Db;
+use storage::{Conn, Db};
 
 use super::search::{SearchTarget, extracted};
 use super::world::World;
@@ -43,6 +44,21 @@ pub struct AgentTarget {
     /// The model that answers; `None` for the built-in answerer.
     model: Option<String>,
     catalogue: Catalogue,
+    /// Whether conversations are removed once their case is done.
+    forgets: bool,
+}
+
+/// What agents and datastores of an installation stand on.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// The database.
+    pub db: Db,
+    /// The index.
+    pub retrieval: Retrieval,
+    /// The turns.
+    pub agents: Agents,
+    /// Prices.
+    pub catalogue: Catalogue,
 }
 
 impl AgentTarget {
@@ -54,7 +70,39 @@ impl AgentTarget {
         model: Option<String>,
         catalogue: Catalogue,
     ) -> Self {
-        Self { agents, agent, knowledge, model, catalogue }
+        Self { agents, agent, knowledge, model, catalogue, forgets: false }
+    }
+
+    /// An agent of an installation, as it is configured; `depth` passages of each ranking are looked at.
+    pub async fn installed(
+        ground: &Ground,
+        agent: Agent,
+        depth: usize,
+    ) -> Result<Self, DomainError> {
+        let Ground { db, retrieval, agents, catalogue } = ground;
+        let workspace = agent.workspace_id;
+        let mut conn = db.read().await?;
+        let model = match &agent.model_name {
+            Some(name) => name.clone(),
+            None => agents.default_model(&mut conn, workspace).await?,
+        };
+        let datastores = datastores_of(&mut conn, &agent).await?;
+        drop(conn);
+        let model = (model != models::builtin::MODEL_NAME).then_some(model);
+        let search = SearchTarget::new(retrieval.clone(), workspace, datastores, depth);
+        let knowledge = Knowledge { search, db: db.clone() };
+        Ok(Self::new(agents.clone(), agent, knowledge, model, catalogue.clone()))
+    }
+
+    /// What it searches, as a target of its own.
+    pub fn into_search(self) -> SearchTarget {
+        self.knowledge.search
+    }
+
+    /// Removes the conversation of each case once it is done, so that nobody takes it for a customer's.
+    #[must_use]
+    pub fn forgetting(self) -> Self {
+        Self { forgets: true, ..self }
     }
 
     /// The agent of a throw-away workspace.
@@ -165,6 +213,20 @@ impl AgentTarget {
     }
 }
 
+/// The datastores that an agent searches.
+async fn datastores_of(conn: &mut Conn, agent: &Agent) -> Result<Vec<DatastoreId>, DomainError> {
+    let mut datastores = Vec::new();
+    for tool in agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore) {
+        if let Some(id) = &tool.id {
+            datastores.extend(id.parse::<DatastoreId>());
+            continue;
+        }
+        let own = storage::datastores::defaults(conn, agent.workspace_id).await?;
+        datastores.extend(own.into_iter().map(|datastore| datastore.id));
+    }
+    Ok(datastores)
+}
+
 fn steps(trace: &TurnTrace) -> Vec<Step> {
     let step = |step: TraceStep<'_>| match step {
         TraceStep::Phase(phase) => {
@@ -199,7 +261,37 @@ impl Target for AgentTarget {
     async fn ask(&self, case: &Case) -> Result<Observation, Failure> {
         let started = Instant::now();
         let turn = self.agents.start(self.request(case)).await;
-        let mut turn = turn.map_err(|error| Failure::new(error.code, error.message))?;
+        let turn = turn.map_err(|error| Failure::new(error.code, error.message))?;
+        let conversation = turn.conversation;
+        let observed = self.observe(case, turn, started).await;
+        if self.forgets {
+            self.forget(conversation).await?;
+        }
+        observed
+    }
+
+    fn estimate(&self, case: &Case) -> Estimate {
+        let Some(model) = &self.model else { return Estimate::FREE };
+        let tokens = |text: &str| i64::try_from(estimate(text)).unwrap_or(i64::MAX);
+        let history: i64 = case.history.iter().map(|said| tokens(&said.text)).sum();
+        let prompt_tokens = SYSTEM_TOKENS
+            + tokens(&self.agent.system_prompt)
+            + i64::from(self.agent.settings.top_k) * PASSAGE_TOKENS
+            + history
+            + tokens(&case.input);
+        let usage = Usage { prompt_tokens, completion_tokens: ANSWER_TOKENS, cached_tokens: 0 };
+        let cost = self.catalogue.cost(model, usage);
+        Estimate { prompt_tokens, completion_tokens: ANSWER_TOKENS, cost }
+    }
+}
+
+impl AgentTarget {
+    async fn observe(
+        &self,
+        case: &Case,
+        mut turn: Turn,
+        started: Instant,
+    ) -> Result<Observation, Failure> {
         let mut first_token = None;
         let answer = loop {
             match turn.events.recv().await {
@@ -236,18 +328,12 @@ impl Target for AgentTarget {
         Ok(observation)
     }
 
-    fn estimate(&self, case: &Case) -> Estimate {
-        let Some(model) = &self.model else { return Estimate::FREE };
-        let tokens = |text: &str| i64::try_from(estimate(text)).unwrap_or(i64::MAX);
-        let history: i64 = case.history.iter().map(|said| tokens(&said.text)).sum();
-        let prompt_tokens = SYSTEM_TOKENS
-            + tokens(&self.agent.system_prompt)
-            + i64::from(self.agent.settings.top_k) * PASSAGE_TOKENS
-            + history
-            + tokens(&case.input);
-        let usage = Usage { prompt_tokens, completion_tokens: ANSWER_TOKENS, cached_tokens: 0 };
-        let cost = self.catalogue.cost(model, usage);
-        Estimate { prompt_tokens, completion_tokens: ANSWER_TOKENS, cost }
+    async fn forget(&self, conversation: ConversationId) -> Result<(), Failure> {
+        let failed = |error: storage::StorageError| Failure::new("STORAGE", error.to_string());
+        let mut tx = self.knowledge.db.write().await.map_err(failed)?;
+        let workspace = self.agent.workspace_id;
+        storage::conversations::delete(&mut tx, workspace, conversation).await.map_err(failed)?;
+        tx.commit().await.map_err(failed)
     }
 }
 

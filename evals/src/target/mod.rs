@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::dataset::Case;
 use crate::observation::{Failure, Observation};
 
-pub use agent::{AgentTarget, Knowledge};
+pub use agent::{AgentTarget, Ground, Knowledge};
 pub use chat::ChatTarget;
 pub use http::{HttpAgent, HttpAgentTarget};
 pub use search::SearchTarget;

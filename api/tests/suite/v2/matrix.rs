@@ -35,6 +35,8 @@ impl Ids {
         let provider =
             json!({"name": "x", "baseUrl": "https://models.invalid/v1", "models": ["x"]});
         let provider = app.post("/api/v2/providers", &provider).await.expect(201);
+        let dataset = json!({"name": "x", "cases": [{"id": "a", "input": "hola"}]});
+        let dataset = app.post("/api/v2/evals/datasets", &dataset).await.expect(201);
         // Nothing is asked of it.
         let agent = format!("/api/v2/agents/{}", app.tenant.agent);
         app.put(&agent, &json!({"modelName": "builtin-extractive"})).await.expect(200);
@@ -53,6 +55,7 @@ impl Ids {
             ("{budgetId}", text(&budget["id"])),
             ("{approvalId}", waiting_call(app, &text(&answer["conversationId"])).await),
             ("{providerId}", text(&provider["id"])),
+            ("{evalDatasetId}", text(&dataset["id"])),
             ("{model}", app.tenant.agent.clone()),
         ]))
     }
@@ -115,6 +118,11 @@ fn request_to(
         ("GET" | "DELETE", _) | ("POST", "stop" | "retry" | "cancel" | "sync" | "recheck") => {
             return request;
         }
+        (_, "file") if path.contains("/evals/") => {
+            let line = b"{\"id\": \"a\", \"input\": \"hola\"}".to_vec();
+            let part = Part::bytes(line).file_name("a.jsonl");
+            return request.multipart(Form::new().part("file", part));
+        }
         ("POST", "file") => {
             let part = Part::bytes(b"hola".to_vec()).file_name("a.txt");
             return request.multipart(Form::new().part("file", part));
@@ -133,6 +141,7 @@ fn request_to(
         (_, "completions") => {
             json!({"model": app.tenant.agent, "messages": [{"role": "user", "content": "hola"}]})
         }
+        (_, "collect") => json!({"from": "gaps"}),
         (_, "embeddings") => json!({"model": "any", "input": "hola"}),
         _ => json!({"name": "x"}),
     };
@@ -283,6 +292,7 @@ fn absent_path(path: &str, id: &str) -> String {
         ("{gapId}", "gap_"),
         ("{keyId}", "key_"),
         ("{budgetId}", "budget_"),
+        ("{evalDatasetId}", "evalset_"),
         ("{model}", "agent_"),
     ];
     prefixes.into_iter().fold(path.to_owned(), |path, (parameter, prefix)| {

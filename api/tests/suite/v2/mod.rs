@@ -5,6 +5,7 @@ mod chat;
 mod citations;
 mod conversations;
 mod datastores;
+mod evals;
 mod gaps;
 mod glossary;
 mod images;

@@ -6,19 +6,16 @@ use std::sync::Arc;
 use agents::AgentsOptions;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use domain::agent::{Agent, ToolKind};
 use domain::settings::Settings;
-use domain::{AgentId, Ambient, DatastoreId, Vault, WorkspaceId};
+use domain::{AgentId, Ambient, Vault};
 use evals::Dataset;
 use evals::Target;
 use evals::target::{
-    AgentTarget, ChatTarget, HttpAgent, HttpAgentTarget, Knowledge, SearchTarget, World,
-    WorldOptions,
+    AgentTarget, ChatTarget, HttpAgent, HttpAgentTarget, SearchTarget, World, WorldOptions,
 };
 use models::Catalogue;
 use models::local::{self, LocalEmbedder};
 use retrieval::SearchMode;
-use storage::Db;
 use url::Url;
 
 use crate::app::{App, cores};
@@ -189,41 +186,16 @@ async fn installed(arguments: &TargetArgs, run: &Run) -> anyhow::Result<Opened> 
     let mut conn = app.db.read().await?;
     let agent = storage::agents::get(&mut conn, workspace, id).await?;
     let agent = agent.ok_or_else(|| misuse(format!("there is no agent {id}; see --agent")))?;
-    let model = match &agent.model_name {
-        Some(name) => name.clone(),
-        None => app.agents.default_model(&mut conn, workspace).await?,
-    };
     drop(conn);
-    let datastores = datastores_of(&app.db, workspace, &agent).await?;
-    let depth = usize::from(arguments.depth);
-    let search = SearchTarget::new(app.retrieval.clone(), workspace, datastores, depth);
+    let target =
+        AgentTarget::installed(app.evals.ground(), agent, usize::from(arguments.depth)).await?;
     let target: Box<dyn Target> = if arguments.target == Kind::Search {
-        Box::new(search.in_mode(search_mode(arguments)?).with_threshold(arguments.min_evidence))
+        let search = target.into_search().in_mode(search_mode(arguments)?);
+        Box::new(search.with_threshold(arguments.min_evidence))
     } else {
-        let model = (model != models::builtin::MODEL_NAME).then_some(model);
-        let knowledge = Knowledge { search, db: app.db.clone() };
-        let catalogue = Catalogue::new(&settings.models.catalogue);
-        Box::new(AgentTarget::new(app.agents.clone(), agent, knowledge, model, catalogue))
+        Box::new(target)
     };
     Ok(Opened { target, ground: Ground::Installation(Box::new(app), lock) })
-}
-
-async fn datastores_of(
-    db: &Db,
-    workspace: WorkspaceId,
-    agent: &Agent,
-) -> anyhow::Result<Vec<DatastoreId>> {
-    let mut datastores = Vec::new();
-    for tool in agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore) {
-        if let Some(id) = &tool.id {
-            datastores.push(id.parse()?);
-            continue;
-        }
-        let mut conn = db.read().await?;
-        let own = storage::datastores::defaults(&mut conn, workspace).await?;
-        datastores.extend(own.into_iter().map(|datastore| datastore.id));
-    }
-    Ok(datastores)
 }
 
 /// Over the passages of the dataset.
