@@ -25,6 +25,9 @@ pub enum EvalError {
     /// A model failed while a throw-away workspace was filled, or a judge was asked.
     #[error(transparent)]
     Model(#[from] models::ModelError),
+    /// A run that is stored was stopped, or another worker has it.
+    #[error("the run was stopped, or goes on elsewhere")]
+    Superseded,
     /// The page of a report could not be made.
     #[error("the page cannot be made: {0}")]
     Page(#[from] minijinja::Error),

@@ -22,6 +22,6 @@ pub use dataset::{Case, Dataset, ReadOptions};
 pub use error::{EvalError, InputError};
 pub use observation::{Failure, Observation, Outcome, Row};
 pub use report::Report;
-pub use run::{Ended, Progress, RunOptions, RunOutcome, estimate, run};
+pub use run::{Course, Ended, Keeper, Progress, RunOptions, RunOutcome, estimate, run, run_on};
 pub use stored::Evals;
 pub use target::{Target, TargetInfo};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,13 @@ struct Header {
     target: TargetInfo,
 }
 
+/// Where the rows of a run are kept as they come. An open set.
+#[async_trait]
+pub trait Keeper: Send {
+    /// Keeps a row, with how far the run is with it. An error ends the run.
+    async fn keep(&mut self, row: &Row, progress: Progress) -> Result<(), EvalError>;
+}
+
 /// Puts every case to the target. Rows are written as they come; a run that was broken off goes on where it stopped when it
 /// is started with the same file. `progress` is told after each case. Cancelling ends it after the cases
 /// under way have been let go; what is written stays.
@@ -106,27 +114,58 @@ pub async fn run(
     progress: &(dyn Fn(Progress) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<RunOutcome, EvalError> {
-    let info = target.info();
-    let mut book = Book::open(dataset, &info, options)?;
-    let all = dataset.cases.len();
-    let count_errors =
-        |rows: &BTreeMap<String, Row>| rows.values().filter(|row| row.error.is_some()).count();
-    let mut errors = count_errors(&book.rows);
-    let cost = AtomicI64::new(book.rows.values().map(cost_of).sum());
+    let (mut file, known) = RowsFile::open(dataset, &target.info(), options)?;
+    let course = Course { known, keeper: &mut file, progress, cancel };
+    run_on(dataset, target, options, course).await
+}
+
+/// What a run goes on from, and who is told.
+pub struct Course<'a> {
+    /// Rows of an earlier start, by case.
+    pub known: BTreeMap<String, Row>,
+    /// Keeps the others.
+    pub keeper: &'a mut dyn Keeper,
+    /// Is told at the start and after each case.
+    pub progress: &'a (dyn Fn(Progress) + Send + Sync),
+    /// Ends the run.
+    pub cancel: &'a CancellationToken,
+}
+
+/// As [`run`], with rows that are kept elsewhere than in `options.rows`. Errors: those of the keeper.
+pub async fn run_on(
+    dataset: &Dataset,
+    target: &dyn Target,
+    options: &RunOptions,
+    course: Course<'_>,
+) -> Result<RunOutcome, EvalError> {
+    let Course { known, keeper, progress, cancel } = course;
+    let mut rows = known;
+    rows.retain(|_, row| !(options.retry_errors && row.error.is_some()));
+    let mut told = Progress {
+        done: rows.len(),
+        all: dataset.cases.len(),
+        errors: rows.values().filter(|row| row.error.is_some()).count(),
+        cost: rows.values().map(cost_of).sum(),
+    };
+    progress(told);
+    let spent = AtomicI64::new(told.cost);
     let too_dear = AtomicBool::new(false);
     let pace = Pace::new(options.per_minute);
-    let open: Vec<&Case> =
-        dataset.cases.iter().filter(|case| !book.rows.contains_key(&case.id)).collect();
-    progress(Progress { done: book.rows.len(), all, errors, cost: cost.load(Ordering::SeqCst) });
+    let open = dataset.cases.iter().enumerate();
+    let open: Vec<usize> =
+        open.filter(|(_, case)| !rows.contains_key(&case.id)).map(|(at, _)| at).collect();
     let asking = futures::stream::iter(open)
         .take_while(|_| {
-            let dear = options.max_cost.is_some_and(|most| cost.load(Ordering::SeqCst) >= most);
+            let dear = options.max_cost.is_some_and(|most| spent.load(Ordering::SeqCst) >= most);
             too_dear.fetch_or(dear, Ordering::SeqCst);
             std::future::ready(!dear && !cancel.is_cancelled())
         })
-        .map(|case| async {
-            pace.wait().await;
-            ask(target, case, options.timeout).await
+        .map(|at| {
+            let (case, pace) = (&dataset.cases[at], &pace);
+            async move {
+                pace.wait().await;
+                ask(target, case, options.timeout).await
+            }
         })
         .buffer_unordered(options.concurrency.max(1));
     tokio::pin!(asking);
@@ -137,26 +176,23 @@ pub async fn run(
             row = asking.next() => row,
         };
         let Some(row) = row else { break };
-        errors += usize::from(row.error.is_some());
-        cost.fetch_add(cost_of(&row), Ordering::SeqCst);
-        book.add(row)?;
-        progress(Progress {
-            done: book.rows.len(),
-            all,
-            errors,
-            cost: cost.load(Ordering::SeqCst),
-        });
+        told.done += 1;
+        told.errors += usize::from(row.error.is_some());
+        told.cost += cost_of(&row);
+        spent.store(told.cost, Ordering::SeqCst);
+        keeper.keep(&row, told).await?;
+        rows.insert(row.id.clone(), row);
+        progress(told);
     }
-    let ended = if book.rows.len() == all {
+    let ended = if told.done == told.all {
         Ended::Complete
     } else if too_dear.load(Ordering::SeqCst) {
         Ended::MaxCost
     } else {
         Ended::Cancelled
     };
-    let mut rows = book.rows;
     let rows = dataset.cases.iter().filter_map(|case| rows.remove(&case.id)).collect();
-    Ok(RunOutcome { target: info, rows, ended })
+    Ok(RunOutcome { target: target.info(), rows, ended })
 }
 
 /// What the cases that are not in the rows file yet will take.
@@ -223,16 +259,18 @@ impl Pace {
     }
 }
 
-/// The rows of a run, in memory and on disk.
-struct Book {
-    rows: BTreeMap<String, Row>,
-    file: Option<(PathBuf, File)>,
-}
+/// The rows of a run on disk; without a file they are kept nowhere.
+struct RowsFile(Option<(PathBuf, File)>);
 
-impl Book {
-    fn open(dataset: &Dataset, info: &TargetInfo, options: &RunOptions) -> Result<Self, EvalError> {
+impl RowsFile {
+    /// The file, and the rows that it has.
+    fn open(
+        dataset: &Dataset,
+        info: &TargetInfo,
+        options: &RunOptions,
+    ) -> Result<(Self, BTreeMap<String, Row>), EvalError> {
         let Some(path) = &options.rows else {
-            return Ok(Self { rows: BTreeMap::new(), file: None });
+            return Ok((Self(None), BTreeMap::new()));
         };
         let header = Header {
             version: 1,
@@ -259,15 +297,15 @@ impl Book {
         std::fs::rename(&temporary, path).map_err(EvalError::file(path))?;
         let mut file = OpenOptions::new().append(true).open(path).map_err(EvalError::file(path))?;
         file.seek(SeekFrom::End(0)).map_err(EvalError::file(path))?;
-        Ok(Self { rows, file: Some((path.clone(), file)) })
+        Ok((Self(Some((path.clone(), file))), rows))
     }
+}
 
-    fn add(&mut self, row: Row) -> Result<(), EvalError> {
-        if let Some((path, file)) = &mut self.file {
-            file.write_all(line(&row).as_bytes()).map_err(EvalError::file(path))?;
-        }
-        self.rows.insert(row.id.clone(), row);
-        Ok(())
+#[async_trait]
+impl Keeper for RowsFile {
+    async fn keep(&mut self, row: &Row, _: Progress) -> Result<(), EvalError> {
+        let Some((path, file)) = &mut self.0 else { return Ok(()) };
+        file.write_all(line(row).as_bytes()).map_err(EvalError::file(path))
     }
 }
 

@@ -206,7 +206,7 @@ impl App {
 
     /// Who does which jobs.
     pub fn handlers(&self) -> Vec<Arc<dyn jobs::Handler>> {
-        [self.ingest.handlers(), self.agents.handlers()].concat()
+        [self.ingest.handlers(), self.agents.handlers(), self.evals.handlers()].concat()
     }
 
     /// Tidies up after a process that died on the data folder and works under the folder's name from now on.

@@ -93,6 +93,40 @@ words! {
         Rule = "rule",
     }
 
+    /// What a run of an evaluation asks.
+    EvalTarget = domain::eval::EvalTarget {
+        /// Whole turns of an agent.
+        Agent = "agent",
+        /// Search in a datastore.
+        Datastore = "datastore",
+    }
+
+    /// Where a run of an evaluation stands.
+    EvalStatus = domain::eval::EvalStatus {
+        /// No worker has begun it.
+        Waiting = "waiting",
+        /// At work.
+        Running = "running",
+        /// It came to its end, or to the limit of what it may cost.
+        Done = "done",
+        /// It could not be made.
+        Failed = "failed",
+        /// Somebody stopped it.
+        Cancelled = "cancelled",
+    }
+
+    /// What became of a metric, or of all.
+    EvalVerdict = evals::compare::Verdict {
+        /// Better.
+        Improved = "improved",
+        /// A loss beyond the tolerance can be ruled out.
+        Same = "same",
+        /// Neither a loss beyond the tolerance nor its absence is shown.
+        TooFewCases = "too-few-cases",
+        /// Worse.
+        Regressed = "regressed",
+    }
+
     /// Where a gap stands.
     GapStatus = domain::gap::GapStatus {
         /// Not answered yet.

@@ -205,7 +205,7 @@ impl TestApp {
         let runner = Runner::new(
             db.clone(),
             ambient.clone(),
-            [ingest.handlers(), agents.handlers()].concat(),
+            [ingest.handlers(), agents.handlers(), evals.handlers()].concat(),
             options,
         );
         // The index is written out when its last user goes, so each of them keeps the folder.

@@ -34,7 +34,10 @@ pub(crate) fn parse_lines<T: DeserializeOwned>(
                 serde_json::error::Category::Data => "see docs/EVALS.md for the fields",
                 _ => "write one JSON object on each line",
             };
-            EvalError::line(path, at + 1, field.as_deref(), error.inner().to_string(), remedy)
+            // The line is the file's, not the object's.
+            let problem = error.inner().to_string();
+            let problem = problem.split(" at line 1 column ").next().unwrap_or_default().to_owned();
+            EvalError::line(path, at + 1, field.as_deref(), problem, remedy)
         })?;
         objects.push(object);
     }

@@ -11,7 +11,6 @@ use models::{AnswerFormat, ChatEvent, ChatMessage, ChatRequest, FinishReason, Mo
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::cache::Cache;
 use super::verdict::{Kind, Values, finds_fault, majority, read};
 use super::{JudgeOptions, PROMPT_VERSION};
 use crate::EvalError;
@@ -144,7 +143,6 @@ enum NoVerdict {
 
 pub(super) struct Asker<'a> {
     pub(super) options: &'a JudgeOptions,
-    pub(super) cache: &'a Cache,
     pub(super) spent: &'a AtomicI64,
 }
 
@@ -184,7 +182,8 @@ impl Asker<'_> {
         case: &mut JudgedCase,
     ) -> Result<Result<Values, NoVerdict>, EvalError> {
         let key = question.key(&self.options.name, vote);
-        if let Some(values) = self.cache.get(&key).and_then(|reply| read(question.kind, &reply)) {
+        let known = self.options.verdicts.get(&key).await?;
+        if let Some(values) = known.and_then(|reply| read(question.kind, &reply)) {
             case.cached += 1;
             return Ok(Ok(values));
         }
@@ -199,7 +198,7 @@ impl Asker<'_> {
         };
         match read(question.kind, &reply) {
             Some(values) => {
-                self.cache.keep(&key, &reply)?;
+                self.options.verdicts.keep(&key, &reply).await?;
                 Ok(Ok(values))
             }
             None if refusal::declines(&reply) => Ok(Err(NoVerdict::Refused)),

@@ -1,10 +1,12 @@
 //! Verdicts that were given already, by the hash of everything that could change them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +19,27 @@ struct Kept {
     reply: String,
 }
 
-/// Verdicts as the judge wrote them.
+/// Where verdicts are kept, as the judge wrote them, under the hash of everything that could change them. An open set.
+#[async_trait]
+pub trait Verdicts: Send + Sync + fmt::Debug {
+    /// A verdict that is known.
+    async fn get(&self, key: &str) -> Result<Option<String>, EvalError>;
+
+    /// Keeps one.
+    async fn keep(&self, key: &str, reply: &str) -> Result<(), EvalError>;
+}
+
+/// Verdicts in memory and, where there is one, in a file.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub struct KeptVerdicts {
     known: Mutex<HashMap<String, String>>,
     file: Option<Mutex<File>>,
 }
 
-impl Cache {
-    /// Reads a file, which is made when it is not there. A last line that was cut off is left out.
-    pub(super) fn open(path: Option<&Path>) -> Result<Self, EvalError> {
+impl KeptVerdicts {
+    /// Reads a file, which is made when it is not there; `None` keeps them in memory alone. A last line that was cut off
+    /// is left out.
+    pub fn open(path: Option<&Path>) -> Result<Self, EvalError> {
         let Some(path) = path else {
             return Ok(Self { known: Mutex::default(), file: None });
         };
@@ -47,12 +60,15 @@ impl Cache {
         }
         Ok(Self { known: Mutex::new(known), file: Some(Mutex::new(file)) })
     }
+}
 
-    pub(super) fn get(&self, key: &str) -> Option<String> {
-        self.known.lock().get(key).cloned()
+#[async_trait]
+impl Verdicts for KeptVerdicts {
+    async fn get(&self, key: &str) -> Result<Option<String>, EvalError> {
+        Ok(self.known.lock().get(key).cloned())
     }
 
-    pub(super) fn keep(&self, key: &str, reply: &str) -> Result<(), EvalError> {
+    async fn keep(&self, key: &str, reply: &str) -> Result<(), EvalError> {
         self.known.lock().insert(key.to_owned(), reply.to_owned());
         let Some(file) = &self.file else { return Ok(()) };
         let kept = Kept { key: key.to_owned(), reply: reply.to_owned() };

@@ -9,7 +9,6 @@ mod ask;
 mod cache;
 mod verdict;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -27,8 +26,9 @@ use crate::run::Progress;
 use crate::target::Estimate;
 
 use ask::{Asker, Question};
-use cache::Cache;
 use verdict::Kind;
+
+pub use cache::{KeptVerdicts, Verdicts};
 
 /// The version of the prompts; another one judges everything anew.
 pub const PROMPT_VERSION: u32 = 1;
@@ -44,8 +44,8 @@ pub struct JudgeOptions {
     pub catalogue: Catalogue,
     /// Micro-dollars after which no case is begun; `None` for no limit.
     pub max_cost: Option<i64>,
-    /// Where verdicts are kept; `None` keeps them in memory alone.
-    pub cache: Option<PathBuf>,
+    /// Where verdicts are kept.
+    pub verdicts: Arc<dyn Verdicts>,
     /// Cases under way at once.
     pub concurrency: usize,
 }
@@ -78,9 +78,8 @@ pub async fn judge(
     progress: &(dyn Fn(Progress) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<Judging, EvalError> {
-    let cache = Cache::open(options.cache.as_deref())?;
     let spent = AtomicI64::new(0);
-    let asker = Asker { options, cache: &cache, spent: &spent };
+    let asker = Asker { options, spent: &spent };
     let open: Vec<(usize, Vec<Question>)> = report
         .cases
         .iter()
@@ -91,13 +90,13 @@ pub async fn judge(
     let mut judging = Judging { cases: open.len(), ..Judging::default() };
     let mut judged = Vec::with_capacity(open.len());
     {
-        let asking = futures::stream::iter(&open)
+        let asking = futures::stream::iter(0..open.len())
             .take_while(|_| {
                 let dear =
                     options.max_cost.is_some_and(|most| spent.load(Ordering::SeqCst) >= most);
                 std::future::ready(!dear && !cancel.is_cancelled())
             })
-            .map(|(at, questions)| asker.case(*at, questions))
+            .map(|place| asker.case(open[place].0, &open[place].1))
             .buffer_unordered(options.concurrency.max(1));
         tokio::pin!(asking);
         while let Some(case) = asking.next().await {

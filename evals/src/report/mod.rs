@@ -204,10 +204,16 @@ impl Report {
 
     /// Writes it.
     pub fn write(&self, path: &Path) -> Result<(), EvalError> {
-        let mut text = serde_json::to_string(self)
-            .map_err(|error| EvalError::file(path)(std::io::Error::other(error)))?;
+        std::fs::write(path, self.to_json()?).map_err(EvalError::file(path))
+    }
+
+    /// As it is written: one line.
+    pub fn to_json(&self) -> Result<String, EvalError> {
+        let mut text = serde_json::to_string(self).map_err(|error| {
+            EvalError::file(Path::new("report.json"))(std::io::Error::other(error))
+        })?;
         text.push('\n');
-        std::fs::write(path, text).map_err(EvalError::file(path))
+        Ok(text)
     }
 
     /// What a comparison needs and nothing more: without what was said, with the scores that can be a regression alone, to

@@ -3,6 +3,8 @@
 mod collect;
 mod evaluate;
 mod limits;
+mod runs;
+mod work;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::target::Ground;
 
 pub use collect::{Collected, Making, Origin};
 pub use limits::{MOST_BYTES, MOST_CASES};
+pub use runs::{ComparedRuns, StoredOptions, WantedRun, WantedTarget};
 
 /// Tries to add cases to a dataset that others change meanwhile.
 const TRIES: usize = 5;

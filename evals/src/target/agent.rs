@@ -9,7 +9,7 @@ use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Handler};
 use domain::message::{Author, Citation, MessageState};
-use domain::{ChunkId, ConversationId, DatastoreId, DomainError, MessageId};
+use domain::{ApiKeyId, ChunkId, ConversationId, DatastoreId, DomainError, MessageId};
 use models::tokens::estimate;
 use models::{Catalogue, Usage};
 use retrieval::Retrieval;
@@ -46,6 +46,8 @@ pub struct AgentTarget {
     catalogue: Catalogue,
     /// Whether conversations are removed once their case is done.
     forgets: bool,
+    /// The key that everything is counted to.
+    api_key: Option<ApiKeyId>,
 }
 
 /// What agents and datastores of an installation stand on.
@@ -70,7 +72,7 @@ impl AgentTarget {
         model: Option<String>,
         catalogue: Catalogue,
     ) -> Self {
-        Self { agents, agent, knowledge, model, catalogue, forgets: false }
+        Self { agents, agent, knowledge, model, catalogue, forgets: false, api_key: None }
     }
 
     /// An agent of an installation, as it is configured; `depth` passages of each ranking are looked at.
@@ -90,8 +92,16 @@ impl AgentTarget {
         drop(conn);
         let model = (model != models::builtin::MODEL_NAME).then_some(model);
         let search = SearchTarget::new(retrieval.clone(), workspace, datastores, depth);
+        let search = search.paid_by(agents.clone(), None);
         let knowledge = Knowledge { search, db: db.clone() };
         Ok(Self::new(agents.clone(), agent, knowledge, model, catalogue.clone()))
+    }
+
+    /// Has what it costs counted to a key, too.
+    #[must_use]
+    pub fn paid_by(mut self, api_key: Option<ApiKeyId>) -> Self {
+        self.knowledge.search = self.knowledge.search.paid_by(self.agents.clone(), api_key);
+        Self { api_key, ..self }
     }
 
     /// What it searches, as a target of its own.
@@ -138,7 +148,7 @@ impl AgentTarget {
             contact: ContactDetails::default(),
             channel: Channel::Api,
             client_id: None,
-            api_key: None,
+            api_key: self.api_key,
         }
     }
 

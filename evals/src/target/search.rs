@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use agents::Agents;
 use async_trait::async_trait;
-use domain::{ChunkId, DatastoreId, WorkspaceId};
+use domain::{ApiKeyId, ChunkId, DatastoreId, WorkspaceId};
 use models::builtin::{Passage, extract};
 use retrieval::{Hit, Retrieval, SearchMode, SearchQuery, SearchResults, passage_heading};
 use serde_json::json;
@@ -29,6 +30,7 @@ pub struct SearchTarget {
     depth: usize,
     threshold: Option<f64>,
     name: String,
+    payer: Option<(Agents, Option<ApiKeyId>)>,
 }
 
 impl SearchTarget {
@@ -50,6 +52,7 @@ impl SearchTarget {
             depth: depth.clamp(1, 100),
             threshold: None,
             name,
+            payer: None,
         }
     }
 
@@ -73,6 +76,18 @@ impl SearchTarget {
         Self { threshold, ..self }
     }
 
+    /// What is told in reports.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Has what its searches ask of models that cost something counted to the workspace and to the key.
+    #[must_use]
+    pub fn paid_by(self, agents: Agents, api_key: Option<ApiKeyId>) -> Self {
+        Self { payer: Some((agents, api_key)), ..self }
+    }
+
     pub(super) async fn search(&self, text: &str) -> Result<SearchResults, Failure> {
         let query = SearchQuery {
             datastores: self.datastores.clone(),
@@ -82,6 +97,10 @@ impl SearchTarget {
             min_score: None,
             filter: None,
         };
+        if let Some((agents, api_key)) = &self.payer {
+            let found = agents.search(self.workspace, &query, *api_key).await;
+            return found.map_err(|error| Failure::new(error.code, error.message));
+        }
         let found = self.retrieval.search(self.workspace, &query).await;
         found.map_err(|error| Failure::new("SEARCH", error.to_string()))
     }

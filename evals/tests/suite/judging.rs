@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::Ambient;
 use evals::agreement::{agreement, read_labels};
-use evals::judge::{JudgeOptions, Judging, judge};
+use evals::judge::{JudgeOptions, Judging, KeptVerdicts, judge};
 use evals::{Case, Dataset, Ended, Observation, Outcome, Report, Row, RunOutcome, TargetInfo};
 use models::openai::{OpenAi, OpenAiOptions, TimerPause};
 use models::{Catalogue, ChatModel};
@@ -39,7 +39,7 @@ fn options(server: &ModelServer, cache: Option<&Path>) -> JudgeOptions {
         name: "gpt-4o".to_owned(),
         catalogue: Catalogue::default(),
         max_cost: None,
-        cache: cache.map(Path::to_owned),
+        verdicts: Arc::new(KeptVerdicts::open(cache).unwrap()),
         concurrency: 1,
     }
 }

@@ -282,11 +282,7 @@ async fn delete(
     caller: Caller,
     Id(id): Id<EvalDatasetId>,
 ) -> ApiResult<StatusCode> {
-    let mut tx = state.db.write().await?;
-    if !storage::evals::delete(&mut tx, caller.workspace(), id).await? {
-        return Err(absent().into());
-    }
-    tx.commit().await?;
+    state.evals.delete(caller.workspace(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -305,7 +301,7 @@ async fn read(upload: Upload) -> ApiResult<Dataset> {
     Ok(Dataset { name: upload.name.unwrap_or(dataset.name), ..dataset })
 }
 
-pub(super) fn absent() -> DomainError {
+fn absent() -> DomainError {
     DomainError::not_found("evaluation dataset")
 }
 

@@ -37,6 +37,11 @@ impl Ids {
         let provider = app.post("/api/v2/providers", &provider).await.expect(201);
         let dataset = json!({"name": "x", "cases": [{"id": "a", "input": "hola"}]});
         let dataset = app.post("/api/v2/evals/datasets", &dataset).await.expect(201);
+        let run = json!({
+            "datasetId": dataset["id"],
+            "target": {"type": "datastore", "id": app.tenant.datastore},
+        });
+        let run = app.post("/api/v2/evals/runs", &run).await.expect(202);
         // Nothing is asked of it.
         let agent = format!("/api/v2/agents/{}", app.tenant.agent);
         app.put(&agent, &json!({"modelName": "builtin-extractive"})).await.expect(200);
@@ -56,6 +61,7 @@ impl Ids {
             ("{approvalId}", waiting_call(app, &text(&answer["conversationId"])).await),
             ("{providerId}", text(&provider["id"])),
             ("{evalDatasetId}", text(&dataset["id"])),
+            ("{evalRunId}", text(&run["id"])),
             ("{model}", app.tenant.agent.clone()),
         ]))
     }
@@ -293,6 +299,7 @@ fn absent_path(path: &str, id: &str) -> String {
         ("{keyId}", "key_"),
         ("{budgetId}", "budget_"),
         ("{evalDatasetId}", "evalset_"),
+        ("{evalRunId}", "evalrun_"),
         ("{model}", "agent_"),
     ];
     prefixes.into_iter().fold(path.to_owned(), |path, (parameter, prefix)| {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use domain::{Ambient, Lang};
 use evals::compare::{CompareOptions, Comparison, Verdict, compare, comparison_table};
-use evals::judge::{self, JudgeOptions};
+use evals::judge::{self, JudgeOptions, KeptVerdicts};
 use evals::report::{self, Report};
 use evals::suite::{Floor, floors};
 use evals::{Dataset, Ended, Progress, RunOptions, Target};
@@ -173,7 +174,7 @@ async fn judge_answers(
         name: name.to_owned(),
         catalogue: Catalogue::new(&settings.catalogue),
         max_cost: limits.max_cost.map(|most| (most - report.cost).max(0)),
-        cache: Some(cache),
+        verdicts: Arc::new(KeptVerdicts::open(Some(&cache))?),
         concurrency: limits.concurrency,
     };
     let bar = bar(run.json);
