@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use testkit::model_server::{ModelServer, Reply};
 
-use crate::vocero::{Installation, PATIENCE};
+use crate::vocero::{Installation, PATIENCE, Server, http, rounded, until};
 
 fn set(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../evals/data").join(name);
@@ -258,7 +258,7 @@ async fn a_threshold_is_found_and_set_for_an_agent() {
     let server = installation.serve();
     let url = format!("{}/api/v2/agents/{agent}", server.url);
     let key = init["apiKey"].as_str().expect("a key");
-    let shown = crate::vocero::http().get(&url).bearer_auth(key).send().await.expect("an answer");
+    let shown = http().get(&url).bearer_auth(key).send().await.expect("an answer");
     let shown: Value = shown.json().await.expect("JSON");
     assert_eq!(shown["settings"]["minEvidence"].as_f64(), Some(threshold));
 
@@ -328,4 +328,140 @@ async fn a_judge_of_the_provider_judges_within_its_limit() {
     });
     let waited = tokio::time::timeout(PATIENCE * 3, installation).await;
     drop(waited.expect("it ends").expect("it holds"));
+}
+
+/// Facts that a killed server is asked about: name, text, question.
+fn facts() -> Vec<(String, String, String)> {
+    let things = [
+        "martillo",
+        "taladro",
+        "serrucho",
+        "pincel",
+        "destornillador",
+        "alicate",
+        "nivel",
+        "cincel",
+    ];
+    let facts = things.iter().enumerate().map(|(number, thing)| {
+        let price = 1_000 + 37 * number;
+        let text = format!("El {thing} de la casa cuesta {price} pesos y tiene garantía.");
+        (format!("Ficha {thing}"), text, format!("¿Cuánto cuesta el {thing}?"))
+    });
+    facts.collect()
+}
+
+struct Caller {
+    key: String,
+    agent: String,
+    datastore: String,
+}
+
+impl Caller {
+    fn of(installation: &Installation) -> Self {
+        let setup = installation.json(&["init"]);
+        let text = |key: &str| setup[key].as_str().expect("a text").to_owned();
+        Self { key: text("apiKey"), agent: text("agentId"), datastore: text("datastoreId") }
+    }
+
+    async fn post(&self, server: &Server, path: &str, body: &Value) -> Value {
+        let request = http().post(format!("{}/api/v2{path}", server.url)).bearer_auth(&self.key);
+        let response = request.json(body).send().await.expect("an answer");
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.expect("JSON")
+    }
+
+    async fn get(&self, server: &Server, path: &str) -> Value {
+        let request = http().get(format!("{}/api/v2{path}", server.url)).bearer_auth(&self.key);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.expect("JSON")
+    }
+
+    async fn begin(&self, server: &Server, dataset: &Value, options: Value) -> String {
+        let target = json!({ "type": "agent", "id": self.agent });
+        let body = json!({ "datasetId": dataset["id"], "target": target, "options": options });
+        let run = self.post(server, "/evals/runs", &body).await;
+        format!("/evals/runs/{}", run["id"].as_str().expect("an id"))
+    }
+
+    /// The report of a run, once it is over.
+    async fn ended(&self, server: &Server, run: &str) -> Value {
+        until("the run ends", async || self.get(server, run).await["status"] == "done").await;
+        self.get(server, &format!("{run}/report")).await
+    }
+}
+
+fn without_times(report: &Value) -> Vec<Value> {
+    let metrics = report["metrics"].as_array().expect("metrics").iter();
+    let timeless = |metric: &&Value| !metric["name"].as_str().unwrap_or_default().contains("_ms");
+    metrics.filter(timeless).map(rounded).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_server_that_was_killed_ends_with_the_numbers_of_the_command_line() {
+    for installation in Installation::on_each_database("a run of a server that was killed") {
+        let caller = Caller::of(&installation);
+        let server = installation.serve();
+        let mut lines = Vec::new();
+        for (name, text, question) in facts() {
+            let body = json!({ "name": name, "content": text });
+            let path = format!("/datastores/{}/sources/text", caller.datastore);
+            let source = caller.post(&server, &path, &body).await;
+            let path = format!(
+                "/datastores/{}/sources/{}",
+                caller.datastore,
+                source["id"].as_str().expect("an id")
+            );
+            until("it is learnt", async || caller.get(&server, &path).await["status"] == "ready")
+                .await;
+            // Each question in several forms, so that the run takes a while.
+            for (form, end) in
+                ["", " Gracias.", " Es para hoy.", " ¿Con garantía?"].iter().enumerate()
+            {
+                let case = json!({
+                    "id": format!("{name} {form}"), "input": format!("{question}{end}"), "lang": "es",
+                    "relevant": [{ "must_contain": text }], "answers": ["pesos"],
+                });
+                lines.push(case);
+            }
+        }
+        lines.push(
+            json!({ "id": "x", "input": "¿Venden helicópteros usados?", "expect": "abstain" }),
+        );
+        let dataset = json!({ "name": "killed", "cases": lines });
+        let dataset = caller.post(&server, "/evals/datasets", &dataset).await;
+        let whole = caller.begin(&server, &dataset, json!({})).await;
+        let whole = caller.ended(&server, &whole).await;
+        assert!(value(&whole, "ndcg@10") > 0.8, "{:?}", whole["metrics"]);
+
+        let slow = json!({ "concurrency": 1, "perMinute": 1_200 });
+        let run = caller.begin(&server, &dataset, slow).await;
+        let done = async |server: &Server| {
+            caller.get(server, &run).await["done"].as_i64().unwrap_or_default()
+        };
+        until("some are asked", async || done(&server).await >= 5).await;
+        server.kill();
+        let server = installation.serve();
+        let left = caller.get(&server, &run).await;
+        assert_eq!((&left["status"], &left["total"]), (&json!("running"), &json!(33)), "{left}");
+        let killed = caller.ended(&server, &run).await;
+        assert_eq!(without_times(&killed), without_times(&whole), "{}", installation.database);
+        assert_eq!((&killed["errors"], &killed["dataset"]), (&json!(0), &whole["dataset"]));
+
+        let path = format!(
+            "{}/api/v2/evals/datasets/{}/cases?format=jsonl",
+            server.url,
+            dataset["id"].as_str().expect("an id")
+        );
+        let file = http().get(path).bearer_auth(&caller.key).send().await.expect("an answer");
+        let file = file.text().await.expect("a file");
+        fs::write(installation.folder().join("killed.jsonl"), file).expect("a file");
+        server.stop();
+        let own = installation.json(&["eval", "run", "killed.jsonl", "--agent", &caller.agent]);
+        assert_eq!(without_times(&own), without_times(&whole), "{}", installation.database);
+        assert_eq!(
+            (&own["configHash"], &own["dataset"]),
+            (&whole["configHash"], &whole["dataset"])
+        );
+    }
 }

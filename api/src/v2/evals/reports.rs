@@ -10,7 +10,7 @@ use evals::compare::{Change, Comparison, Flip};
 use evals::metrics;
 use evals::report;
 use evals::stored::ComparedRuns;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;

@@ -400,7 +400,8 @@ impl Follower {
         Ok(Some(if self.ended {
             Bytes::from(format!("id: {LAST_ID}\nevent: done\ndata: {data}\n\n"))
         } else {
-            Bytes::from(format!("event: progress\ndata: {data}\n\n"))
+            let id = format!("{}.{}", shown.done, shown.judged);
+            Bytes::from(format!("id: {id}\nevent: progress\ndata: {data}\n\n"))
         }))
     }
 

@@ -1,5 +1,6 @@
 mod collect;
 mod datasets;
+mod runs;
 
 use serde_json::{Value, json};
 
