@@ -9,6 +9,7 @@ mod claim;
 mod context;
 mod errand;
 mod fit;
+mod forget;
 mod gaps;
 mod images;
 mod keep;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::EvalError;
@@ -148,51 +149,100 @@ pub async fn run_on(
         cost: rows.values().map(cost_of).sum(),
     };
     progress(told);
-    let spent = AtomicI64::new(told.cost);
-    let too_dear = AtomicBool::new(false);
-    let pace = Pace::new(options.per_minute);
+    let asker = Asker {
+        dataset,
+        target,
+        options,
+        spent: AtomicI64::new(told.cost),
+        too_dear: AtomicBool::new(false),
+        places: Semaphore::new(options.concurrency.max(1)),
+        stop: cancel.child_token(),
+    };
     let open = dataset.cases.iter().enumerate();
     let open: Vec<usize> =
         open.filter(|(_, case)| !rows.contains_key(&case.id)).map(|(at, _)| at).collect();
-    let asking = futures::stream::iter(open)
-        .take_while(|_| {
-            let dear = options.max_cost.is_some_and(|most| spent.load(Ordering::SeqCst) >= most);
-            too_dear.fetch_or(dear, Ordering::SeqCst);
-            std::future::ready(!dear && !cancel.is_cancelled())
-        })
-        .map(|at| {
-            let (case, pace) = (&dataset.cases[at], &pace);
-            async move {
-                pace.wait().await;
-                ask(target, case, options.timeout).await
+    let (sender, mut asked) = mpsc::unbounded_channel::<Asked<'_>>();
+    // Beside each other: a case under way may hold what the keeper waits for.
+    let keeping = async {
+        let _asks_no_more = asker.stop.clone().drop_guard();
+        while let Some((row, place)) = asked.recv().await {
+            told.done += 1;
+            told.errors += usize::from(row.error.is_some());
+            told.cost += cost_of(&row);
+            keeper.keep(&row, told).await?;
+            drop(place);
+            rows.insert(row.id.clone(), row);
+            progress(told);
+            if asker.stop.is_cancelled() {
+                break;
             }
-        })
-        .buffer_unordered(options.concurrency.max(1));
-    tokio::pin!(asking);
-    loop {
-        let row = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break,
-            row = asking.next() => row,
-        };
-        let Some(row) = row else { break };
-        told.done += 1;
-        told.errors += usize::from(row.error.is_some());
-        told.cost += cost_of(&row);
-        spent.store(told.cost, Ordering::SeqCst);
-        keeper.keep(&row, told).await?;
-        rows.insert(row.id.clone(), row);
-        progress(told);
-    }
+        }
+        Ok::<_, EvalError>(())
+    };
+    let ((), kept) = tokio::join!(asker.ask_all(open, sender), keeping);
+    kept?;
+    let too_dear = asker.too_dear.load(Ordering::SeqCst);
     let ended = if told.done == told.all {
         Ended::Complete
-    } else if too_dear.load(Ordering::SeqCst) {
+    } else if too_dear {
         Ended::MaxCost
     } else {
         Ended::Cancelled
     };
     let rows = dataset.cases.iter().filter_map(|case| rows.remove(&case.id)).collect();
     Ok(RunOutcome { target: target.info(), rows, ended })
+}
+
+/// A row that is not kept yet, and its place among those under way.
+type Asked<'a> = (Row, Result<SemaphorePermit<'a>, AcquireError>);
+
+/// Puts cases to a target.
+struct Asker<'a> {
+    dataset: &'a Dataset,
+    target: &'a dyn Target,
+    options: &'a RunOptions,
+    spent: AtomicI64,
+    too_dear: AtomicBool,
+    /// Cases that are asked or whose rows are not kept yet.
+    places: Semaphore,
+    stop: CancellationToken,
+}
+
+impl Asker<'_> {
+    async fn ask_all<'a>(&'a self, open: Vec<usize>, rows: mpsc::UnboundedSender<Asked<'a>>) {
+        let pace = Pace::new(self.options.per_minute);
+        let asking = futures::stream::iter(open)
+            .take_while(|_| std::future::ready(self.goes_on()))
+            .map(|at| {
+                let (case, pace) = (&self.dataset.cases[at], &pace);
+                async move {
+                    let place = self.places.acquire().await;
+                    pace.wait().await;
+                    (ask(self.target, case, self.options.timeout).await, place)
+                }
+            })
+            .buffer_unordered(self.options.concurrency.max(1));
+        tokio::pin!(asking);
+        loop {
+            let asked = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                asked = asking.next() => asked,
+            };
+            let Some((row, place)) = asked else { return };
+            self.spent.fetch_add(cost_of(&row), Ordering::SeqCst);
+            if rows.send((row, place)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        let spent = self.spent.load(Ordering::SeqCst);
+        let dear = self.options.max_cost.is_some_and(|most| spent >= most);
+        self.too_dear.fetch_or(dear, Ordering::SeqCst);
+        !dear && !self.stop.is_cancelled()
+    }
 }
 
 /// What the cases that are not in the rows file yet will take.

@@ -272,10 +272,10 @@ impl Target for AgentTarget {
         let started = Instant::now();
         let turn = self.agents.start(self.request(case)).await;
         let turn = turn.map_err(|error| Failure::new(error.code, error.message))?;
-        let conversation = turn.conversation;
-        let observed = self.observe(case, turn, started).await;
-        if self.forgets {
-            self.forget(conversation).await?;
+        let mut taken = Taken { target: self, turn: Some(turn) };
+        let observed = self.observe(case, &mut taken, started).await;
+        if let Some(turn) = taken.turn.take().filter(|_| self.forgets) {
+            self.forget(turn.conversation).await?;
         }
         observed
     }
@@ -299,12 +299,12 @@ impl AgentTarget {
     async fn observe(
         &self,
         case: &Case,
-        mut turn: Turn,
+        taken: &mut Taken<'_>,
         started: Instant,
     ) -> Result<Observation, Failure> {
         let mut first_token = None;
         let answer = loop {
-            match turn.events.recv().await {
+            match taken.next().await {
                 Some(TurnEvent::Token(_)) => {
                     first_token.get_or_insert_with(|| ms(started.elapsed()));
                 }
@@ -344,6 +344,27 @@ impl AgentTarget {
         let workspace = self.agent.workspace_id;
         storage::conversations::delete(&mut tx, workspace, conversation).await.map_err(failed)?;
         tx.commit().await.map_err(failed)
+    }
+}
+
+/// A turn under way. Dropped before its end, as when a case takes too long, it leaves nothing behind either.
+struct Taken<'a> {
+    target: &'a AgentTarget,
+    turn: Option<Turn>,
+}
+
+impl Taken<'_> {
+    async fn next(&mut self) -> Option<TurnEvent> {
+        self.turn.as_mut()?.events.recv().await
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let AgentTarget { agents, agent, forgets, .. } = self.target;
+        if let Some(turn) = self.turn.take().filter(|_| *forgets) {
+            agents.forget(agent.workspace_id, agent.id, turn);
+        }
     }
 }
 

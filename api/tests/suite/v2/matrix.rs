@@ -121,6 +121,10 @@ fn request_to(
     };
     let last = path.rsplit('/').next().unwrap_or_default();
     let body = match (method.as_str(), last) {
+        ("GET", "compare") => {
+            let base = format!("evalrun_{}", "0".repeat(32));
+            return request.query(&[("base", base)]);
+        }
         ("GET" | "DELETE", _) | ("POST", "stop" | "retry" | "cancel" | "sync" | "recheck") => {
             return request;
         }
