@@ -13,7 +13,7 @@ use domain::{ApiKeyId, ChunkId, ConversationId, DatastoreId, DomainError, Messag
 use models::tokens::estimate;
 use models::{Catalogue, Usage};
 use retrieval::Retrieval;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::{Conn, Db};
 
 use super::search::{SearchTarget, extracted};
@@ -261,7 +261,7 @@ impl Target for AgentTarget {
         let config = json!({
             "model": self.model.as_deref().unwrap_or(models::builtin::MODEL_NAME),
             "prompt": [agent.description, agent.purpose, agent.tone, agent.system_prompt],
-            "tools": agent.tools,
+            "tools": without_sealed(json!(agent.tools)),
             "settings": agent.settings,
             "search": self.knowledge.search.info().config,
         });
@@ -344,6 +344,18 @@ impl AgentTarget {
         let workspace = self.agent.workspace_id;
         storage::conversations::delete(&mut tx, workspace, conversation).await.map_err(failed)?;
         tx.commit().await.map_err(failed)
+    }
+}
+
+/// Settings without the secrets in them, which are sealed: reports are for more people than agents.
+fn without_sealed(settings: Value) -> Value {
+    match settings {
+        Value::Array(items) => items.into_iter().map(without_sealed).collect(),
+        Value::Object(fields) => {
+            let shown = fields.into_iter().filter(|(name, _)| name != "sealed");
+            shown.map(|(name, value)| (name, without_sealed(value))).collect()
+        }
+        other => other,
     }
 }
 

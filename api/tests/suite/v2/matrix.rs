@@ -107,6 +107,9 @@ async fn waiting_call(app: &TestApp, conversation: &str) -> String {
     approval.id.to_string()
 }
 
+/// What a run is compared with.
+const NO_RUN: &str = "?base=evalrun_00000000000000000000000000000000";
+
 /// A body that the route would accept.
 fn request_to(
     app: &TestApp,
@@ -114,17 +117,14 @@ fn request_to(
     method: &Method,
     path: &str,
 ) -> reqwest::RequestBuilder {
-    let request = app.client.request(method.clone(), format!("{}{path}", app.base));
+    let query = if path.ends_with("/compare") { NO_RUN } else { "" };
+    let request = app.client.request(method.clone(), format!("{}{path}{query}", app.base));
     let request = match key {
         Some(key) => request.bearer_auth(key),
         None => request,
     };
     let last = path.rsplit('/').next().unwrap_or_default();
     let body = match (method.as_str(), last) {
-        ("GET", "compare") => {
-            let base = format!("evalrun_{}", "0".repeat(32));
-            return request.query(&[("base", base)]);
-        }
         ("GET" | "DELETE", _) | ("POST", "stop" | "retry" | "cancel" | "sync" | "recheck") => {
             return request;
         }

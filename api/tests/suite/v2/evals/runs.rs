@@ -261,9 +261,17 @@ async fn a_worse_agent_is_caught_by_name_and_the_same_one_is_not() {
         assert_ne!(twice["verdict"], "regressed", "{twice}");
 
         let agent = format!("/api/v2/agents/{}", app.tenant.agent);
-        app.put(&agent, &json!({"settings": {"minEvidence": 1.0}})).await.expect(200);
+        let secret = json!({"name": "authorization", "value": "Bearer abc123", "secret": true});
+        let tool = json!({
+            "type": "http", "name": "stock", "description": "Existencias", "url": "https://api.example.com/stock",
+            "method": "GET", "headers": [secret],
+        });
+        let worse = json!({"settings": {"minEvidence": 1.0}, "tools": ["datastore", tool]});
+        app.put(&agent, &worse).await.expect(200);
         let worse = run(&app, &set, json!({})).await;
         ended(&app, &worse).await;
+        let config = report(&app, &worse).await["target"]["config"].to_string();
+        assert!(config.contains("stock") && !config.contains("sealed"), "{config}");
         let compared = compare(&worse, "").await.expect(200);
         assert_eq!(compared["verdict"], "regressed", "{compared}");
         let changes = compared["metrics"].as_array().unwrap();
@@ -611,7 +619,10 @@ async fn a_run_goes_on_in_the_next_process_and_asks_nothing_twice() {
         }
         let asked = server.requests().len();
         server.respond_with(|_| Some(ModelReply::text("Es así. [1]").usage(10, 5)));
-        let next = app.succeeded_by(async |database| with_model(database, &server).await).await;
+        let next = app.beside().await;
+        drop(app);
+        // What wakes the other's worker: it hears of what was given back only when it looks.
+        ended(&next, &run(&next, &set, json!({"maxCost": 0})).await).await;
         let ended = ended(&next, &path).await;
         assert_eq!((&ended["done"], &ended["complete"]), (&json!(13), &json!(true)));
         let asked_since = server.requests().len() - asked;
