@@ -155,22 +155,22 @@ pub async fn run_on(
         options,
         spent: AtomicI64::new(told.cost),
         too_dear: AtomicBool::new(false),
-        places: Semaphore::new(options.concurrency.max(1)),
+        seats: Semaphore::new(options.concurrency.max(1)),
         stop: cancel.child_token(),
     };
     let open = dataset.cases.iter().enumerate();
     let open: Vec<usize> =
         open.filter(|(_, case)| !rows.contains_key(&case.id)).map(|(at, _)| at).collect();
-    let (sender, mut asked) = mpsc::unbounded_channel::<Asked<'_>>();
+    let (sender, mut incoming) = mpsc::unbounded_channel::<Asked<'_>>();
     // Beside each other: a case under way may hold what the keeper waits for.
     let keeping = async {
         let _asks_no_more = asker.stop.clone().drop_guard();
-        while let Some((row, place)) = asked.recv().await {
+        while let Some((row, seat)) = incoming.recv().await {
             told.done += 1;
             told.errors += usize::from(row.error.is_some());
             told.cost += cost_of(&row);
             keeper.keep(&row, told).await?;
-            drop(place);
+            drop(seat);
             rows.insert(row.id.clone(), row);
             progress(told);
             if asker.stop.is_cancelled() {
@@ -193,7 +193,7 @@ pub async fn run_on(
     Ok(RunOutcome { target: target.info(), rows, ended })
 }
 
-/// A row that is not kept yet, and its place among those under way.
+/// A row that is not kept yet, and its seat among those under way.
 type Asked<'a> = (Row, Result<SemaphorePermit<'a>, AcquireError>);
 
 /// Puts cases to a target.
@@ -204,7 +204,7 @@ struct Asker<'a> {
     spent: AtomicI64,
     too_dear: AtomicBool,
     /// Cases that are asked or whose rows are not kept yet.
-    places: Semaphore,
+    seats: Semaphore,
     stop: CancellationToken,
 }
 
@@ -216,9 +216,9 @@ impl Asker<'_> {
             .map(|at| {
                 let (case, pace) = (&self.dataset.cases[at], &pace);
                 async move {
-                    let place = self.places.acquire().await;
+                    let seat = self.seats.acquire().await;
                     pace.wait().await;
-                    (ask(self.target, case, self.options.timeout).await, place)
+                    (ask(self.target, case, self.options.timeout).await, seat)
                 }
             })
             .buffer_unordered(self.options.concurrency.max(1));
@@ -229,9 +229,9 @@ impl Asker<'_> {
                 () = self.stop.cancelled() => return,
                 asked = asking.next() => asked,
             };
-            let Some((row, place)) = asked else { return };
+            let Some((row, seat)) = asked else { return };
             self.spent.fetch_add(cost_of(&row), Ordering::SeqCst);
-            if rows.send((row, place)).is_err() {
+            if rows.send((row, seat)).is_err() {
                 return;
             }
         }
