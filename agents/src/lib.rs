@@ -42,7 +42,9 @@ pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
 pub use paid::PaidModel;
-pub use publish::{Candidate, Missing, MissingKind, stale_draft, stale_version, without_missing};
+pub use publish::{
+    Candidate, Missing, MissingKind, publish_in, stale_draft, stale_version, without_missing,
+};
 pub use reseal::{SealedSecrets, count_secrets, reseal_secrets};
 pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};
 pub use supplied::Earlier;

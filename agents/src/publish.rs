@@ -3,10 +3,10 @@
 use domain::agent::{Agent, ToolKind};
 use domain::agent_version::{AgentConfig, AgentDraft, NamedDatastore, Publication};
 use domain::vault::SecretPlace;
-use domain::{DatastoreId, DomainError};
+use domain::{DatastoreId, DomainError, Timestamp};
 use serde_json::Value;
 use storage::agents::Written;
-use storage::{Conn, StorageError, agents, datastores, versions};
+use storage::{Conn, StorageError, Tx, agents, datastores, versions};
 
 use crate::turn::{Agents, Inner};
 
@@ -101,20 +101,8 @@ impl Agents {
     /// the draft was changed.
     pub async fn publish(&self, candidate: &Candidate) -> Result<i64, DomainError> {
         let Inner { db, ambient, .. } = &*self.inner;
-        let Candidate { agent, publication, draft } = candidate;
-        let agent = Agent { updated_at: ambient.now(), ..agent.clone() };
         let mut tx = db.write().await?;
-        let number = match agents::publish(&mut tx, &agent, publication).await? {
-            Written::Version(number) => number,
-            Written::Stale => return Err(stale_version(agent.version)),
-            Written::Absent => return Err(DomainError::not_found("agent")),
-        };
-        if let Some(revision) = draft {
-            let (workspace, revision) = (agent.workspace_id, Some(*revision));
-            if !versions::delete_draft(&mut tx, workspace, agent.id, revision).await? {
-                return Err(stale_draft());
-            }
-        }
+        let number = publish_in(&mut tx, candidate, ambient.now()).await?;
         tx.commit().await?;
         Ok(number)
     }
@@ -133,6 +121,27 @@ impl Agents {
         tx.commit().await?;
         Ok(AgentDraft { revision, ..draft })
     }
+}
+
+/// As [`Agents::publish`], in a transaction of the caller's, which is of no use after an error.
+pub async fn publish_in(
+    tx: &mut Tx,
+    candidate: &Candidate,
+    now: Timestamp,
+) -> Result<i64, DomainError> {
+    let Candidate { agent, publication, draft } = candidate;
+    let agent = Agent { updated_at: now, ..agent.clone() };
+    let number = match agents::publish(tx, &agent, publication).await? {
+        Written::Version(number) => number,
+        Written::Stale => return Err(stale_version(agent.version)),
+        Written::Absent => return Err(DomainError::not_found("agent")),
+    };
+    if let Some(revision) = draft
+        && !versions::delete_draft(tx, agent.workspace_id, agent.id, Some(*revision)).await?
+    {
+        return Err(stale_draft());
+    }
+    Ok(number)
 }
 
 /// The agent's tools and models without what is missing; what is left out stands in `missing`. Secrets stay: their tool says

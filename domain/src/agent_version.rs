@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentSettings, AgentTool, ToolKind};
+use crate::gate::Verdict;
 use crate::{AgentId, ApiKeyId, DatastoreId, Timestamp};
 
 /// Everything of an agent that its answers depend on and that people may change. Stored as JSON.
@@ -64,7 +65,7 @@ pub struct NamedDatastore {
 }
 
 /// How a version came to be published.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Publication {
     /// The key that published it; `None` for the server itself: birth, command line, upgrade.
     pub by: Option<ApiKeyId>,
@@ -72,6 +73,8 @@ pub struct Publication {
     pub note: Option<String>,
     /// The version that it puts back.
     pub restored_from: Option<i64>,
+    /// What its evaluation came to, where a gate had it evaluated.
+    pub verdict: Option<Verdict>,
 }
 
 /// What may be published next; nobody is answered from it unless they ask for it.

@@ -120,6 +120,8 @@ prefixed_ids! {
     EvalRunId, "evalrun_", "evaluation run";
     /// A model provider of a workspace.
     ProviderId, "prov_", "provider";
+    /// A version of an agent on its way to be published.
+    PublicationId, "pub_", "publication";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

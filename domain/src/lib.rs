@@ -13,6 +13,7 @@ pub mod datastore;
 pub mod error;
 pub mod eval;
 pub mod gap;
+pub mod gate;
 pub mod ids;
 pub mod job;
 pub mod lang;
@@ -33,7 +34,7 @@ pub use error::{DomainError, ErrorKind};
 pub use ids::{
     AgentId, ApiKeyId, ApprovalId, BlobId, BudgetId, ChunkId, ContactId, ConversationId,
     DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId, JobId, LeadId, MessageId, ProjectId,
-    ProviderId, SourceId, VisitorId, WorkspaceId,
+    ProviderId, PublicationId, SourceId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

@@ -19,6 +19,7 @@ mod error;
 pub mod evals;
 pub mod events;
 pub mod gaps;
+pub mod gates;
 pub mod glossaries;
 pub mod jobs;
 pub mod leads;

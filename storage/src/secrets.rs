@@ -97,7 +97,8 @@ pub async fn replace_agent_tools(
     .await
 }
 
-/// Versions and drafts of a workspace's agents that hold sealed secrets, as they are stored: JSON. A draft has the number 0.
+/// Versions, drafts and publications under way of a workspace's agents that hold sealed secrets, as they are stored: JSON.
+/// A draft has the number 0, a publication, of which an agent has one at most, -1.
 pub async fn agent_configs(
     conn: &mut Conn,
     workspace: WorkspaceId,
@@ -118,6 +119,15 @@ pub async fn agent_configs(
                 config
             FROM agent_drafts
             WHERE workspace_id = $1
+                AND config LIKE '%\"sealed\"%'
+            UNION ALL
+            SELECT
+                agent_id,
+                -1,
+                config
+            FROM agent_publications
+            WHERE workspace_id = $1
+                AND status IN ('pending', 'running')
                 AND config LIKE '%\"sealed\"%'",
         )
         .bind(Id(workspace))
@@ -126,8 +136,8 @@ pub async fn agent_configs(
     Ok(rows.into_iter().map(|(agent, number, config)| (agent.0, number, config)).collect())
 }
 
-/// Puts a version (or, with the number 0, the draft) of an agent, its secrets sealed anew, in the place of `before`; `false`
-/// when another one stands there now.
+/// Puts a version of an agent (with the number 0 its draft, with -1 its publication under way), its secrets sealed anew, in
+/// the place of `before`; `false` when another one stands there now.
 pub async fn replace_agent_config(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -135,25 +145,32 @@ pub async fn replace_agent_config(
     before: &str,
     after: &AgentConfig,
 ) -> Result<bool> {
-    let statement = if number == 0 {
-        tx.statement(
+    let statement = match number {
+        -1 => tx.statement(
+            "UPDATE agent_publications
+            SET config = $4
+            WHERE workspace_id = $1
+                AND agent_id = $2
+                AND config = $3
+                AND status IN ('pending', 'running')",
+        ),
+        0 => tx.statement(
             "UPDATE agent_drafts
             SET config = $4
             WHERE workspace_id = $1
                 AND agent_id = $2
                 AND config = $3",
-        )
-    } else {
-        tx.statement(
+        ),
+        _ => tx.statement(
             "UPDATE agent_versions
             SET config = $4
             WHERE workspace_id = $1
                 AND agent_id = $2
                 AND config = $3
                 AND number = $5",
-        )
+        ),
     };
     let statement = statement.bind(Id(workspace)).bind(Id(agent)).bind(before).json(after);
-    let statement = if number == 0 { statement } else { statement.bind(number) };
+    let statement = if number > 0 { statement.bind(number) } else { statement };
     statement.changed().await
 }

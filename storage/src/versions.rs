@@ -2,6 +2,7 @@
 
 use domain::agent::Agent;
 use domain::agent_version::{AgentConfig, AgentDraft, AgentVersion, NamedDatastore, Publication};
+use domain::gate::Verdict;
 use domain::{AgentId, ApiKeyId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
@@ -17,6 +18,7 @@ struct VersionRow {
     published_by: Option<Id<ApiKeyId>>,
     note: Option<String>,
     restored_from: Option<i64>,
+    verdict: Option<Json<Verdict>>,
     created_at: Micros,
 }
 
@@ -41,6 +43,7 @@ macro_rules! select_versions {
                 published_by,
                 note,
                 restored_from,
+                verdict,
                 created_at
             FROM agent_versions ",
             $rest
@@ -74,9 +77,10 @@ pub(crate) async fn insert(
             published_by,
             note,
             restored_from,
+            verdict,
             created_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(Id(agent.id))
     .bind(agent.version)
@@ -86,6 +90,7 @@ pub(crate) async fn insert(
     .bind(publication.by.map(Id))
     .bind(&publication.note)
     .bind(publication.restored_from)
+    .bind(publication.verdict.clone().map(Json))
     .bind(Micros(now))
     .execute()
     .await?;
@@ -257,6 +262,7 @@ impl From<VersionRow> for AgentVersion {
                 by: row.published_by.map(|key| key.0),
                 note: row.note,
                 restored_from: row.restored_from,
+                verdict: row.verdict.map(|verdict| verdict.0),
             },
             created_at: row.created_at.0,
         }

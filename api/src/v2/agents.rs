@@ -2,10 +2,12 @@
 
 use ::agents::Candidate;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
 use domain::agent_version::Publication;
 use domain::{Action, AgentId, DatastoreId, DomainError, WorkspaceId, text};
-use http::StatusCode;
+use evals::stored::Publishing;
+use http::{HeaderMap, StatusCode};
 use models::builtin;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,11 +17,12 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::routes;
 
+use super::gates::{PublicationView, wanted};
 use super::tool_settings;
 use super::words::{AgentStatus, ContactFact, Rewrite, ToolName, Unsupported};
 use super::{PageQuery, Patch, TextOrLines};
 use crate::auth::Caller;
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json, Query};
 use crate::paging::{Page, whole_number_in};
 use crate::routes::Routes;
@@ -332,7 +335,8 @@ async fn get(
 
 /// Change an agent
 ///
-/// Merges: what is absent stays. What is different is published at once, as a new version.
+/// Merges: what is absent stays. What is different is published at once, as a new version; where the agent has a gate, once it
+/// was evaluated. `Prefer: wait=<seconds>` (at most 30) waits for that.
 #[utoipa::path(
     put,
     path = "/api/v2/agents/{agentId}",
@@ -340,30 +344,40 @@ async fn get(
     operation_id = "updateAgent",
     params(("agentId" = String, Path)),
     request_body = AgentChanges,
-    responses((status = 200, description = "The agent.", body = AgentView)),
+    responses(
+        (status = 200, description = "The agent.", body = AgentView),
+        (status = 202, description = "It is evaluated before it is published; `Location` says where that stands.", body = PublicationView),
+        (status = 409, description = "A gate refused it, or another version is being evaluated.", body = ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v2.agents.update", skip_all)]
 async fn update(
     State(state): State<AppState>,
     caller: Caller,
     Id(id): Id<AgentId>,
+    headers: HeaderMap,
     Json(changes): Json<AgentChanges>,
-) -> ApiResult<Json<AgentView>> {
+) -> ApiResult<Response> {
     let publication = publication(&caller, changes.note.as_deref())?;
     for _ in 0..TRIES {
         let mut agent = find(&state, &caller, id).await?;
         changes.clone().apply(&mut agent, &state).await?;
         let candidate =
             Candidate { agent: agent.clone(), publication: publication.clone(), draft: None };
-        match state.agents.publish(&candidate).await {
+        match state.evals.publish(&candidate).await {
             // Somebody was faster: the changes go on top of theirs.
-            Err(error) if error.code == STALE_VERSION => {}
+            Err(error) if error.code == STALE_VERSION => continue,
             Err(error) => return Err(error.into()),
-            Ok(_) => {
-                let agent = find(&state, &caller, id).await?;
-                return Ok(Json(view(agent, &default_model(&state, &caller).await?)));
+            Ok(Publishing::Wanted(publication)) => {
+                if let Some(answer) = wanted(&state, &caller, &headers, *publication).await? {
+                    return Ok(answer);
+                }
             }
+            Ok(Publishing::Done(_)) => {}
         }
+        let agent = find(&state, &caller, id).await?;
+        let view = view(agent, &default_model(&state, &caller).await?);
+        return Ok(Json(view).into_response());
     }
     let message = "the agent is being changed by others; send it again";
     Err(DomainError::conflict("CONFLICT", message).into())
@@ -399,7 +413,7 @@ async fn delete(
 pub(super) fn publication(caller: &Caller, note: Option<&str>) -> ApiResult<Publication> {
     let note = note.map(|note| text::optional("note", note, 1_000)).transpose()?;
     let note = note.filter(|note| !note.is_empty());
-    Ok(Publication { by: caller.api_key(), note, restored_from: None })
+    Ok(Publication { by: caller.api_key(), note, ..Publication::default() })
 }
 
 /// The agent of the caller's workspace, or 404.

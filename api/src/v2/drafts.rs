@@ -2,15 +2,18 @@
 
 use ::agents::{Candidate, stale_draft};
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use domain::agent::Agent;
 use domain::agent_version::{AgentConfig, AgentDraft};
 use domain::{Action, AgentId, DomainError};
-use http::StatusCode;
+use evals::stored::Publishing;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::agents::{AgentChanges, find, publication};
+use super::gates::{PublicationView, wanted};
 use super::versions::{ConfigView, NO_NAMES, VersionView, find_version, missing_parts};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
@@ -178,7 +181,8 @@ async fn delete(
 /// Publish the draft of an agent
 ///
 /// It becomes a version, which answers from the next message on; the draft goes. 409 when it was made from another version
-/// than the published one, or names what is not there any more.
+/// than the published one, or names what is not there any more. Where the agent has a gate it is evaluated first;
+/// `Prefer: wait=<seconds>` (at most 30) waits for that.
 #[utoipa::path(
     post,
     path = "/api/v2/agents/{agentId}/publish",
@@ -188,6 +192,7 @@ async fn delete(
     request_body = Publish,
     responses(
         (status = 200, description = "The published version.", body = VersionView),
+        (status = 202, description = "It is evaluated before it is published; `Location` says where that stands.", body = PublicationView),
         (status = 409, description = "The draft cannot be published as it is.", body = ErrorEnvelope),
     ),
 )]
@@ -196,8 +201,9 @@ async fn publish(
     State(state): State<AppState>,
     caller: Caller,
     Id(id): Id<AgentId>,
+    headers: HeaderMap,
     Json(request): Json<Publish>,
-) -> ApiResult<Json<VersionView>> {
+) -> ApiResult<Response> {
     let publication = publication(&caller, request.note.as_deref())?;
     let agent = find(&state, &caller, id).await?;
     let draft = draft_of(&state, &agent).await?;
@@ -216,9 +222,14 @@ async fn publish(
         return Err(missing_parts("the draft", &missing, remedy).into());
     }
     let candidate = Candidate { agent, publication, draft: Some(revision) };
-    let number = state.agents.publish(&candidate).await?;
-    let (agent, version) = find_version(&state, &caller, id, number).await?;
-    Ok(Json(VersionView::of(version, &agent)))
+    if let Publishing::Wanted(publication) = state.evals.publish(&candidate).await?
+        && let Some(answer) = wanted(&state, &caller, &headers, *publication).await?
+    {
+        return Ok(answer);
+    }
+    let published = find(&state, &caller, id).await?.version;
+    let (agent, version) = find_version(&state, &caller, id, published).await?;
+    Ok(Json(VersionView::of(version, &agent)).into_response())
 }
 
 /// The draft of an agent of the caller's workspace.

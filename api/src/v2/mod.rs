@@ -14,6 +14,7 @@ mod datastores;
 mod drafts;
 mod evals;
 mod gaps;
+mod gates;
 mod glossary;
 mod leads;
 mod messages;
@@ -50,6 +51,7 @@ pub(crate) fn routes() -> Routes {
         .with(agents::routes())
         .with(versions::routes())
         .with(drafts::routes())
+        .with(gates::routes())
         .with(chat::routes())
         .with(conversations::routes())
         .with(messages::routes())

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::PageQuery;
 use super::agents::{SettingsView, Tool, find, publication};
 use super::drafts::DraftView;
+use super::gates::VerdictView;
 use super::version_diff::{VersionChange, changes};
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
@@ -54,6 +55,9 @@ pub(super) struct ConfigView {
 pub(super) struct VersionView {
     #[serde(flatten)]
     summary: VersionSummary,
+    /// What its evaluation came to; null when no gate had it evaluated.
+    #[schema(required = true)]
+    verdict: Option<VerdictView>,
     config: ConfigView,
 }
 
@@ -428,7 +432,9 @@ impl Side {
 
 impl VersionView {
     pub(super) fn of(version: AgentVersion, agent: &Agent) -> Self {
-        Self { summary: summary(&version, agent), config: version.config.into() }
+        let summary = summary(&version, agent);
+        let verdict = version.publication.verdict.map(Into::into);
+        Self { summary, verdict, config: version.config.into() }
     }
 }
 

@@ -51,7 +51,7 @@ async fn look(state: &AppState, source: &Source) -> ApiResult<Option<Source>> {
 }
 
 /// What the caller is ready to wait, at most [`LONGEST`].
-fn patience(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let seconds = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
         let (name, value) = preference.split_once('=')?;

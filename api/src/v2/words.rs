@@ -148,6 +148,32 @@ words! {
         Withhold = "withhold",
     }
 
+    /// What becomes of a version that does not pass.
+    GateMode = domain::gate::GateMode {
+        /// Nothing is asked.
+        Off = "off",
+        /// It is published, and says so.
+        Warn = "warn",
+        /// It is not published.
+        Refuse = "refuse",
+    }
+
+    /// Where a publication stands.
+    PublicationStatus = domain::gate::PublicationStatus {
+        /// No worker has begun it.
+        Pending = "pending",
+        /// It is evaluated.
+        Running = "running",
+        /// It is a version.
+        Published = "published",
+        /// The gate did not let it through.
+        Refused = "refused",
+        /// It could not be evaluated, or not be published any more.
+        Failed = "failed",
+        /// Somebody stopped it.
+        Cancelled = "cancelled",
+    }
+
     /// Whether an agent answers.
     AgentStatus = domain::agent::AgentStatus {
         /// Answers.

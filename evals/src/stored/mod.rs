@@ -2,6 +2,7 @@
 
 mod collect;
 mod evaluate;
+mod gate;
 mod limits;
 mod runs;
 mod work;
@@ -17,6 +18,7 @@ use crate::error::EvalError;
 use crate::target::Ground;
 
 pub use collect::{Collected, Making, Origin};
+pub use gate::Publishing;
 pub use limits::{MOST_BYTES, MOST_CASES};
 pub use runs::{ComparedRuns, StoredOptions, WantedRun, WantedTarget};
 

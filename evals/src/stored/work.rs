@@ -39,7 +39,7 @@ struct Runs(Evals);
 impl Evals {
     /// Who does the jobs of this room.
     pub fn handlers(&self) -> Vec<Arc<dyn Handler>> {
-        vec![Arc::new(Runs(self.clone()))]
+        vec![Arc::new(Runs(self.clone())), self.publisher()]
     }
 }
 

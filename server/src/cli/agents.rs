@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Args, Subcommand};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cli::ask::first_agent;
 use crate::cli::session::Session;
 use crate::cli::{Run, print, print_json, table};
 use crate::client::Client;
+
+/// Between two looks at an evaluation.
+const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub struct AgentArgs {
@@ -35,6 +39,8 @@ enum AgentCommand {
     Restore(RestoreArgs),
     /// Drop the draft
     Discard,
+    /// Show, set or take away what must hold before a version is published
+    Gate(GateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +83,39 @@ struct RestoreArgs {
     note: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct GateArgs {
+    /// The evaluation dataset that new versions must answer
+    #[arg(long, value_name = "ID")]
+    dataset: Option<String>,
+    /// What becomes of a version that does not pass
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// The least that a metric must reach (the most, where less is better); they take the place of earlier ones
+    #[arg(long, value_name = "METRIC=VALUE", value_parser = metric)]
+    floor: Vec<(String, f64)>,
+    /// The loss of a metric that is none; they take the place of earlier ones
+    #[arg(long, value_name = "METRIC=LOSS", value_parser = metric)]
+    tolerance: Vec<(String, f64)>,
+    /// Take it away
+    #[arg(long, conflicts_with_all = ["dataset", "mode", "floor", "tolerance"])]
+    remove: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    Off,
+    Warn,
+    Refuse,
+}
+
+/// Reads `METRIC=VALUE`.
+fn metric(text: &str) -> Result<(String, f64), String> {
+    let (name, value) = text.split_once('=').ok_or("write METRIC=VALUE")?;
+    let value = value.parse().map_err(|_| format!("{value} is no number"))?;
+    Ok((name.to_owned(), value))
+}
+
 /// The versions of an agent, over the API.
 struct Agent<'a> {
     client: &'a Client,
@@ -104,6 +143,7 @@ async fn work(client: &Client, arguments: &AgentArgs, json: bool) -> anyhow::Res
         AgentCommand::Publish(arguments) => agent.publish(arguments).await,
         AgentCommand::Restore(arguments) => agent.restore(arguments).await,
         AgentCommand::Discard => agent.discard().await,
+        AgentCommand::Gate(arguments) => agent.gate(arguments).await,
     }
 }
 
@@ -173,8 +213,72 @@ impl Agent<'_> {
         if let Some(note) = &arguments.note {
             body["note"] = note.as_str().into();
         }
-        let version = self.client.post(&format!("{}/publish", self.path), &body).await?;
-        self.told_published(&version, &version)
+        let mut answer = self.client.post(&format!("{}/publish", self.path), &body).await?;
+        if answer["status"].is_string() {
+            let publication = self.evaluated(answer).await?;
+            let number = &publication["version"];
+            answer = self.client.get(&format!("{}/versions/{number}", self.path)).await?;
+        }
+        if !self.json {
+            for finding in answer["verdict"]["findings"].as_array().into_iter().flatten() {
+                print(&format!("warning: {}", text(&finding["message"])));
+            }
+        }
+        self.told_published(&answer, &answer)
+    }
+
+    /// Waits for the evaluation that a gate wants; the publication, when it was published.
+    async fn evaluated(&self, publication: Value) -> anyhow::Result<Value> {
+        let path = format!("{}/publications/{}", self.path, text(&publication["id"]));
+        let mut publication = publication;
+        while matches!(text(&publication["status"]), "pending" | "running") {
+            tokio::time::sleep(LOOK).await;
+            publication = self.client.get(&path).await?;
+        }
+        if publication["status"] == "published" {
+            return Ok(publication);
+        }
+        let findings = publication["verdict"]["findings"].as_array();
+        let messages: Vec<&str> =
+            findings.into_iter().flatten().map(|finding| text(&finding["message"])).collect();
+        let why =
+            publication["error"].as_str().map_or_else(|| messages.join("; "), ToOwned::to_owned);
+        bail!("nothing is published ({}): {why}", text(&publication["status"]))
+    }
+
+    async fn gate(&self, arguments: &GateArgs) -> anyhow::Result<()> {
+        let path = format!("{}/gate", self.path);
+        if arguments.remove {
+            self.client.delete(&path).await?;
+            if self.json {
+                return print_json(&json!({}));
+            }
+            print("the gate is gone");
+            return Ok(());
+        }
+        let mut body = json!({});
+        if let Some(dataset) = &arguments.dataset {
+            body["dataset"] = dataset.as_str().into();
+        }
+        if let Some(mode) = arguments.mode.and_then(|mode| mode.to_possible_value()) {
+            body["mode"] = mode.get_name().into();
+        }
+        for (name, given) in [("floors", &arguments.floor), ("tolerances", &arguments.tolerance)] {
+            if !given.is_empty() {
+                body[name] = given
+                    .iter()
+                    .map(|(metric, value)| (metric.clone(), json!(value)))
+                    .collect::<serde_json::Map<_, _>>()
+                    .into();
+            }
+        }
+        let is_change = body.as_object().is_some_and(|body| !body.is_empty());
+        let gate = if is_change {
+            self.client.put(&path, &body).await?
+        } else {
+            self.client.get(&path).await?
+        };
+        print_json(&gate)
     }
 
     async fn restore(&self, arguments: &RestoreArgs) -> anyhow::Result<()> {

@@ -382,3 +382,39 @@ fn versions_of_an_agent_are_listed_compared_drafted_published_and_put_back() {
         assert!(message.contains("draft not found"), "{message}");
     }
 }
+
+#[tokio::test]
+async fn a_gate_is_set_and_publishing_waits_for_it() {
+    for installation in Installation::on_each_database("a gate on the command line") {
+        installation.text(&["init"]);
+        let server = installation.serve();
+        installation.text(&["datastore", "add", "--text", FAQ, "--name", "FAQ"]);
+        let cases: Vec<Value> = (0..10)
+            .map(|number| json!({"id": number.to_string(), "input": "¿Cuáles son los horarios de atención?", "expect": "answer"}))
+            .collect();
+        let key = installation.json(&["init"]);
+        let made = http()
+            .post(format!("{}/api/v2/evals/datasets", server.url))
+            .bearer_auth(text(&key, "apiKey"))
+            .json(&json!({"name": "Preguntas", "cases": cases}));
+        let made: Value = made.send().await.expect("an answer").json().await.expect("JSON");
+        let gate = ["agent", "gate", "--dataset", text(&made, "id"), "--floor", "answered=0.9"];
+        let gate = installation.json(&gate);
+        assert_eq!((&gate["mode"], &gate["floors"]["answered"]), (&json!("refuse"), &json!(0.9)));
+        let file = installation.folder().join("changes.json");
+        fs::write(&file, r#"{"settings": {"minEvidence": 1}}"#).expect("a file");
+        installation.json(&["agent", "draft", file.to_str().expect("text")]);
+        let message = installation.failure(&["agent", "publish"]);
+        assert!(message.contains("answered") && message.contains("refused"), "{message}");
+        installation.json(&["agent", "gate", "--mode", "warn"]);
+        let published = installation.text(&["agent", "publish"]);
+        assert!(
+            published.contains("warning: answered") && published.contains("version 2"),
+            "{published}"
+        );
+        installation.text(&["agent", "gate", "--remove"]);
+        let message = installation.failure(&["agent", "gate"]);
+        assert!(message.contains("gate not found"), "{message}");
+        server.stop();
+    }
+}

@@ -175,6 +175,7 @@ closed!(
     ConversationStatus,
     domain::eval::EvalStatus,
     domain::eval::EvalTarget,
+    domain::gate::PublicationStatus,
     GapReason,
     GapStatus,
     Handler,

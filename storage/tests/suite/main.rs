@@ -9,6 +9,7 @@ mod conversations;
 mod coverage;
 mod evals;
 mod files;
+mod gates;
 mod knowledge;
 mod outbox;
 mod queue;

@@ -48,7 +48,7 @@ async fn what_is_different_is_a_version_and_what_is_not_is_none() {
         drop(conn);
 
         let note = Some("más corto".to_owned());
-        let publication = Publication { by: Some(by), note, restored_from: Some(1) };
+        let publication = Publication { by: Some(by), note, restored_from: Some(1), verdict: None };
         let now = place.later(Duration::from_millis(1));
         let changed = Agent { tone: "seco".to_owned(), updated_at: now, ..born.clone() };
         assert_eq!(place.published(&changed, &publication).await, Written::Version(2));

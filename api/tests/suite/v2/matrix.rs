@@ -1,13 +1,15 @@
 //! Each route × {no credential, garbage, expired, revoked, another tenant, each scope}. The routes come
 //! from the router's own table: a new one is here by itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use api::RouteInfo;
-use domain::Scope;
 use domain::agent::ToolKind;
+use domain::agent_version::{AgentConfig, Publication};
 use domain::approval::{Approval, ApprovalStatus};
+use domain::gate::{AgentPublication, Gate, GateMode, PublicationProgress, PublicationStatus};
+use domain::{PublicationId, Scope};
 use http::{Method, StatusCode};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -50,6 +52,7 @@ impl Ids {
         Self(HashMap::from([
             ("{agentId}", app.tenant.agent.clone()),
             ("{version}", "1".to_owned()),
+            ("{publicationId}", publication_under_way(app, &text(&dataset["id"])).await),
             ("{datastoreId}", app.tenant.datastore.clone()),
             ("{sourceId}", source),
             ("{chunkId}", text(&chunks["data"][0]["id"])),
@@ -75,6 +78,39 @@ impl Ids {
         assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
         filled
     }
+}
+
+/// A publication that nobody works at, and the gate that wants it; its id.
+async fn publication_under_way(app: &TestApp, dataset: &str) -> String {
+    let path = format!("/api/v2/agents/{}/gate", app.tenant.agent);
+    app.put(&path, &json!({"dataset": dataset, "mode": "off"})).await.expect(200);
+    let id: PublicationId = app.ambient.new_id();
+    let publication = AgentPublication {
+        id,
+        agent_id: app.tenant.agent.parse().unwrap(),
+        status: PublicationStatus::Pending,
+        config: AgentConfig::default(),
+        base_version: 1,
+        draft_revision: None,
+        publication: Publication::default(),
+        gate: Gate {
+            dataset: dataset.parse().unwrap(),
+            mode: GateMode::Warn,
+            floors: BTreeMap::new(),
+            tolerances: BTreeMap::new(),
+        },
+        progress: PublicationProgress::default(),
+        verdict: None,
+        error: None,
+        version: None,
+        created_at: app.ambient.now(),
+        ended_at: None,
+    };
+    let mut tx = app.db.write().await.unwrap();
+    let workspace = app.tenant.workspace;
+    storage::gates::insert_publication(&mut tx, workspace, &publication).await.unwrap();
+    tx.commit().await.unwrap();
+    id.to_string()
 }
 
 /// A call that waits for a person's word; its id.
@@ -304,6 +340,7 @@ fn absent_path(path: &str, id: &str) -> String {
         ("{budgetId}", "budget_"),
         ("{evalDatasetId}", "evalset_"),
         ("{evalRunId}", "evalrun_"),
+        ("{publicationId}", "pub_"),
         ("{model}", "agent_"),
     ];
     prefixes.into_iter().fold(path.to_owned(), |path, (parameter, prefix)| {

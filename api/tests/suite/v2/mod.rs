@@ -7,6 +7,7 @@ mod conversations;
 mod datastores;
 mod evals;
 mod gaps;
+mod gates;
 mod glossary;
 mod images;
 mod matrix;
