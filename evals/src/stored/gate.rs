@@ -362,35 +362,45 @@ impl Work<'_> {
         let options = RunOptions::default();
         let dataset = self.publication.gate.dataset;
         let evaluating = self.evals.evaluate(dataset, agent, &options, &listen, &stop);
-        tokio::pin!(evaluating);
         let interrupted = self.context.cancel_of(self.job.id);
         let before = self.progress;
-        let mut ticks = tokio::time::interval(NOTED_EVERY);
-        let report = loop {
-            tokio::select! {
-                biased;
-                () = interrupted.cancelled() => {
-                    let why = self.context.interruption(self.job.id);
-                    return Err(Trouble::Stopped(why.unwrap_or(JobError::Released)));
-                }
-                report = &mut evaluating => break report?,
-                _ = ticks.tick() => {
-                    let now = *told.lock();
-                    self.progress = sum(before, now);
-                    self.note().await?;
-                }
+        // Beside each other, not in turns: either may hold the database's one writer.
+        let report = tokio::select! {
+            biased;
+            () = interrupted.cancelled() => {
+                let why = self.context.interruption(self.job.id);
+                return Err(Trouble::Stopped(why.unwrap_or(JobError::Released)));
             }
+            report = evaluating => report?,
+            trouble = self.keep_noting(before, &told) => return Err(trouble),
         };
-        self.progress = sum(before, *told.lock());
-        self.note().await?;
+        let now = *told.lock();
+        self.progress = sum(before, now);
+        self.note(self.progress).await?;
         Ok(report)
     }
 
-    async fn note(&self) -> Result<(), Trouble> {
+    /// Notes how far the evaluation is, again and again, until it may not go on.
+    async fn keep_noting(
+        &self,
+        before: PublicationProgress,
+        told: &Mutex<Option<Progress>>,
+    ) -> Trouble {
+        let mut ticks = tokio::time::interval(NOTED_EVERY);
+        loop {
+            ticks.tick().await;
+            let now = *told.lock();
+            if let Err(trouble) = self.note(sum(before, now)).await {
+                return trouble;
+            }
+        }
+    }
+
+    async fn note(&self, progress: PublicationProgress) -> Result<(), Trouble> {
         let workspace = self.agent.workspace_id;
         let which = (self.publication.id, self.job.attempt);
         let mut tx = self.evals.ground().db.write().await?;
-        let noted = gates::note_progress(&mut tx, workspace, which, self.progress).await?;
+        let noted = gates::note_progress(&mut tx, workspace, which, progress).await?;
         tx.commit().await?;
         if noted { Ok(()) } else { Err(Trouble::Cancelled) }
     }

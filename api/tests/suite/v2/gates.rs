@@ -2,8 +2,8 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use testkit::db::databases;
-use testkit::model_server::{Endpoint, ModelServer, Reply as ModelReply};
+use testkit::db::{TestDb, databases};
+use testkit::model_server::{ModelServer, Reply as ModelReply};
 
 use crate::support::{TestApp, read};
 
@@ -50,12 +50,13 @@ impl TestApp {
     /// The publication once it is over.
     async fn over(&self, wanted: &Value) -> Value {
         let path = self.agents_path(&format!("/publications/{}", wanted["id"].as_str().unwrap()));
+        let mut wakeups = self.db.wakeups();
         loop {
             let found = self.get(&path).await.expect(200);
             if !matches!(found["status"].as_str().unwrap(), "pending" | "running") {
                 return found;
             }
-            tokio::task::yield_now().await;
+            wakeups.recv().await.unwrap();
         }
     }
 
@@ -171,19 +172,11 @@ async fn a_warning_is_published_with_the_version() {
 async fn a_publication_is_cancelled_and_one_at_a_time() {
     for database in databases("a publication is cancelled").await {
         let server = ModelServer::start().await.unwrap();
-        let base_url = server.base_url().parse().unwrap();
-        let app = TestApp::with(database, |settings| {
-            settings.models.openai_base_url = Some(base_url);
-            settings.models.chat_model = Some("gpt-test".to_owned());
-        })
-        .await;
+        let app = with_model(database, &server).await;
         app.learn("FAQ", FAQ).await;
         let dataset = app.questions().await;
         app.gate(&json!({"dataset": dataset})).await;
-        // The model never answers.
-        for _ in 0..40 {
-            server.enqueue(ModelReply::text("De").then_hang());
-        }
+        server.respond_with(|_| Some(ModelReply::text("De").then_hang()));
         let wanted = app.put(&app.agents_path(""), &json!({"tone": "seco"})).await.expect(202);
         assert_eq!((&wanted["status"], &wanted["baseVersion"]), (&json!("pending"), &json!(1)));
         let again = app.put(&app.agents_path(""), &json!({"tone": "otro"})).await;
@@ -203,6 +196,38 @@ async fn a_publication_is_cancelled_and_one_at_a_time() {
         let cancel =
             app.agents_path(&format!("/publications/{}/cancel", next["id"].as_str().unwrap()));
         app.post(&cancel, &json!({})).await.expect(202);
+    }
+}
+
+async fn with_model(database: TestDb, server: &ModelServer) -> TestApp {
+    let base_url = server.base_url().parse().unwrap();
+    TestApp::with(database, |settings| {
+        settings.models.openai_base_url = Some(base_url);
+        settings.models.chat_model = Some("gpt-test".to_owned());
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_publication_goes_on_in_the_next_process() {
+    for database in databases("a publication goes on").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = with_model(database, &server).await;
+        app.learn("FAQ", FAQ).await;
+        let dataset = app.questions().await;
+        app.gate(&json!({"dataset": dataset})).await;
+        server.respond_with(|_| Some(ModelReply::text("Es así").then_hang()));
+        let wanted = app.put(&app.agents_path(""), &json!({"tone": "seco"})).await.expect(202);
+        let path = app.agents_path(&format!("/publications/{}", wanted["id"].as_str().unwrap()));
+        let mut wakeups = app.db.wakeups();
+        while app.get(&path).await.expect(200)["status"] != "running" {
+            wakeups.recv().await.unwrap();
+        }
+        server.respond_with(|_| Some(ModelReply::text("Es así. [1]")));
+        let next = app.succeeded_by(async |database| with_model(database, &server).await).await;
+        let over = next.over(&wanted).await;
+        assert_eq!((&over["status"], &over["version"]), (&json!("published"), &json!(2)), "{over}");
+        assert_eq!(next.published_version().await, 2);
     }
 }
 
