@@ -1,6 +1,7 @@
 //! Gates of agents, publications under way, and results that are kept.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::agent_version::{AgentConfig, Publication};
 use domain::gate::{
@@ -40,6 +41,7 @@ fn verdict() -> Verdict {
 
 impl Place {
     fn publication(&self, config: AgentConfig) -> AgentPublication {
+        self.later(Duration::from_millis(1));
         AgentPublication {
             id: self.ambient.new_id(),
             agent_id: self.home.agent.id,
