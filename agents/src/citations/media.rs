@@ -265,8 +265,7 @@ impl MediaFilter {
             return;
         }
         let bare = name.bytes().all(|b| b.is_ascii_alphanumeric());
-        let address = name.contains("://") || name.contains('@') || name.starts_with("tel:");
-        let harmless = bare || (address && !name.contains(|c: char| c == '=' || c.is_whitespace()));
+        let harmless = bare || is_address(name);
         self.write_opening(if harmless { "<" } else { "< " }, out);
         self.write('>', out);
     }
@@ -286,6 +285,18 @@ impl MediaFilter {
 
 fn loads(name: &str) -> bool {
     ELEMENTS.contains(&name.trim_start_matches('/').to_ascii_lowercase().as_str())
+}
+
+/// Whether `<…>` is an address that no program takes for an element with attributes of use: those begin after white
+/// space or a slash and have an equals sign. In a query without slashes they could only be called `?…`; quotes there would
+/// make what follows the element a part of it.
+fn is_address(name: &str) -> bool {
+    let (place, query) = name.split_once('?').unwrap_or((name, ""));
+    let address = place.contains("://") || place.contains('@') || place.starts_with("tel:");
+    let plain = |text: &str, without: &[char]| {
+        !text.contains(|c: char| c.is_whitespace() || without.contains(&c))
+    };
+    address && plain(place, &['=']) && plain(query, &['/', '"', '\'', '`'])
 }
 
 fn is_number(held: &str) -> bool {

@@ -97,6 +97,10 @@ fn images_go_and_their_texts_stay() {
         ("¡Hola! 3 < 4, a<b> <b>c</b> y<br /> <3 !", "¡Hola! 3 < 4, a<b> <b>c</b> y<br /> <3 !"),
         ("si x<y, bien; si x<y no <!-- ya -->", "si x< y, bien; si x< y no < !-- ya -->"),
         ("<https://ejemplo.cl> <a@ejemplo.cl>", "<https://ejemplo.cl> <a@ejemplo.cl>"),
+        ("<https://x.example/a?b[2]=1&c=2>", "<https://x.example/a?b[2]=1&c=2>"),
+        ("<x://y/style=url(z)>", "< x://y/style=url(z)>"),
+        ("<x://y?a/style=url(z)>", "< x://y?a/style=url(z)>"),
+        ("<x://y?a=\">b\" style=url(z)>", "< x://y?a=\">b\" style=url(z)>"),
         ("[enlace](https://x.example)", "[enlace](https://x.example)"),
         (
             "así:\n```html\n<script src=a>![a](b)</script>\n```\n![a](b)",
