@@ -101,11 +101,10 @@ fn extracted(results: &SearchResults) -> Option<String> {
 
 fn request(inner: &Inner, agent: &Agent, results: &SearchResults, question: &str) -> ChatRequest {
     let lang = lexical::detect(question).unwrap_or_default();
-    let passages: Vec<&_> = results.hits.iter().map(|hit| &*hit.live).collect();
     ChatRequest {
         messages: vec![
             prompt::grounded_system(agent, &prompt::Memory::default(), lang),
-            prompt::grounded_question(&inner.ambient, &passages, question),
+            prompt::grounded_question(&inner.ambient, &results.hits, question),
         ],
         temperature: agent.settings.temperature,
         max_tokens: Some(agent.settings.max_answer_tokens),

@@ -256,6 +256,10 @@ fn early_search(
     meter: &Meter,
 ) -> Option<Early> {
     let datastores = datastores?;
+    // What costs something waits until it is known that there is money, and that the request is no repetition.
+    if inner.retrieval.paid_model().is_some() {
+        return None;
+    }
     // What is shown says what is meant.
     if !request.history.is_empty() || !request.images.is_empty() || said.intent != Intent::Question
     {

@@ -6,7 +6,7 @@
 use domain::message::Message;
 use models::tokens::{Tokenizer, count_by, estimate};
 use models::{Catalogue, ChatMessage, ChatRequest};
-use retrieval::Hit;
+use retrieval::{Around, Hit};
 
 use crate::context::as_spoken;
 use crate::prompt;
@@ -91,7 +91,7 @@ impl Sizes {
     }
 
     /// Makes a request fit into `context` tokens together with its answer: the oldest messages of the talk are left out
-    /// first, then the last passages. What stays too large is the provider's to judge.
+    /// first, then what was joined to passages, then the last passages. What stays too large is the provider's to judge.
     pub(crate) async fn fit(
         &self,
         work: &Work,
@@ -117,21 +117,34 @@ impl Sizes {
             whole -= sizes.get(1 + left_out.messages).map_or(0, |size| size + MESSAGE_OVERHEAD);
             left_out.messages += 1;
         }
+        let joined = whole > room && part_with_neighbours(passages, &mut whole);
         while whole > room && passages.len() > 1 {
             let Some(last) = passages.pop() else { break };
             whole = whole.saturating_sub(estimate(&last.live.chunk.text) * 100 / DOUBT);
             left_out.passages += 1;
         }
-        if left_out.passages > 0
+        if (joined || left_out.passages > 0)
             && let Some(question) = request.messages.last_mut()
         {
-            let shown: Vec<&_> = passages.iter().map(|hit| &*hit.live).collect();
             let asked = &work.question.content;
-            let anew = prompt::grounded_question(&work.inner.ambient, &shown, asked);
+            let anew = prompt::grounded_question(&work.inner.ambient, passages, asked);
             question.content = anew.content;
         }
         left_out
     }
+}
+
+/// Takes from the passages what was joined to them, and from `whole` its tokens; whether there was any.
+fn part_with_neighbours(passages: &mut [Hit], whole: &mut usize) -> bool {
+    let mut any = false;
+    for hit in passages {
+        let Around { before, after } = std::mem::take(&mut hit.around);
+        for part in before.iter().chain(&after) {
+            *whole = whole.saturating_sub(estimate(&part.text) * 100 / DOUBT);
+            any = true;
+        }
+    }
+    any
 }
 
 /// What of a request is text: each message, and what tools are described by.

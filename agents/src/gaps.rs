@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::agent::{Agent, AgentStatus};
+use domain::budget::{Payer, Purpose};
 use domain::gap::{GapReason, GapStatus};
 use domain::job::Job;
 use domain::message::{Message, Rating};
@@ -13,7 +14,7 @@ use domain::{
     WorkspaceId,
 };
 use jobs::{Handler, JobContext, JobError, Outcome};
-use models::lexical;
+use models::{lexical, tokens};
 use serde::Deserialize;
 use storage::gaps::{Gap, GapFilter, GapGroup, Recheck};
 use storage::{StorageError, Tx, agents, conversations, gaps, messages};
@@ -22,6 +23,7 @@ use crate::again::{Asking, try_answer};
 use crate::approve;
 use crate::begin;
 use crate::likeness::most_alike;
+use crate::meaning::{self, Meaning, meaning_of, same_meaning};
 use crate::reseal::Reseal;
 use crate::summary::Summaries;
 use crate::turn::{Agents, Inner};
@@ -46,14 +48,17 @@ pub(crate) struct Unanswered {
 }
 
 /// The group that a question goes to.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Place {
     group: Option<GapId>,
     /// The newest group that it was compared with.
     seen: Option<GapId>,
+    /// What it means, if it is like no other in its words.
+    meaning: Option<Meaning>,
 }
 
-/// Finds the group of questions that ask the same. Before the transaction: comparing takes a while.
+/// Finds the group of questions that ask the same: by their words, else by what they mean to the embedder. Before the
+/// transaction: comparing takes a while.
 pub(crate) async fn place(
     inner: &Inner,
     workspace: WorkspaceId,
@@ -64,7 +69,39 @@ pub(crate) async fn place(
     let known = gaps::questions(&mut conn, workspace, agent, None, COMPARED).await?;
     drop(conn);
     let seen = known.first().map(|(id, _)| *id);
-    Ok(Place { group: most_alike(question, &known), seen })
+    let mut group = most_alike(question, &known);
+    if group.is_some() {
+        return Ok(Place { group, seen, meaning: None });
+    }
+    let meaning = meaning_of(inner, question).await;
+    if let Some(meaning) = &meaning {
+        let mut conn = inner.db.read().await?;
+        group = same_meaning(&mut conn, workspace, meaning, &known).await?;
+    }
+    Ok(Place { group, seen, meaning })
+}
+
+/// As [`place`], outside of a turn: what the embedder costs is the agent's. Without money words must do.
+async fn paid_place(
+    inner: &Arc<Inner>,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    question: &str,
+) -> Result<Place, DomainError> {
+    let who = (Purpose::Recheck, Payer { agent: Some(agent), ..Payer::default() });
+    let embedder = inner.retrieval.embedder().filter(|embedder| embedder.is_paid());
+    let asked =
+        embedder.map(|embedder| (embedder.space().model.clone(), tokens::estimate(question)));
+    let placing = Box::pin(place(inner, workspace, agent, question));
+    match inner.paid(workspace, who, asked, placing).await {
+        Err(error) if error.kind == ErrorKind::UsageLimit => {
+            let mut conn = inner.db.read().await?;
+            let known = gaps::questions(&mut conn, workspace, agent, None, COMPARED).await?;
+            let seen = known.first().map(|(id, _)| *id);
+            Ok(Place { group: most_alike(question, &known), seen, meaning: None })
+        }
+        placed => Ok(placed??),
+    }
 }
 
 /// Records the question in its group, or as the first of a new one. Groups that began since `place` was found
@@ -72,7 +109,7 @@ pub(crate) async fn place(
 pub(crate) async fn record(
     inner: &Inner,
     tx: &mut Tx,
-    place: Place,
+    place: &Place,
     unanswered: &Unanswered,
 ) -> Result<(), StorageError> {
     let Unanswered { workspace, agent, question, .. } = unanswered;
@@ -94,6 +131,9 @@ pub(crate) async fn record(
         evidence: unanswered.evidence,
         created_at: inner.ambient.now(),
     };
+    if let Some(meaning) = place.meaning.as_ref().filter(|_| group.is_none()) {
+        meaning::keep(tx, *workspace, meaning, gap.created_at).await?;
+    }
     gaps::insert(tx, *workspace, &gap).await
 }
 
@@ -120,7 +160,7 @@ impl Agents {
         rating: Option<Rating>,
         comment: Option<&str>,
     ) -> Result<bool, DomainError> {
-        let inner = &*self.inner;
+        let inner = &self.inner;
         let mut conn = inner.db.read().await?;
         let Some(answer) = messages::get(&mut conn, workspace, message).await? else {
             return Ok(false);
@@ -137,7 +177,7 @@ impl Agents {
         };
         drop(conn);
         let place = match &disliked {
-            Some(gap) => place(inner, workspace, gap.agent, &gap.question).await?,
+            Some(gap) => paid_place(inner, workspace, gap.agent, &gap.question).await?,
             None => Place::default(),
         };
         let now = inner.ambient.now();
@@ -145,7 +185,7 @@ impl Agents {
         let set = messages::set_feedback(&mut tx, workspace, message, rating, comment, now).await?;
         let known = gaps::of_message(&mut tx, workspace, message).await?;
         match (known, disliked) {
-            (None, Some(gap)) => record(inner, &mut tx, place, &gap).await?,
+            (None, Some(gap)) => record(inner, &mut tx, &place, &gap).await?,
             (Some(known), None) if known.reason == GapReason::Disliked => {
                 gaps::delete(&mut tx, workspace, known.id).await?;
             }

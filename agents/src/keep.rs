@@ -47,7 +47,7 @@ pub(crate) async fn keep(
     let place = gap_place(work, reply).await?;
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match Box::pin(try_to_keep(work, reply, &message, place)).await {
+        match Box::pin(try_to_keep(work, reply, &message, &place)).await {
             Err(StorageError::Unavailable(error)) if attempt < TRIES => {
                 tracing::warn!(%error, attempt, "the answer could not be stored; trying again");
                 tokio::time::sleep(pause).await;
@@ -146,7 +146,7 @@ async fn try_to_keep(
     work: &Work,
     reply: &Reply,
     message: &NewMessage,
-    place: Place,
+    place: &Place,
 ) -> Result<Kept, StorageError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
     let now = work.inner.ambient.now();
@@ -190,7 +190,10 @@ async fn gap_place(work: &Work, reply: &Reply) -> Result<Place, DomainError> {
     }
     for effect in &reply.effects {
         if let Effect::Gap { question, .. } = effect {
-            return Ok(place(&work.inner, work.workspace(), work.agent.id, question).await?);
+            let placing = Box::pin(place(&work.inner, work.workspace(), work.agent.id, question));
+            let placed = work.spending.meter.tally().over(placing).await?;
+            work.spending.meter.take_searches(&work.inner.options.catalogue);
+            return Ok(placed);
         }
     }
     Ok(Place::default())
@@ -206,7 +209,7 @@ async fn apply_all(
     tx: &mut Tx,
     mut conversation: Conversation,
     effects: &[Effect],
-    place: Place,
+    place: &Place,
 ) -> Result<Conversation, StorageError> {
     for effect in effects {
         conversation = apply(work, tx, conversation, effect, place).await?;
@@ -219,7 +222,7 @@ async fn apply(
     tx: &mut Tx,
     mut conversation: Conversation,
     effect: &Effect,
-    place: Place,
+    place: &Place,
 ) -> Result<Conversation, StorageError> {
     let (workspace, now) = (work.workspace(), work.inner.ambient.now());
     match effect {

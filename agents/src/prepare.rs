@@ -9,6 +9,7 @@ use std::time::Duration;
 use domain::agent::{Agent, Rewrite, ToolKind};
 use domain::approval::ApprovalStatus;
 use domain::contact::ContactDetails;
+use domain::datastore::{Chunk, LiveChunk};
 use domain::job::NewJob;
 use domain::message::{Author, Citation, CitedPassage, Message, Outcome, ToolStatus, ToolUse};
 use domain::{ApprovalId, DatastoreId, DomainError, Lang, text};
@@ -22,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::approve;
 use crate::citations::{as_object, without_markers};
 use crate::context;
+use crate::neighbours;
 use crate::prompt::{self, Memory};
 use crate::rewrite;
 use crate::run::Work;
@@ -346,12 +348,13 @@ async fn answer_from(
         };
         return Ok(Prepared::Ready(Box::new(Reply { spent, ..reply })));
     };
-    let hits = if open { results.hits } else { Vec::new() };
-    let passages: Vec<&_> = hits.iter().map(|hit| &*hit.live).collect();
-    let Told { memory, history, follow_up } = told(work, earlier).await?;
+    let mut hits = if open { results.hits } else { Vec::new() };
+    let (told, ()) =
+        tokio::join!(told(work, earlier), neighbours::join(work, &results.searched, &mut hits),);
+    let Told { memory, history, follow_up } = told?;
     let mut messages = vec![prompt::grounded_system(&work.agent, &memory, lang)];
     messages.extend(history);
-    let asked = prompt::grounded_question(&work.inner.ambient, &passages, query);
+    let asked = prompt::grounded_question(&work.inner.ambient, &hits, query);
     messages.push(ChatMessage { images: work.images.clone(), ..asked });
     let request = request(work, model, messages);
     Ok(Prepared::Ask(Box::new(Asking {
@@ -522,17 +525,22 @@ fn spanning(one: &Range<usize>, other: &Range<usize>) -> Option<Range<usize>> {
 /// A citation of `hit` as it is stored; `quote` is where the words that the answer rests on stand in the
 /// passage's text, in bytes.
 pub(crate) fn citation(hit: &Hit, marker: i64, quote: Range<usize>) -> Citation {
-    let live = &hit.live;
-    let text = &live.chunk.text;
+    citation_of(hit, &hit.live.chunk, marker, quote)
+}
+
+/// As [`citation`], of one of the parts of the passage.
+pub(crate) fn citation_of(hit: &Hit, part: &Chunk, marker: i64, quote: Range<usize>) -> Citation {
+    let LiveChunk { source_name, url, .. } = &*hit.live;
+    let text = &part.text;
     Citation {
         marker,
-        chunk_id: live.chunk.id,
-        datastore_id: live.chunk.datastore_id,
-        source_id: live.chunk.source_id,
-        source_version: live.chunk.version,
-        source_name: live.source_name.clone(),
-        url: live.url.clone(),
-        page: live.chunk.page,
+        chunk_id: part.id,
+        datastore_id: part.datastore_id,
+        source_id: part.source_id,
+        source_version: part.version,
+        source_name: source_name.clone(),
+        url: url.clone(),
+        page: part.page,
         span: Some(characters(text, &quote)),
         quote: text[quote].to_owned(),
         score: hit.score,
@@ -541,15 +549,16 @@ pub(crate) fn citation(hit: &Hit, marker: i64, quote: Range<usize>) -> Citation 
 
 /// The passages that are cited, as they were found.
 pub(crate) fn shown(citations: &[Citation], hits: &[Hit]) -> Vec<CitedPassage> {
-    let cited = |hit: &&Hit| citations.iter().any(|known| known.chunk_id == hit.live.chunk.id);
-    hits.iter()
-        .filter(cited)
-        .map(|hit| {
-            let chunk = &hit.live.chunk;
-            let (heading, text) = (chunk.heading.clone(), chunk.text.clone());
-            CitedPassage { chunk_id: chunk.id, heading, text }
-        })
-        .collect()
+    let cited = |part: &&Chunk| citations.iter().any(|known| known.chunk_id == part.id);
+    let mut shown: Vec<CitedPassage> = Vec::with_capacity(citations.len());
+    for part in hits.iter().flat_map(Hit::parts).filter(cited) {
+        // A tool may have found on its own what is joined to another passage.
+        if !shown.iter().any(|known| known.chunk_id == part.id) {
+            let (heading, text) = (part.heading.clone(), part.text.clone());
+            shown.push(CitedPassage { chunk_id: part.id, heading, text });
+        }
+    }
+    shown
 }
 
 /// A range of bytes of `text` in characters.

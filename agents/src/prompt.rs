@@ -6,6 +6,7 @@ use domain::agent::Agent;
 use domain::datastore::LiveChunk;
 use domain::{Ambient, Lang};
 use models::ChatMessage;
+use retrieval::Hit;
 
 use crate::citations::SENTINEL;
 use crate::words::Words;
@@ -92,11 +93,11 @@ impl Memory {
 /// that no document can hold the fence that would end it; then the customer's message.
 pub(crate) fn grounded_question(
     ambient: &Ambient,
-    passages: &[&LiveChunk],
+    passages: &[Hit],
     question: &str,
 ) -> ChatMessage {
     let key = fence_key(ambient);
-    let size: usize = passages.iter().map(|passage| passage.chunk.text.len() + 160).sum();
+    let size: usize = passages.iter().flat_map(Hit::parts).map(|part| part.text.len() + 160).sum();
     let mut text = String::with_capacity(size + question.len() + 160);
     for (index, passage) in passages.iter().enumerate() {
         write_passage(&mut text, key, index + 1, passage);
@@ -114,13 +115,13 @@ pub(crate) fn fence_key(ambient: &Ambient) -> u64 {
 }
 
 /// Writes a passage between its fences.
-pub(crate) fn write_passage(text: &mut String, key: u64, number: usize, passage: &LiveChunk) {
-    let chunk = &passage.chunk;
-    let _ = write!(text, "<passage {key:016x}>\n[{number}] {}", one_line(&passage.source_name));
+pub(crate) fn write_passage(text: &mut String, key: u64, number: usize, passage: &Hit) {
+    let LiveChunk { chunk, source_name, .. } = &*passage.live;
+    let _ = write!(text, "<passage {key:016x}>\n[{number}] {}", one_line(source_name));
     if !chunk.heading.is_empty() {
         let _ = write!(text, " › {}", one_line(&chunk.heading));
     }
-    let _ = write!(text, "\n{}\n</passage {key:016x}>\n", chunk.text.trim());
+    let _ = write!(text, "\n{}\n</passage {key:016x}>\n", passage.text().trim());
 }
 
 /// What a model that has tools is told about them; `first` is the number of the first rule.

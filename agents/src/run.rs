@@ -8,7 +8,7 @@ use domain::conversation::Conversation;
 use domain::message::{Citation, Message, MessageState, Outcome, ToolStatus, ToolUse};
 use domain::{DomainError, ErrorKind, Lang, MessageId, WorkspaceId};
 use models::{ChatModel, ChatRequest, Image, ModelError, Usage, builtin};
-use retrieval::Hit;
+use retrieval::{Around, Hit};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -448,11 +448,14 @@ fn unsupported_in(work: &Work, talk: &Talk<'_>, over: &Over, said: &[String]) ->
     }
     let mut ground = Ground::default();
     for citation in cited(spoken, passages) {
-        let Some(hit) = passages.iter().find(|hit| hit.live.chunk.id == citation.chunk_id) else {
+        let place = usize::try_from(citation.marker).unwrap_or_default();
+        let Some(hit) = place.checked_sub(1).and_then(|place| passages.get(place)) else {
             continue;
         };
-        for text in [&hit.live.chunk.text, &hit.live.chunk.heading, &hit.live.source_name] {
-            ground.add(text);
+        ground.add(&hit.live.source_name);
+        for part in hit.parts() {
+            ground.add(&part.text);
+            ground.add(&part.heading);
         }
     }
     for text in said {
@@ -532,9 +535,19 @@ fn cited(spoken: &Spoken, passages: &[Hit]) -> Vec<Citation> {
     let mut citations = Vec::with_capacity(order.len());
     for (passage, places) in order {
         let Some(hit) = passages.get(passage - 1) else { continue };
-        let quote = quote_for(&hit.live.chunk.text, spoken.prose(), &places);
         let marker = i64::try_from(passage).unwrap_or(i64::MAX);
-        citations.push(prepare::citation(hit, marker, quote));
+        let (mut quoted, mut most) = (&hit.live.chunk, f64::NEG_INFINITY);
+        let mut quote = 0..0;
+        // Of what is one passage to the model the part is cited that the words stand in; of equals the hit itself.
+        let Around { before, after } = &hit.around;
+        let around = before.iter().chain(after).map(AsRef::as_ref);
+        for part in [&hit.live.chunk].into_iter().chain(around) {
+            let (range, support) = quote_for(&part.text, spoken.prose(), &places);
+            if support > most {
+                (quoted, quote, most) = (part, range, support);
+            }
+        }
+        citations.push(prepare::citation_of(hit, quoted, marker, quote));
     }
     citations
 }

@@ -26,7 +26,7 @@ pub(crate) const LEASE: Duration = Duration::from_mins(1);
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
 /// How often it is looked whether other processes want turns of this one stopped, should no wake-up tell.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Leases prolonged in one transaction.
 const LEASES_PER_TRANSACTION: usize = 100;

@@ -7,6 +7,7 @@ mod filter;
 mod fusion;
 mod glossaries;
 mod index;
+mod neighbours;
 mod passage;
 mod passages;
 mod rerank;
@@ -18,11 +19,12 @@ mod upkeep;
 pub use error::RetrievalError;
 pub use filter::{Filter, FilterValue};
 pub use index::{IndexPoint, IndexTarget};
+pub use neighbours::Around;
 pub use passage::{embedded_text, passage_heading, text_hash};
 pub use rerank::Reranking;
 pub use search::{
-    ComponentScores, DenseHealth, Health, Hit, Question, Retrieval, RetrievalOptions, SearchMode,
-    SearchQuery, SearchResults,
+    Billing, ComponentScores, DenseHealth, Health, Hit, Question, Retrieval, RetrievalOptions,
+    SearchMode, SearchQuery, SearchResults,
 };
 pub use stats::{PassageTerms, StatsChange, StatsCounter};
 pub use threshold::ThresholdOrigin;

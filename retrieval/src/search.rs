@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use domain::datastore::LiveChunk;
 use domain::settings::IndexSettings;
-use domain::{ChunkId, DatastoreId, DomainError, Lang, WorkspaceId};
+use domain::{Ambient, ChunkId, DatastoreId, DomainError, Lang, WorkspaceId};
 use models::builtin::{Asked, TermWeights};
 use models::lexical::{Lexicon, detect};
-use models::{EmbedPurpose, Embedder};
+use models::{Catalogue, EmbedPurpose, Embedder};
 use storage::{Db, Tx};
 
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::glossaries::{Glossaries, Glossary};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
+use crate::neighbours::{Around, Neighbours};
 use crate::passages::{Kept, Passages, Rows};
 use crate::rerank::Reranking;
 use crate::stats::{
@@ -35,6 +36,17 @@ pub struct RetrievalOptions {
     pub dense_weight: f64,
     /// What reads the best candidates of a hybrid search once more; `None` for nothing.
     pub reranking: Option<Reranking>,
+    /// How what embedding costs outside of searches is counted; `None` where nobody pays.
+    pub billing: Option<Billing>,
+}
+
+/// How calls of models are counted.
+#[derive(Debug, Clone)]
+pub struct Billing {
+    /// Tells the time, and makes ids.
+    pub ambient: Ambient,
+    /// What models cost.
+    pub catalogue: Catalogue,
 }
 
 /// Search over the knowledge. Cheap to clone.
@@ -48,10 +60,12 @@ pub(crate) struct Parts {
     pub(crate) index: Index,
     pub(crate) stats: StatsCache,
     passages: Passages,
+    pub(crate) neighbours: Neighbours,
     glossaries: Glossaries,
     pub(crate) upkeep: Upkeep,
     dense_weight: f64,
     reranking: Option<Reranking>,
+    pub(crate) billing: Option<Billing>,
     /// Threads that analyse passages, apart from those that answer requests and from the index's own.
     analysers: rayon::ThreadPool,
 }
@@ -118,6 +132,8 @@ pub struct Hit {
     pub score: f64,
     /// What it is made of.
     pub scores: ComponentScores,
+    /// What stands around it, where that was asked for.
+    pub around: Around,
 }
 
 /// The scores that a hit's score is made of; `None` where that search did not find it.
@@ -347,10 +363,12 @@ impl Retrieval {
             index,
             stats: StatsCache::new(),
             passages: Passages::new(),
+            neighbours: Neighbours::new(),
             glossaries: Glossaries::new(),
             upkeep: Upkeep::default(),
             dense_weight: options.dense_weight,
             reranking: options.reranking,
+            billing: options.billing,
             analysers,
         })))
     }
@@ -715,7 +733,8 @@ fn take(top_k: usize, candidates: &[Candidate], rows: &mut Rows, hits: &mut Vec<
         }
         if let Some(kept) = rows.remove(&candidate.id) {
             let live = Arc::clone(&kept.live);
-            hits.push(Hit { live, score: candidate.score, scores: candidate.scores });
+            let around = Around::default();
+            hits.push(Hit { live, score: candidate.score, scores: candidate.scores, around });
         }
     }
 }

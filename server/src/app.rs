@@ -16,7 +16,7 @@ use ingest::worker::ParserPool;
 use ingest::{Ingest, IngestOptions};
 use jobs::{Runner, RunnerOptions};
 use models::{Catalogue, ChatModel};
-use retrieval::{Reranking, Retrieval, RetrievalOptions};
+use retrieval::{Billing, Reranking, Retrieval, RetrievalOptions};
 use secrecy::ExposeSecret;
 use storage::{Blobs, Db, DbOptions};
 use tokio_util::sync::CancellationToken;
@@ -101,6 +101,10 @@ pub async fn open_index(
             reranker,
             top: rerank.rerank_top,
             timeout: rerank.rerank_timeout,
+        }),
+        billing: Some(Billing {
+            ambient: Ambient::system(),
+            catalogue: Catalogue::new(&settings.models.catalogue),
         }),
     };
     Retrieval::open(db.clone(), models.embedder, options)

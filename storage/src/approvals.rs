@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Json, Micros, Name};
-use crate::{Conn, Result, StorageError, Tx, events};
+use crate::{Conn, Result, StorageError, Tx, Wakeup, events};
 
 /// What is needed to go on once it is decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -378,6 +378,8 @@ pub async fn finish(
         .changed()
         .await?;
     if changed && ended.status == ApprovalStatus::Failed {
+        // It may be going on in another process.
+        tx.wake(Wakeup::Stops);
         let payload = json!({"error": ended.error});
         events::insert(tx, workspace, "approval.failed", &id.to_string(), &payload, now).await?;
     }

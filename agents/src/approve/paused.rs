@@ -7,7 +7,7 @@ use domain::datastore::{Chunk, LiveChunk};
 use domain::message::Outcome;
 use domain::{ApiKeyId, ChunkId, DatastoreId, Lang, MessageId, SourceId, WorkspaceId};
 use models::{ChatMessage, ChatRole, Image, ToolCall};
-use retrieval::{ComponentScores, Hit};
+use retrieval::{Around, ComponentScores, Hit};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
@@ -137,6 +137,58 @@ pub(crate) struct StoredHit {
     source_name: String,
     url: Option<String>,
     score: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<StoredPart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<StoredPart>,
+}
+
+/// What is joined to a passage: of the same version of the same source.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredPart {
+    id: ChunkId,
+    ordinal: i64,
+    text: String,
+    heading: String,
+    page: Option<i64>,
+    start: i64,
+    end: i64,
+    tokens: i64,
+    lang: String,
+}
+
+impl From<&Chunk> for StoredPart {
+    fn from(chunk: &Chunk) -> Self {
+        Self {
+            id: chunk.id,
+            ordinal: chunk.ordinal,
+            text: chunk.text.clone(),
+            heading: chunk.heading.clone(),
+            page: chunk.page,
+            start: chunk.start,
+            end: chunk.end,
+            tokens: chunk.tokens,
+            lang: chunk.lang.code().to_owned(),
+        }
+    }
+}
+
+impl StoredPart {
+    /// As a chunk of the source of `hit`.
+    fn beside(self, hit: &Chunk) -> Arc<Chunk> {
+        Arc::new(Chunk {
+            id: self.id,
+            ordinal: self.ordinal,
+            text: self.text,
+            heading: self.heading,
+            page: self.page,
+            start: self.start,
+            end: self.end,
+            tokens: self.tokens,
+            lang: lang_of(&self.lang),
+            ..hit.clone()
+        })
+    }
 }
 
 impl From<&Hit> for StoredHit {
@@ -158,6 +210,8 @@ impl From<&Hit> for StoredHit {
             source_name: source_name.clone(),
             url: url.clone(),
             score: hit.score,
+            before: hit.around.before.as_deref().map(StoredPart::from),
+            after: hit.around.after.as_deref().map(StoredPart::from),
         }
     }
 }
@@ -179,8 +233,13 @@ impl StoredHit {
             tokens: self.tokens,
             lang: lang_of(&self.lang),
         };
+        let around = Around {
+            before: self.before.map(|part| part.beside(&chunk)),
+            after: self.after.map(|part| part.beside(&chunk)),
+        };
         let live =
             LiveChunk { chunk, source_name: self.source_name, url: self.url, metadata: Map::new() };
-        Hit { live: Arc::new(live), score: self.score, scores: ComponentScores::default() }
+        let scores = ComponentScores::default();
+        Hit { live: Arc::new(live), score: self.score, scores, around }
     }
 }

@@ -13,7 +13,10 @@ use domain::job::Job;
 use domain::{ApprovalId, DomainError, MessageId, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use storage::approvals::{self, Decided, Ended};
-use storage::{Conn, StorageError, agents, budgets, conversations, messages, spending, versions};
+use storage::{
+    Conn, StorageError, Wakeup, agents, budgets, conversations, messages, spending, versions,
+};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::mpsc;
 
 use super::{EXPIRE, PausedTurn, Payload, RESUME, Resumed};
@@ -21,7 +24,7 @@ use crate::begin::{self, Reading};
 use crate::model::TurnModel;
 use crate::prepare::{self, Asking, Said};
 use crate::run::{self, Work};
-use crate::running::TurnKey;
+use crate::running::{LOOK, TurnKey, woken};
 use crate::spend::{Spending, expected};
 use crate::turn::{Inner, TurnEvent};
 
@@ -69,14 +72,20 @@ async fn one(inner: &Arc<Inner>, context: &JobContext, job: &Job) -> Outcome {
     let workspace = job.workspace_id;
     let going_on = go_on(inner, workspace, payload.approval, answer);
     tokio::pin!(going_on);
-    let came = tokio::select! {
-        biased;
-        came = &mut going_on => came,
-        () = cancel.cancelled() => {
-            // The turn gives back what it holds.
-            inner.running.stop_own(answer);
-            let _ = going_on.await;
-            return Err(context.interruption(job.id).unwrap_or(JobError::Released));
+    let mut wakeups = inner.db.wakeups();
+    let came = loop {
+        tokio::select! {
+            biased;
+            came = &mut going_on => break came,
+            () = cancel.cancelled() => {
+                // The turn gives back what it holds.
+                inner.running.stop_own(answer);
+                let _ = going_on.await;
+                return Err(context.interruption(job.id).unwrap_or(JobError::Released));
+            }
+            () = stopped(inner, workspace, payload.approval, &mut wakeups) => {
+                inner.running.stop_own(answer);
+            }
         }
     };
     match came {
@@ -88,6 +97,27 @@ async fn one(inner: &Arc<Inner>, context: &JobContext, job: &Job) -> Outcome {
             fail(inner, workspace, payload.approval, &error.message).await
         }
         Err(Trouble::Again(error)) => Err(JobError::retry(error.message)),
+    }
+}
+
+/// Waits until the turn was stopped, by whichever process.
+async fn stopped(
+    inner: &Inner,
+    workspace: WorkspaceId,
+    id: ApprovalId,
+    wakeups: &mut Receiver<Wakeup>,
+) {
+    loop {
+        woken(wakeups, Wakeup::Stops, LOOK).await;
+        let looking = async {
+            let mut conn = inner.db.read().await?;
+            approvals::get(&mut conn, workspace, id).await
+        };
+        match looking.await {
+            Ok(Some(approval)) if approval.status == ApprovalStatus::Failed => return,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "whether a turn was stopped could not be read"),
+        }
     }
 }
 

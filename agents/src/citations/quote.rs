@@ -19,18 +19,19 @@ const MIN_WORD_CHARS: usize = 3;
 /// numbers counted threefold, since a wrong number is the costliest error. When sentences at different
 /// places support different claims the quote spans them, as long as it stays short. A passage that shares
 /// no word with the claims (an answer in another language) gives its beginning. The answer is where the words
-/// stand in `passage`, in bytes.
-pub(crate) fn quote_for(passage: &str, answer: &str, markers: &[usize]) -> Range<usize> {
+/// stand in `passage`, in bytes, and the support of all claims together.
+pub(crate) fn quote_for(passage: &str, answer: &str, markers: &[usize]) -> (Range<usize>, f64) {
     let sentences = sentences(passage);
     let bags: Vec<HashSet<String>> = sentences
         .iter()
         .map(|range| words(&passage[range.clone()]).into_iter().collect())
         .collect();
     let mut found: Option<Range<usize>> = None;
-    let mut best_support = 0.0;
+    let (mut best_support, mut all_support) = (0.0, 0.0);
     for &marker in markers {
         let claim = words(claim_before(answer, marker));
         let Some((index, support)) = best_sentence(&bags, &claim) else { continue };
+        all_support += support;
         let range = sentences[index].clone();
         found = Some(match found {
             None => range,
@@ -45,10 +46,11 @@ pub(crate) fn quote_for(passage: &str, answer: &str, markers: &[usize]) -> Range
         });
         best_support = f64::max(best_support, support);
     }
-    match found {
+    let quote = match found {
         Some(range) => shortened(passage, range, MAX_QUOTE_BYTES),
         None => preview(passage),
-    }
+    };
+    (quote, all_support)
 }
 
 /// Where the beginning of a passage is, in bytes: its first sentences up to 240 bytes.
@@ -141,7 +143,7 @@ mod tests {
 
     fn quote(answer: &str) -> &str {
         let markers: Vec<usize> = answer.match_indices("[1]").map(|(at, _)| at).collect();
-        &PASSAGE[quote_for(PASSAGE, answer, &markers)]
+        &PASSAGE[quote_for(PASSAGE, answer, &markers).0]
     }
 
     #[test]
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn a_long_sentence_is_cut_at_a_word() {
         let long = "palabra ".repeat(200);
-        let found = &long[quote_for(&long, "palabra [1]", &[8])];
+        let found = &long[quote_for(&long, "palabra [1]", &[8]).0];
         assert!(found.len() <= MAX_QUOTE_BYTES && found.ends_with("palabra"));
     }
 }

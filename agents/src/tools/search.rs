@@ -154,7 +154,7 @@ fn add(work: &Work, hits: Vec<Hit>, passages: &mut Vec<Hit>) -> String {
             text.push_str("There is more, but no room for it.\n");
             break;
         }
-        prompt::write_passage(&mut text, key, passages.len() + 1, &hit.live);
+        prompt::write_passage(&mut text, key, passages.len() + 1, &hit);
         passages.push(hit);
     }
     text

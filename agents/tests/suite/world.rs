@@ -90,6 +90,7 @@ impl World {
             index,
             dense_weight: 0.2,
             reranking: None,
+            billing: None,
         };
         let retrieval = Retrieval::open(test_db.db.clone(), None, options).await.unwrap();
         let mut tx = test_db.db.write().await.unwrap();

@@ -22,7 +22,7 @@ use ingest::{Ingest, IngestOptions};
 use jobs::{Runner, RunnerOptions};
 use models::openai::{OpenAi, OpenAiOptions};
 use models::{Catalogue, ChatModel, Embedder};
-use retrieval::{Retrieval, RetrievalOptions};
+use retrieval::{Billing, Retrieval, RetrievalOptions};
 use serde_json::{Value, json};
 use storage::{Blobs, Db};
 use tempfile::TempDir;
@@ -342,6 +342,10 @@ async fn open_index(settings: &Settings, db: &Db, ambient: &Ambient) -> Retrieva
         index: settings.index.clone(),
         dense_weight: settings.models.dense_weight,
         reranking: None,
+        billing: Some(Billing {
+            ambient: ambient.clone(),
+            catalogue: Catalogue::new(&settings.models.catalogue),
+        }),
     };
     Retrieval::open(db.clone(), embedder, options).await.unwrap()
 }

@@ -83,6 +83,7 @@ impl World {
             },
             dense_weight: options.dense_weight,
             reranking: None,
+            billing: None,
         };
         let retrieval = Retrieval::open(db.clone(), options.embedder.clone(), opening).await?;
         // As a start of the product does: an empty index counts as filled from now on. Later it would be filled anew from

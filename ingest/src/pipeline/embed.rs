@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use domain::budget::{Payer, Purpose};
-use domain::{ErrorKind, WorkspaceId};
-use models::{EmbedPurpose, Embedder, Tally, Usage, tokens};
+use domain::{Ambient, ErrorKind, WorkspaceId};
+use models::{Catalogue, EmbedPurpose, Embedder, Tally, Usage, tokens};
+use storage::Db;
 use storage::embeddings::TextHash;
-use storage::spending::{self, Amounts, Spent};
+use storage::spending::{self, Amounts, Held, Spent};
+use tokio_util::task::TaskTracker;
 
 use super::Core;
 use super::halt::Halt;
@@ -59,14 +61,15 @@ pub async fn vectors(
     Ok(vectors)
 }
 
-/// As the embedder answers, which costs the workspace something.
+/// As the embedder answers, which costs the workspace something. Dropping the future ends the call; what it used is
+/// written down all the same.
 async fn paid(
     core: &Core,
     workspace: WorkspaceId,
     embedder: &dyn Embedder,
     texts: &[String],
 ) -> Result<Vec<Vec<f32>>, Halt> {
-    let Core { db, ambient, catalogue, .. } = core;
+    let Core { db, ambient, catalogue, settling, .. } = core;
     let asked: usize = texts.iter().map(|text| tokens::estimate(text)).sum();
     let tokens = i64::try_from(asked).unwrap_or(i64::MAX);
     let usage = Usage { prompt_tokens: tokens, ..Usage::default() };
@@ -79,17 +82,64 @@ async fn paid(
         _ => Halt::retry("STORAGE_UNAVAILABLE", error.message),
     })?;
     let tally = Tally::default();
+    let bill = Bill {
+        db: db.clone(),
+        ambient: ambient.clone(),
+        catalogue: catalogue.clone(),
+        tally: tally.clone(),
+    };
+    let settling = Settling { open: Some((bill, held)), tasks: settling.clone() };
     let answers = tally.over(embedder.embed(texts, EmbedPurpose::Passage)).await;
-    let spent = tally.take(catalogue).map(|bill| Spent {
-        model: bill.model,
-        provider: "installation".to_owned(),
-        calls: bill.calls,
-        prompt_tokens: bill.usage.prompt_tokens,
-        completion_tokens: bill.usage.completion_tokens,
-        cached_tokens: bill.usage.cached_tokens,
-        cost: bill.cost,
-        estimated: bill.estimated,
-    });
-    spending::end(db, ambient, held, spent.unwrap_or_default()).await?;
+    settling.finish().await?;
     Ok(answers?)
+}
+
+/// What a call used, once it is over.
+struct Bill {
+    db: Db,
+    ambient: Ambient,
+    catalogue: Catalogue,
+    tally: Tally,
+}
+
+impl Bill {
+    async fn settle(self, held: Held) -> storage::Result<()> {
+        let spent = self.tally.take(&self.catalogue).map(|bill| Spent {
+            model: bill.model,
+            provider: "installation".to_owned(),
+            calls: bill.calls,
+            prompt_tokens: bill.usage.prompt_tokens,
+            completion_tokens: bill.usage.completion_tokens,
+            cached_tokens: bill.usage.cached_tokens,
+            cost: bill.cost,
+            estimated: bill.estimated,
+        });
+        spending::end(&self.db, &self.ambient, held, spent.unwrap_or_default()).await
+    }
+}
+
+/// Settles also when it is dropped. Made before the call, so that it is dropped after it, when the call is counted.
+struct Settling {
+    open: Option<(Bill, Held)>,
+    tasks: TaskTracker,
+}
+
+impl Settling {
+    async fn finish(mut self) -> storage::Result<()> {
+        match self.open.take() {
+            Some((bill, held)) => bill.settle(held).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let Some((bill, held)) = self.open.take() else { return };
+        self.tasks.spawn(async move {
+            if let Err(error) = bill.settle(held).await {
+                tracing::warn!(%error, "what was used could not be written down; its holds end by themselves");
+            }
+        });
+    }
 }

@@ -31,6 +31,7 @@ use retrieval::Retrieval;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use storage::{Blobs, Db, Tx};
+use tokio_util::task::TaskTracker;
 
 pub use self::live::live_chunks;
 pub use self::sweep::schedule;
@@ -49,6 +50,8 @@ pub struct Core {
     pub parsers: ParserPool,
     pub fetcher: Fetcher,
     pub catalogue: models::Catalogue,
+    /// What is written down of calls that nobody waits for any more.
+    pub settling: TaskTracker,
 }
 
 /// Kinds of jobs.

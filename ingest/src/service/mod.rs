@@ -19,6 +19,8 @@ use storage::{Blobs, Db, Tx};
 
 use self::intake::{Intake, NewText, explained};
 pub use self::validate::MAX_NAME_CHARS;
+use tokio_util::task::TaskTracker;
+
 use crate::extract::{self, ExtractError, Format, MAX_TEXT_BYTES};
 use crate::pages::Fetcher;
 use crate::pipeline::{self, Core, VersionJob, ingest_kind};
@@ -76,7 +78,9 @@ impl Ingest {
     ) -> Self {
         let intake = Intake::new(db.clone(), ambient.clone());
         let IngestOptions { settings, parsers, fetcher, catalogue } = options;
-        let core = Core { db, blobs, retrieval, ambient, settings, parsers, fetcher, catalogue };
+        let settling = TaskTracker::new();
+        let core =
+            Core { db, blobs, retrieval, ambient, settings, parsers, fetcher, catalogue, settling };
         Self { core: Arc::new(core), intake }
     }
 
@@ -90,9 +94,12 @@ impl Ingest {
         Ok(pipeline::schedule(&self.core).await?)
     }
 
-    /// Waits for the texts that are being stored. After the last request was answered.
+    /// Waits for the texts that are being stored, and for what calls that were cut off are written down with. After the
+    /// last request was answered and the last job has ended.
     pub async fn close(&self) {
         self.intake.close().await;
+        self.core.settling.close();
+        self.core.settling.wait().await;
     }
 
     /// Takes a file: stores it and wants its ingestion. What only parsing finds out (a password, damage) fails

@@ -75,6 +75,7 @@ impl Bench {
             },
             dense_weight: 0.2,
             reranking: None,
+            billing: None,
         };
         let retrieval = Retrieval::open(db.clone(), Some(embedder.clone()), options).await.unwrap();
         let blobs = Blobs::local(&folder.path().join("files")).unwrap();

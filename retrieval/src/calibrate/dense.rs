@@ -5,14 +5,18 @@
 //! part in the fusion is raised; one that does not drags the whole down, and keeps the low weight. On the evaluation sets
 //! the ratio is .38 to .56 where the vectors do harm and .63 to .77 where they help (docs/QUALITY.md).
 
+use std::time::Duration;
+
+use domain::budget::{Payer, Purpose};
 use domain::datastore::Chunk;
-use domain::{DatastoreId, WorkspaceId};
-use models::EmbedPurpose;
+use domain::{DatastoreId, DomainError, WorkspaceId};
+use models::{EmbedPurpose, Embedder, Tally, Usage, tokens};
+use storage::spending::{self, Amounts, Spent};
 
 use super::pseudo::{Wording, questions};
 use super::sample;
 use crate::index::Lookup;
-use crate::search::{SearchMode, SearchQuery, Weights};
+use crate::search::{Billing, SearchMode, SearchQuery, Weights};
 use crate::stats::DenseTest;
 use crate::{Retrieval, RetrievalError};
 
@@ -22,6 +26,8 @@ const QUESTIONS: usize = 150;
 const ENOUGH: usize = 40;
 /// Questions that are embedded together.
 const TOGETHER: usize = 50;
+/// How long what embedding them may cost is held, should the process die meanwhile.
+const HELD: Duration = Duration::from_mins(10);
 
 impl Retrieval {
     /// Tests the embedder on passages of a datastore; `None` without one.
@@ -43,7 +49,7 @@ impl Retrieval {
         let (mut by_words, mut by_vectors) = (0_u32, 0_u32);
         for asked in made.chunks(TOGETHER) {
             let texts: Vec<String> = asked.iter().map(|(_, question)| question.clone()).collect();
-            let vectors = match embedder.embed(&texts, EmbedPurpose::Query).await {
+            let vectors = match self.embed_test(workspace, &**embedder, &texts).await {
                 Ok(vectors) => vectors,
                 Err(error) => {
                     tracing::warn!(%datastore, %error, "the dense vectors could not be tested");
@@ -77,6 +83,41 @@ impl Retrieval {
         let ratio = (by_words > 0).then(|| f64::from(by_vectors) / f64::from(by_words));
         tracing::info!(%datastore, %workspace, by_words, by_vectors, "the dense vectors were tested");
         Ok(Some(DenseTest::new(space, ratio)))
+    }
+
+    /// The vectors of made questions, which the workspace pays for.
+    async fn embed_test(
+        &self,
+        workspace: WorkspaceId,
+        embedder: &dyn Embedder,
+        texts: &[String],
+    ) -> Result<Vec<Vec<f32>>, DomainError> {
+        let billing = self.0.billing.as_ref().filter(|_| embedder.is_paid());
+        let Some(Billing { ambient, catalogue }) = billing else {
+            return Ok(embedder.embed(texts, EmbedPurpose::Query).await?);
+        };
+        let asked: usize = texts.iter().map(|text| tokens::estimate(text)).sum();
+        let prompt_tokens = i64::try_from(asked).unwrap_or(i64::MAX);
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        let cost = catalogue.cost(&embedder.space().model, usage).unwrap_or(0);
+        let expected = Amounts { answers: 0, tokens: prompt_tokens, cost };
+        let who = (Purpose::Ingest, Payer::default(), None);
+        let db = &self.0.db;
+        let held = spending::begin(db, ambient, workspace, who, expected, HELD).await?;
+        let tally = Tally::default();
+        let vectors = tally.over(embedder.embed(texts, EmbedPurpose::Query)).await;
+        let spent = tally.take(catalogue).map(|bill| Spent {
+            model: bill.model,
+            provider: "installation".to_owned(),
+            calls: bill.calls,
+            prompt_tokens: bill.usage.prompt_tokens,
+            completion_tokens: bill.usage.completion_tokens,
+            cached_tokens: bill.usage.cached_tokens,
+            cost: bill.cost,
+            estimated: bill.estimated,
+        });
+        spending::end(db, ambient, held, spent.unwrap_or_default()).await?;
+        Ok(vectors?)
     }
 
     /// The name of the embedder's space, hashed (FNV-1a): a test of one says nothing of another.

@@ -256,6 +256,7 @@ pub fn options(arm: &Arm, folder: &TempDir, prefix: &str) -> RetrievalOptions {
         },
         dense_weight: 0.2,
         reranking: None,
+        billing: None,
     }
 }
 

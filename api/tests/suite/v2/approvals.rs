@@ -556,3 +556,27 @@ async fn a_repeated_request_is_told_the_newest_word() {
         assert_eq!(place.model.requests_to(Endpoint::Chat).len(), 2);
     }
 }
+
+#[tokio::test]
+async fn a_turn_that_goes_on_is_stopped_from_another_process() {
+    for place in Place::each("approval_stop_elsewhere").await {
+        let (answer, approval) = place.ask().await;
+        place.model.enqueue(ModelReply::tokens(&["Mesa ", "reser"]).usage(9, 2).then_hang());
+        place.decide(&approval, &json!({"decision": "approve"})).await.expect(202);
+        place.model.wait_for_requests(2).await;
+        // Whoever joins now does not run the turn.
+        let elsewhere = place.app.beside().await;
+        let message = answer["messageId"].as_str().unwrap();
+        let stop = format!("/api/v2/agents/{}/chat/{message}/stop", place.agent);
+        read(elsewhere.request(Method::POST, &stop)).await.expect(202);
+        place.model.wait_for_departures(1).await;
+        let failed = becomes(&elsewhere, &approval, "failed").await;
+        assert_eq!(failed["error"], "the turn was stopped");
+        // The conversation is free, and nothing was said.
+        place.model.enqueue(ModelReply::text("Claro, dime."));
+        let path = format!("/api/v2/agents/{}/chat", place.agent);
+        let body = json!({"query": "¿Tienen terraza?", "conversationId": answer["conversationId"]});
+        assert_eq!(elsewhere.post(&path, &body).await.expect(200)["answer"], "Claro, dime.");
+        assert_eq!(place.messages(&answer["conversationId"]).await.len(), 4);
+    }
+}

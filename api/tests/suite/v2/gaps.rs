@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 use testkit::db::databases;
+use testkit::model_server::{Endpoint, ModelServer, Reply as ModelReply};
 
 use crate::support::{PATIENCE, TestApp, read};
 
@@ -139,5 +140,81 @@ async fn new_knowledge_closes_the_gaps_that_it_answers_by_itself() {
         let closed = &gaps(&app, "?status=closed").await[0];
         assert!(closed["answer"].as_str().unwrap().contains("99.000"), "{closed}");
         assert_eq!(gaps(&app, "?status=open").await[0]["question"], "¿Aceptan criptomonedas?");
+    }
+}
+
+/// The direction of what a question is about, as an embedder would find it.
+fn meaning_of(text: &str) -> Vec<f32> {
+    let about = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let axis = if about(&["iguana", "reptil"]) {
+        1
+    } else if about(&["criptomoneda"]) {
+        2
+    } else if about(&["mudanza"]) {
+        3
+    } else {
+        4
+    };
+    (0..64).map(|place| if place == axis { 1.0 } else { 0.05 }).collect()
+}
+
+#[tokio::test]
+async fn questions_that_mean_the_same_to_the_embedder_are_one_gap() {
+    const ASKED: [&str; 4] = [
+        "¿Atienden iguanas con fiebre?",
+        "¿Aceptan criptomonedas?",
+        "¿Revisan un reptil decaído el domingo?",
+        "¿Organizan la mudanza de oficinas?",
+    ];
+    for (with_vectors, expected) in [(true, vec![1, 1, 2]), (false, vec![1, 1, 1, 1])] {
+        for database in databases("gaps by meaning").await {
+            let server = ModelServer::start().await.unwrap();
+            server.respond_with(|request| {
+                if request.endpoint == Endpoint::Chat {
+                    return Some(ModelReply::text("[NO_ANSWER]"));
+                }
+                let texts = request.body["input"].as_array()?.clone();
+                let vector = |text: &Value| meaning_of(text.as_str().unwrap_or_default());
+                let data = texts.iter().enumerate().map(|(index, text)| {
+                    json!({"object": "embedding", "index": index, "embedding": vector(text)})
+                });
+                let data: Vec<Value> = data.collect();
+                let usage = json!({"prompt_tokens": 5, "total_tokens": 5});
+                Some(ModelReply::json(&json!({"object": "list", "data": data, "usage": usage})))
+            });
+            let base_url = server.base_url().parse().unwrap();
+            let app = TestApp::with(database, |settings| {
+                settings.models.openai_base_url = Some(base_url);
+                settings.models.chat_model = Some("gpt-test".to_owned());
+                settings.models.embedding_model = with_vectors.then(|| "embed-test".to_owned());
+            })
+            .await;
+            app.learn("FAQ", HOURS).await;
+            for question in ASKED {
+                ask(&app, question).await;
+            }
+            let listed = gaps(&app, "").await;
+            let mut counts: Vec<i64> =
+                listed.iter().map(|gap| gap["count"].as_i64().unwrap()).collect();
+            counts.sort_unstable();
+            assert_eq!(counts, expected, "{listed:?}");
+            if with_vectors {
+                let both = listed.iter().find(|gap| gap["count"] == 2).unwrap();
+                assert_eq!(both["question"], ASKED[0]);
+            }
+            // A thumbs-down is put to the same group.
+            server.enqueue(ModelReply::text("De 9 a 18 hs [1]."));
+            let body = json!({"query": "¿Cuáles son los horarios?"});
+            let answer = app.post(&app.chat_path(), &body).await.expect(200);
+            let path =
+                format!("/api/v2/messages/{}/feedback", answer["messageId"].as_str().unwrap());
+            app.put(&path, &json!({"rating": "down"})).await.expect(204);
+            assert_eq!(gaps(&app, "").await.len(), expected.len() + 1);
+            let usage = app.get("/api/v2/usage").await.expect(200);
+            let calls = usage["total"]["calls"].as_u64().unwrap();
+            let asked = server.requests_to(Endpoint::Embeddings).len()
+                + server.requests_to(Endpoint::Chat).len();
+            assert_eq!(calls, asked as u64, "each call is in the ledger: {usage}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod gates;
 mod glossary;
 mod images;
 mod matrix;
+mod neighbours;
 mod provider;
 mod providers;
 mod resume;

@@ -1,10 +1,13 @@
 //! Usage and budgets.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use domain::settings::ModelFacts;
 use serde_json::{Value, json};
-use testkit::model_server::{ModelServer, Reply as ModelReply};
+use testkit::model_server::{Endpoint, ModelServer, Reply as ModelReply};
 
-use crate::support::TestApp;
+use crate::support::{PATIENCE, TestApp};
 
 #[tokio::test]
 async fn a_budget_is_made_changed_listed_and_deleted() {
@@ -176,11 +179,21 @@ async fn a_visitor_whose_budget_is_used_up_is_told_when_to_come_back() {
 
 /// The product with an embedder that costs a dollar a million tokens.
 async fn with_paid_vectors(database: testkit::db::TestDb, server: &ModelServer) -> TestApp {
+    with_paid_vectors_in(database, server, 300).await
+}
+
+/// As [`with_paid_vectors`], with chunks of so many tokens.
+async fn with_paid_vectors_in(
+    database: testkit::db::TestDb,
+    server: &ModelServer,
+    chunk_tokens: usize,
+) -> TestApp {
     let base_url = server.base_url().parse().unwrap();
     TestApp::with(database, |settings| {
         settings.models.openai_base_url = Some(base_url);
         settings.models.chat_model = Some("gpt-test".to_owned());
         settings.models.embedding_model = Some("embed-test".to_owned());
+        settings.ingest.chunk_tokens = chunk_tokens;
         settings.models.catalogue = vec![ModelFacts {
             name: "embed-test".to_owned(),
             context: 8_192,
@@ -241,14 +254,120 @@ async fn vectors_are_paid_by_whoever_wants_them_and_refused_without_money() {
         let source = source["id"].as_str().unwrap();
         let failed = app.ingested(source).await;
         assert_eq!(failed["error"]["code"], "USAGE_LIMIT", "{failed}");
-        let requests = server.requests();
-        let of_passages = requests[asked..]
-            .iter()
-            .filter(|sent| sent.body["input"].to_string().contains("demora"));
-        assert_eq!(of_passages.count(), 0, "nobody is asked");
+        assert_eq!(server.requests().len(), asked, "nobody is asked");
         app.put(&format!("/api/v2/budgets/{id}"), &json!({"limit": 1_000_000})).await.expect(200);
         let retry = app.in_datastore(&format!("/sources/{source}/retry"));
         app.post(&retry, &json!({})).await.expect(202);
         assert_eq!(app.ingested(source).await["status"], "ready");
+    }
+}
+
+/// Calls and tokens of the ledger, for a purpose or for all.
+async fn in_ledger(app: &TestApp, purpose: Option<&str>) -> (usize, i64) {
+    let usage = app.get("/api/v2/usage?groupBy=purpose").await.expect(200);
+    let lines = usage["data"].as_array().unwrap().iter();
+    let lines = lines.filter(|line| purpose.is_none_or(|purpose| line["key"] == purpose));
+    let of = |line: &Value, name: &str| line[name].as_i64().unwrap();
+    let counted = lines.map(|line| (of(line, "calls"), of(line, "promptTokens")));
+    let (calls, tokens) = counted.fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+    (usize::try_from(calls).unwrap(), tokens)
+}
+
+/// Waits until the ledger says so.
+async fn until_ledger(app: &TestApp, purpose: &str, enough: impl Fn(usize, i64) -> bool) {
+    let mut wakeups = app.db.wakeups();
+    let waiting = async {
+        loop {
+            let (calls, tokens) = in_ledger(app, Some(purpose)).await;
+            if enough(calls, tokens) {
+                return;
+            }
+            // Nobody wakes for a line of the ledger.
+            let _ = tokio::time::timeout(Duration::from_millis(200), wakeups.recv()).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it is written down");
+}
+
+#[tokio::test]
+async fn a_search_is_paid_once_for_a_request_that_is_repeated() {
+    for database in testkit::db::databases("repeated paid search").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = with_paid_vectors(database, &server).await;
+        app.learn("FAQ", FAQ).await;
+        server.enqueue(ModelReply::text("De 9 a 18 hs. [1]").usage(100, 10));
+        let ask = async || {
+            let request = app.request(http::Method::POST, &app.chat_path());
+            let request =
+                request.header("idempotency-key", "once").json(&json!({"query": QUESTION}));
+            crate::support::read(request).await.expect(200)
+        };
+        let first = ask().await;
+        let asked = server.requests().len();
+        assert_eq!(ask().await["messageId"], first["messageId"]);
+        assert_eq!(server.requests().len(), asked, "what is told again costs nothing");
+        assert_eq!(in_ledger(&app, None).await.0, asked, "each call is in the ledger");
+    }
+}
+
+#[tokio::test]
+async fn the_test_of_a_datastores_vectors_is_paid() {
+    for database in testkit::db::databases("paid self-test").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = with_paid_vectors_in(database, &server, 40).await;
+        let animals = ["gato", "perro", "lobo", "zorro", "ciervo", "oso", "topo", "búho", "pato"];
+        let trades =
+            ["cocina", "pinta", "navega", "cose", "canta", "talla", "siembra", "teje", "poda"];
+        let mut text = String::new();
+        for animal in animals {
+            for trade in trades {
+                let _ = write!(
+                    text,
+                    "En la casa del {animal} que {trade} hay una mesa de roble número {} con sillas de mimbre \
+                    y una lámpara que nunca se apaga. ",
+                    text.len()
+                );
+            }
+        }
+        app.learn("Cuentos", &text).await;
+        let path = app.in_datastore("/health");
+        let mut wakeups = app.db.wakeups();
+        let tested = async {
+            loop {
+                let health = app.get(&path).await.expect(200);
+                if health["dense"]["ratio"].is_number() {
+                    return;
+                }
+                let _ = tokio::time::timeout(Duration::from_millis(200), wakeups.recv()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, tested).await.expect("the vectors are tested");
+        let requests = server.requests_to(Endpoint::Embeddings);
+        let halves = requests.iter().filter(|sent| {
+            let texts = sent.body["input"].as_array().unwrap();
+            texts.iter().all(|text| !text.as_str().unwrap().contains("Cuentos"))
+        });
+        assert!(halves.count() >= 1, "questions were embedded");
+        let (calls, tokens) = in_ledger(&app, Some("ingest")).await;
+        assert_eq!(calls, requests.len(), "each call is in the ledger");
+        assert!(tokens > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_while_a_source_is_embedded_is_paid() {
+    for database in testkit::db::databases("cut embedding").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = with_paid_vectors(database, &server).await;
+        server.enqueue_for(Endpoint::Embeddings, ModelReply::silence());
+        let content = "El reglamento describe cada procedimiento con mucha calma. ".repeat(1_500);
+        let body = json!({"name": "Reglamento", "content": content});
+        let source = app.post(&app.in_datastore("/sources/text"), &body).await.expect(202);
+        server.wait_for_requests(1).await;
+        let path = format!("/sources/{}/cancel", source["id"].as_str().unwrap());
+        app.post(&app.in_datastore(&path), &json!({})).await.expect(202);
+        server.wait_for_departures(1).await;
+        until_ledger(&app, "ingest", |calls, tokens| calls == 1 && tokens > 0).await;
+        assert_eq!(server.requests_to(Endpoint::Embeddings).len(), 1);
     }
 }

@@ -1,0 +1,139 @@
+//! How alike two questions are in meaning, by the dense vectors of the installation's embedder: beyond what words and
+//! the lexicon tell.
+
+use std::time::Duration;
+
+use domain::{GapId, Timestamp, WorkspaceId};
+use models::EmbedPurpose;
+use retrieval::text_hash;
+use storage::embeddings::{self, TextHash};
+use storage::{Conn, StorageError, Tx};
+
+use crate::turn::Inner;
+
+/// How long an embedder is waited for. A gap does without.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Questions from which on it is known how alike those are that ask something else.
+const ENOUGH: usize = 5;
+
+/// How far from what is usual towards being the same two questions must be to ask the same; and the cosine while nobody
+/// knows what is usual.
+const TOWARDS: f64 = 0.75;
+const ALIKE: f64 = 0.9;
+
+/// The vector of a question, and where it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Meaning {
+    space: String,
+    hash: TextHash,
+    vector: Vec<f32>,
+}
+
+/// A question as it is put to the embedder's store, apart from passages of the same words.
+fn hash_of(question: &str) -> TextHash {
+    text_hash(&format!("question\n{question}"))
+}
+
+/// What a question means; `None` without an embedder, or when it does not answer in time.
+pub(crate) async fn meaning_of(inner: &Inner, question: &str) -> Option<Meaning> {
+    let embedder = inner.retrieval.embedder()?;
+    let texts = [question.to_owned()];
+    let embedding = embedder.embed(&texts, EmbedPurpose::Query);
+    let vector = match tokio::time::timeout(PATIENCE, embedding).await {
+        Ok(Ok(vectors)) => vectors.into_iter().next()?,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a question without an answer is grouped by its words alone");
+            return None;
+        }
+        Err(_) => {
+            tracing::warn!(
+                "a question without an answer is grouped by its words alone: the embedder is slow"
+            );
+            return None;
+        }
+    };
+    Some(Meaning { space: embedder.space().to_string(), hash: hash_of(question), vector })
+}
+
+/// The one of `known` that means the same, the most alike one when there are several.
+pub(crate) async fn same_meaning(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    meaning: &Meaning,
+    known: &[(GapId, String)],
+) -> Result<Option<GapId>, StorageError> {
+    let hashes: Vec<TextHash> = known.iter().map(|(_, question)| hash_of(question)).collect();
+    let vectors = embeddings::get_many(conn, workspace, &meaning.space, &hashes).await?;
+    let cosines: Vec<(GapId, f64)> = known
+        .iter()
+        .zip(&hashes)
+        .filter_map(|((id, _), hash)| Some((*id, cosine(&meaning.vector, vectors.get(hash)?))))
+        .collect();
+    Ok(nearest(&cosines))
+}
+
+/// Keeps the vector of a question that begins a group.
+pub(crate) async fn keep(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    meaning: &Meaning,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let Meaning { space, hash, vector } = meaning;
+    embeddings::insert_many(tx, workspace, space, &[(*hash, vector.clone())], now).await
+}
+
+/// The nearest question, if it is near. Models spread their cosines differently: what is usual among other questions
+/// tells where nearness begins.
+fn nearest(cosines: &[(GapId, f64)]) -> Option<GapId> {
+    let (id, best) = cosines.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1))?;
+    let mut all: Vec<f64> = cosines.iter().map(|(_, cosine)| *cosine).collect();
+    all.sort_by(f64::total_cmp);
+    let needed = if all.len() < ENOUGH {
+        ALIKE
+    } else {
+        let usual = all[all.len() / 2];
+        usual + TOWARDS * (1.0 - usual)
+    };
+    (best >= needed).then_some(id)
+}
+
+fn cosine(one: &[f32], other: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let lengths = (dot(one, one) * dot(other, other)).sqrt();
+    if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Ambient;
+
+    use super::*;
+
+    fn found(cosines: &[f64]) -> Option<usize> {
+        let ambient = Ambient::system();
+        let cosines: Vec<(GapId, f64)> =
+            cosines.iter().map(|cosine| (ambient.new_id(), *cosine)).collect();
+        let id = nearest(&cosines)?;
+        cosines.iter().position(|(known, _)| *known == id)
+    }
+
+    #[test]
+    fn what_is_near_depends_on_what_is_usual() {
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[0.85, 0.1]), None, "too few to tell");
+        assert_eq!(found(&[0.1, 0.91]), Some(1));
+        assert_eq!(found(&[0.1, 0.2, 0.1, 0.85, 0.0]), Some(3));
+        assert_eq!(found(&[0.7, 0.75, 0.72, 0.85, 0.7]), None, "all are alike to this model");
+        assert_eq!(found(&[0.7, 0.75, 0.72, 0.95, 0.7]), Some(3));
+    }
+
+    #[test]
+    fn vectors_of_any_length_are_compared() {
+        assert!((cosine(&[3.0, 0.0], &[0.5, 0.0]) - 1.0).abs() < 1e-9);
+        assert!(cosine(&[0.0, 0.0], &[1.0, 0.0]).abs() < 1e-9);
+    }
+}
