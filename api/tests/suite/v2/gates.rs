@@ -47,6 +47,15 @@ impl TestApp {
         read(request.header("prefer", "wait=30")).await
     }
 
+    /// Waits until the publication is evaluated.
+    async fn running(&self, wanted: &Value) {
+        let path = self.agents_path(&format!("/publications/{}", wanted["id"].as_str().unwrap()));
+        let mut wakeups = self.db.wakeups();
+        while self.get(&path).await.expect(200)["status"] != "running" {
+            wakeups.recv().await.unwrap();
+        }
+    }
+
     /// The publication once it is over.
     async fn over(&self, wanted: &Value) -> Value {
         let path = self.agents_path(&format!("/publications/{}", wanted["id"].as_str().unwrap()));
@@ -189,8 +198,9 @@ async fn a_publication_is_cancelled_and_one_at_a_time() {
         );
         app.post(&format!("{path}/cancel"), &json!({})).await.expect_error(409, "CONFLICT");
         assert_eq!(app.published_version().await, 1);
-        // The next one may begin at once; what is published without it makes it stale.
+        // The next one may begin at once; what is published beside it does not end it.
         let next = app.put(&app.agents_path(""), &json!({"tone": "seco"})).await.expect(202);
+        app.running(&next).await;
         app.delete(&app.agents_path("/gate")).await.expect(204);
         app.put(&app.agents_path(""), &json!({"purpose": "Vender"})).await.expect(200);
         let cancel =
@@ -218,11 +228,7 @@ async fn a_publication_goes_on_in_the_next_process() {
         app.gate(&json!({"dataset": dataset})).await;
         server.respond_with(|_| Some(ModelReply::text("Es así").then_hang()));
         let wanted = app.put(&app.agents_path(""), &json!({"tone": "seco"})).await.expect(202);
-        let path = app.agents_path(&format!("/publications/{}", wanted["id"].as_str().unwrap()));
-        let mut wakeups = app.db.wakeups();
-        while app.get(&path).await.expect(200)["status"] != "running" {
-            wakeups.recv().await.unwrap();
-        }
+        app.running(&wanted).await;
         server.respond_with(|_| Some(ModelReply::text("Es así. [1]")));
         let next = app.succeeded_by(async |database| with_model(database, &server).await).await;
         let over = next.over(&wanted).await;
