@@ -1,14 +1,19 @@
-//! Who is calling: `Authorization: Bearer vk_…`.
+//! Who is calling: `Authorization: Bearer vk_…`, and on the panel also the access token of a person.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::Person;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::api_key::{ApiKey, ApiKeySecret};
-use domain::{Action, Actor, Ambient, ApiKeyId, Principal, Role, WorkspaceId};
+use domain::ids::PrefixedId;
+use domain::principal::Scopes;
+use domain::{
+    Action, Actor, Ambient, ApiKeyId, DomainError, ErrorKind, Principal, Role, WorkspaceId,
+};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
 use moka::sync::Cache;
@@ -17,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{ApiError, ApiResult, source_chain};
 use crate::rate_limit::Standing;
+use crate::routes::Surface;
 use crate::state::AppState;
 
 /// How long a key that was read is believed without another look. A key that is revoked by this process
@@ -128,6 +134,18 @@ pub(crate) struct Gate {
     pub state: AppState,
     /// What the caller must be allowed to do; `None` lets every caller in.
     pub action: Option<Action>,
+    /// Whose credentials are taken.
+    pub surface: Surface,
+}
+
+/// Lets strangers through, as often as their address may.
+pub(crate) async fn limit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let hops = gate.state.settings.server.trusted_hops;
+    let address = client_address(request.headers(), request.extensions(), hops);
+    match gate.state.limits.count_stranger(address) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 /// Lets a request through when its key is good, within its limit, and made for the route's action.
@@ -151,39 +169,130 @@ pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: 
 
 impl Gate {
     async fn admit(&self, request: &Parts) -> (Option<Standing>, Result<Caller, ApiError>) {
-        let key = match self.state.authenticator.key_of(&request.headers).await {
-            Ok(key) => key,
+        let principal = match self.principal(request).await {
+            Ok(principal) => principal,
             Err(refusal) => return (None, Err(self.refuse(refusal, request))),
         };
-        let (standing, outcome) = self.state.limits.count_request(key.id);
-        (standing, outcome.and_then(|()| self.permit(&key)))
+        let caller = match principal.actor {
+            Actor::ApiKey(key) => key.uuid(),
+            Actor::User { id, .. } => id.uuid(),
+            Actor::Visitor(_) | Actor::System => principal.workspace.uuid(),
+        };
+        let (standing, outcome) = self.state.limits.count_request(caller);
+        (standing, outcome.and_then(|()| self.permit(principal)))
+    }
+
+    async fn principal(&self, request: &Parts) -> Result<Principal, Refusal> {
+        if self.surface == Surface::Programs {
+            return Ok(of_key(&*self.state.authenticator.key_of(&request.headers).await?));
+        }
+        let wanted = wanted_workspace(request).map_err(Refusal::Failed)?;
+        let token = request.headers.get(header::AUTHORIZATION);
+        let token = token.and_then(|value| value.to_str().ok()).and_then(bearer);
+        let Some(token) = token.filter(|token| !token.starts_with(ApiKeySecret::PREFIX)) else {
+            let key = self.state.authenticator.key_of(&request.headers).await?;
+            let elsewhere = wanted.is_some_and(|wanted| wanted != key.workspace_id);
+            return if elsewhere { Err(no_workspace()) } else { Ok(of_key(&key)) };
+        };
+        let person = self.state.accounts.person(token, None).await;
+        let person =
+            person.map_err(|error| Refusal::Failed(error.into()))?.ok_or(Refusal::Guess)?;
+        let Some(wanted) = wanted else { return Ok(of_person(person)) };
+        let there = self.state.accounts.person(token, Some(wanted)).await;
+        let there = there.map_err(|error| Refusal::Failed(error.into()))?;
+        there.map(of_person).ok_or_else(no_workspace)
     }
 
     fn refuse(&self, refusal: Refusal, request: &Parts) -> ApiError {
         match refusal {
             Refusal::Failed(error) => error,
-            Refusal::Unauthorized => ApiError::unauthorized(),
+            Refusal::Unauthorized => self.unauthorized(),
             Refusal::Guess => {
                 let hops = self.state.settings.server.trusted_hops;
                 let address = client_address(&request.headers, &request.extensions, hops);
-                let counted = self.state.limits.count_wrong_credential(address);
-                counted.err().unwrap_or_else(ApiError::unauthorized)
+                let counted = self.state.limits.count_stranger(address);
+                counted.err().unwrap_or_else(|| self.unauthorized())
             }
         }
     }
 
-    fn permit(&self, key: &ApiKey) -> Result<Caller, ApiError> {
-        // A key stands for the administrator who made it; its scopes narrow that.
-        let principal = Principal {
-            workspace: key.workspace_id,
-            role: Role::Admin,
-            scopes: key.scopes,
-            actor: Actor::ApiKey(key.id),
-        };
-        if let Some(action) = self.action.filter(|action| !principal.may(*action)) {
-            return Err(ApiError::forbidden(action.needs().1));
+    fn unauthorized(&self) -> ApiError {
+        match self.surface {
+            Surface::Programs => ApiError::unauthorized(),
+            Surface::Panel => ApiError::not_signed_in(),
         }
-        Ok(Caller(principal))
+    }
+
+    fn permit(&self, principal: Principal) -> Result<Caller, ApiError> {
+        let Some(action) = self.action.filter(|action| !principal.may(*action)) else {
+            return Ok(Caller(principal));
+        };
+        let (role, scope) = action.needs();
+        Err(match principal.actor {
+            Actor::ApiKey(_) if principal.role >= role => ApiError::forbidden(scope),
+            Actor::ApiKey(_) => forbidden("an API key may not do this; sign in as an owner"),
+            _ => forbidden(&format!("this needs the role {role} in the workspace")),
+        })
+    }
+}
+
+/// A key stands for the administrator who made it; its scopes narrow that.
+fn of_key(key: &ApiKey) -> Principal {
+    Principal {
+        workspace: key.workspace_id,
+        role: Role::Admin,
+        scopes: key.scopes,
+        actor: Actor::ApiKey(key.id),
+    }
+}
+
+fn of_person(person: Person) -> Principal {
+    Principal {
+        workspace: person.workspace,
+        role: person.role,
+        scopes: Scopes::all(),
+        actor: Actor::User { id: person.user, session: person.session },
+    }
+}
+
+/// The workspace that the path names, else the header; `None` where the credential's own is meant.
+fn wanted_workspace(request: &Parts) -> Result<Option<WorkspaceId>, ApiError> {
+    let of_path = request.uri.path().strip_prefix("/v1/workspaces/");
+    let of_path = of_path.map(|rest| rest.split('/').next().unwrap_or_default());
+    let of_header = request.headers.get("x-workspace-id");
+    let named = match (of_path, of_header) {
+        (Some(id), _) => id,
+        (None, Some(value)) => value.to_str().unwrap_or_default(),
+        (None, None) => return Ok(None),
+    };
+    let absent = |_| DomainError::not_found(WorkspaceId::KIND);
+    Ok(Some(named.parse().map_err(absent)?))
+}
+
+fn no_workspace() -> Refusal {
+    Refusal::Failed(DomainError::not_found(WorkspaceId::KIND).into())
+}
+
+fn forbidden(message: &str) -> ApiError {
+    DomainError::new(ErrorKind::Forbidden, "FORBIDDEN", message).into()
+}
+
+/// Where a call comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor(pub accounts::Visit);
+
+impl FromRequestParts<AppState> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &AppState,
+    ) -> Result<Self, std::convert::Infallible> {
+        let hops = state.settings.server.trusted_hops;
+        let address = client_address(&parts.headers, &parts.extensions, hops);
+        let user_agent = parts.headers.get(header::USER_AGENT);
+        let user_agent = user_agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(Self(accounts::Visit { address, user_agent: user_agent.to_owned() }))
     }
 }
 
@@ -216,7 +325,19 @@ impl Caller {
     pub fn api_key(&self) -> Option<ApiKeyId> {
         match self.0.actor {
             Actor::ApiKey(id) => Some(id),
-            Actor::Visitor(_) | Actor::System => None,
+            Actor::User { .. } | Actor::Visitor(_) | Actor::System => None,
+        }
+    }
+
+    /// The person, where it is one: what is done to an account needs somebody to be signed in to it.
+    pub fn person(&self) -> Result<Person, ApiError> {
+        match self.0.actor {
+            Actor::User { id, session } => {
+                Ok(Person { user: id, session, workspace: self.0.workspace, role: self.0.role })
+            }
+            Actor::ApiKey(_) | Actor::Visitor(_) | Actor::System => {
+                Err(forbidden("an API key is nobody's account; sign in"))
+            }
         }
     }
 

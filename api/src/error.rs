@@ -59,6 +59,11 @@ impl ApiError {
         Self::fixed(ErrorKind::Unauthenticated, "UNAUTHORIZED")
     }
 
+    /// As [`Self::unauthorized`], on the panel.
+    pub fn not_signed_in() -> Self {
+        Self(DomainError::new(ErrorKind::Unauthenticated, "UNAUTHORIZED", NOT_SIGNED_IN))
+    }
+
     /// The credential does not allow this.
     pub fn forbidden(scope: domain::Scope) -> Self {
         let message = format!("this API key lacks the scope `{scope}`");
@@ -158,16 +163,33 @@ impl ApiError {
         if named || language == Lang::En {
             return self.0.message.clone();
         }
-        fixed_message(self.0.code, language).map_or_else(|| self.0.message.clone(), str::to_owned)
+        let code = if self.0.message == NOT_SIGNED_IN { NOT_SIGNED_IN } else { self.0.code };
+        fixed_message(code, language).map_or_else(|| self.0.message.clone(), str::to_owned)
     }
 }
 
 const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
+const NOT_SIGNED_IN: &str = "not signed in, or no longer; sign in again";
 
 /// The messages that exist in three languages: those that name nothing of the request.
 fn fixed_message(code: &str, language: Lang) -> Option<&'static str> {
     let (es, en, pt) = match code {
         "UNAUTHORIZED" => ("API key inválida", "invalid API key", "API key inválida"),
+        NOT_SIGNED_IN => (
+            "No ha iniciado sesión o ya terminó; vuelva a entrar",
+            NOT_SIGNED_IN,
+            "Não há sessão ou ela terminou; entre de novo",
+        ),
+        "WRONG_CREDENTIALS" => (
+            "Correo o contraseña incorrectos",
+            "e-mail address or password is wrong",
+            "E-mail ou senha incorretos",
+        ),
+        "SESSION_ENDED" => (
+            "La sesión terminó; vuelva a entrar",
+            "the session has ended; sign in again",
+            "A sessão terminou; entre de novo",
+        ),
         "FORBIDDEN" => ("Sin permisos", "not allowed", "Sem permissão"),
         "NOT_FOUND" => ("Recurso no existe", "not found", "O recurso não existe"),
         METHOD_NOT_ALLOWED => (
@@ -202,6 +224,15 @@ impl From<DomainError> for ApiError {
             return Self::internal();
         }
         Self(error)
+    }
+}
+
+impl From<accounts::Error> for ApiError {
+    fn from(error: accounts::Error) -> Self {
+        match error {
+            accounts::Error::Domain(error) => error.into(),
+            accounts::Error::Storage(error) => error.into(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod rate_limit;
 mod routes;
 mod state;
 mod system;
+mod v1;
 mod v2;
 
 pub use routes::RouteInfo;
@@ -27,6 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub fn router(state: AppState) -> Router {
     let cors = state.cors_layer();
     let router = Router::new()
+        .merge(v1::routes().into_router(&state))
         .merge(v2::routes().into_router(&state))
         .merge(openai::routes().into_router(&state))
         .route(mcp::PATH, routes::for_any_key(mcp::service(&state), &state))
@@ -40,6 +42,16 @@ pub fn router(state: AppState) -> Router {
         None => router,
     };
     router.layer(middleware::from_fn_with_state(state, edge::edge))
+}
+
+/// The description of `/v1`, the panel (OpenAPI 3.1), as committed in `openapi/v1.json`.
+pub fn openapi_v1() -> utoipa::openapi::OpenApi {
+    v1::openapi()
+}
+
+/// Every route of `/v1` with the action that it needs, in the order of declaration.
+pub fn routes_v1() -> Vec<RouteInfo> {
+    v1::routes().table()
 }
 
 /// The description of `/api/v2` (OpenAPI 3.1), as committed in `openapi/v2.json`.

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use domain::{ApiKeyId, DomainError, ErrorKind};
+use domain::{DomainError, ErrorKind};
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 use crate::error::ApiError;
 
@@ -25,7 +26,7 @@ pub(crate) struct RateLimits(Option<Active>);
 
 struct Active {
     per_minute: NonZeroU32,
-    keys: Limiter<ApiKeyId>,
+    callers: Limiter<Uuid>,
     addresses: Limiter<IpAddr>,
 }
 
@@ -45,26 +46,26 @@ impl RateLimits {
             let quota = Quota::per_minute(per_minute);
             Active {
                 per_minute,
-                keys: RateLimiter::keyed(quota).with_middleware(),
+                callers: RateLimiter::keyed(quota).with_middleware(),
                 addresses: RateLimiter::keyed(quota).with_middleware(),
             }
         }))
     }
 
-    /// Counts a request of a key. The error goes with the standing, whose headers a 429 carries too.
-    pub fn count_request(&self, key: ApiKeyId) -> (Option<Standing>, Result<(), ApiError>) {
+    /// Counts a request of a key or a person, by their id. The error goes with the standing, whose headers a 429 carries too.
+    pub fn count_request(&self, caller: Uuid) -> (Option<Standing>, Result<(), ApiError>) {
         let Some(active) = &self.0 else { return (None, Ok(())) };
-        match active.keys.check_key(&key) {
+        match active.callers.check_key(&caller) {
             Ok(snapshot) => (Some(active.standing(snapshot.remaining_burst_capacity())), Ok(())),
             Err(refused) => {
-                let wait = refused.wait_time_from(active.keys.clock().now());
+                let wait = refused.wait_time_from(active.callers.clock().now());
                 (Some(active.standing(0)), Err(limited(wait)))
             }
         }
     }
 
-    /// Counts a wrong credential from an address: an error when there were too many.
-    pub fn count_wrong_credential(&self, address: IpAddr) -> Result<(), ApiError> {
+    /// Counts a wrong credential from an address, or a call that needs none: an error when there were too many.
+    pub fn count_stranger(&self, address: IpAddr) -> Result<(), ApiError> {
         let Some(active) = &self.0 else { return Ok(()) };
         if active.addresses.len() > REMEMBERED_ADDRESSES {
             active.addresses.retain_recent();
@@ -106,14 +107,12 @@ fn limited(wait: Duration) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use domain::ids::PrefixedId;
-
     use super::*;
 
     #[test]
     fn a_key_gets_its_limit_and_then_is_told_when_to_come_back() {
         let limits = RateLimits::per_minute(2);
-        let key = ApiKeyId::from_uuid(uuid::Uuid::from_u128(1));
+        let key = Uuid::from_u128(1);
         let (standing, outcome) = limits.count_request(key);
         assert!(outcome.is_ok());
         assert_eq!(standing, Some(Standing { limit: 2, remaining: 1, reset: 30 }));
@@ -122,14 +121,14 @@ mod tests {
         assert_eq!(standing.map(|standing| standing.remaining), Some(0));
         let wait = outcome.unwrap_err().domain().retry_after.unwrap();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(30), "{wait:?}");
-        let other = ApiKeyId::from_uuid(uuid::Uuid::from_u128(2));
+        let other = Uuid::from_u128(2);
         assert!(limits.count_request(other).1.is_ok());
     }
 
     #[test]
     fn zero_turns_limits_off() {
         let limits = RateLimits::per_minute(0);
-        let key = ApiKeyId::from_uuid(uuid::Uuid::from_u128(1));
+        let key = Uuid::from_u128(1);
         assert!((0..1_000).all(|_| limits.count_request(key).1.is_ok()));
     }
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use crate::auth::{Gate, authorize};
+use crate::auth::{Gate, authorize, limit};
 use crate::error::ErrorEnvelope;
 use crate::state::AppState;
 
@@ -21,16 +21,26 @@ pub struct RouteInfo {
     pub method: Method,
     /// Its path, with `{parameters}`.
     pub path: String,
-    /// What its caller must be allowed to do.
-    pub action: Action,
+    /// What its caller must be allowed to do; `None` where nobody needs to be anybody.
+    pub action: Option<Action>,
+}
+
+/// Whose credentials a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// API keys.
+    Programs,
+    /// The tokens of people, and API keys.
+    Panel,
 }
 
 /// Routes with their actions, in the order of declaration.
 pub(crate) struct Routes(Vec<Entry>);
 
 struct Entry {
-    action: Action,
+    action: Option<Action>,
     uploads: bool,
+    surface: Surface,
     routes: UtoipaMethodRouter<AppState>,
 }
 
@@ -41,13 +51,28 @@ impl Routes {
 
     /// Adds the routes of `utoipa_axum::routes!`, which need `action`.
     pub fn route(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
-        self.0.push(Entry { action, uploads: false, routes });
+        let (action, surface) = (Some(action), Surface::Programs);
+        self.0.push(Entry { action, uploads: false, surface, routes });
+        self
+    }
+
+    /// As [`Self::route`], on the panel.
+    pub fn panel(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        let (action, surface) = (Some(action), Surface::Panel);
+        self.0.push(Entry { action, uploads: false, surface, routes });
+        self
+    }
+
+    /// A route of the panel that anybody may call; how often, counts for their address.
+    pub fn open(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.0.push(Entry { action: None, uploads: false, surface: Surface::Panel, routes });
         self
     }
 
     /// As [`Self::route`], for a route that takes a file.
     pub fn upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
-        self.0.push(Entry { action, uploads: true, routes });
+        let (action, surface) = (Some(action), Surface::Programs);
+        self.0.push(Entry { action, uploads: true, surface, routes });
         self
     }
 
@@ -83,8 +108,13 @@ impl Routes {
                 // The extractor counts by itself: each part has its own limit.
                 methods = methods.route_layer(DefaultBodyLimit::disable());
             }
-            let gate = Gate { state: state.clone(), action: Some(entry.action) };
-            methods = methods.route_layer(middleware::from_fn_with_state(gate, authorize));
+            let (action, surface) = (entry.action, entry.surface);
+            let gate = Gate { state: state.clone(), action, surface };
+            methods = if action.is_some() {
+                methods.route_layer(middleware::from_fn_with_state(gate, authorize))
+            } else {
+                methods.route_layer(middleware::from_fn_with_state(gate, limit))
+            };
             for path in paths.paths.keys() {
                 router = router.route(path, methods.clone());
             }
@@ -107,10 +137,20 @@ impl Routes {
             let (schemas, paths, _) = entry.routes;
             components.schemas.extend(schemas);
             for (path, mut item) in paths.paths {
-                let scope = entry.action.needs().1;
                 for operation in operations_mut(&mut item) {
-                    add_errors(operation, &path);
-                    let note = format!("Needs the scope `{scope}`.");
+                    add_errors(operation, &path, entry.action.is_some());
+                    let note = match (entry.action.map(Action::needs), entry.surface) {
+                        (Some((_, scope)), Surface::Programs) => {
+                            format!("Needs the scope `{scope}`.")
+                        }
+                        (Some((role, scope)), Surface::Panel) => {
+                            format!("Needs the role {role}; with an API key, the scope `{scope}`.")
+                        }
+                        (None, _) => {
+                            operation.security = Some(Vec::new());
+                            "Needs no credential.".to_owned()
+                        }
+                    };
                     operation.description = Some(match operation.description.take() {
                         Some(text) if !text.is_empty() => format!("{text}\n\n{note}"),
                         _ => note,
@@ -133,7 +173,7 @@ pub(crate) fn for_any_key(
     service: MethodRouter<AppState>,
     state: &AppState,
 ) -> MethodRouter<AppState> {
-    let gate = Gate { state: state.clone(), action: None };
+    let gate = Gate { state: state.clone(), action: None, surface: Surface::Programs };
     service.layer(middleware::from_fn_with_state(gate, authorize))
 }
 
@@ -154,7 +194,7 @@ const ERRORS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-fn add_errors(operation: &mut Operation, path: &str) {
+fn add_errors(operation: &mut Operation, path: &str, has_caller: bool) {
     let has_path_ids = path.contains('{');
     let has_body = operation.request_body.is_some();
     let has_query = operation.parameters.iter().flatten().any(|parameter| {
@@ -163,6 +203,7 @@ fn add_errors(operation: &mut Operation, path: &str) {
     for (name, status, _) in ERRORS {
         let possible = match status {
             "400" => has_query || has_body,
+            "403" => has_caller,
             "404" => has_path_ids,
             "413" | "415" => has_body,
             _ => true,
@@ -185,12 +226,13 @@ fn operations(item: &PathItem) -> Vec<(Method, &Operation)> {
         (Method::GET, &item.get),
         (Method::POST, &item.post),
         (Method::PUT, &item.put),
+        (Method::PATCH, &item.patch),
         (Method::DELETE, &item.delete),
     ];
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
 }
 
 fn operations_mut(item: &mut PathItem) -> Vec<&mut Operation> {
-    let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+    let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
     all.into_iter().filter_map(Option::as_mut).collect()
 }

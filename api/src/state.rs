@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accounts::Accounts;
 use agents::Agents;
 use domain::settings::Settings;
 use domain::vault::Vault;
@@ -54,6 +55,7 @@ pub struct Shared {
     pub(crate) ingest: Ingest,
     pub(crate) agents: Agents,
     pub(crate) evals: Evals,
+    pub(crate) accounts: Accounts,
     pub(crate) settings: Settings,
     pub(crate) vault: Vault,
     pub(crate) stopping: CancellationToken,
@@ -79,6 +81,7 @@ impl AppState {
             Authenticator::new(parts.db.clone(), parts.ambient.clone(), parts.tracker);
         Ok(Self(Arc::new(Shared {
             limits: RateLimits::per_minute(parts.settings.server.rate_limit),
+            accounts: Accounts::new(parts.db.clone(), parts.ambient.clone(), &parts.vault),
             authenticator,
             origins,
             db: parts.db,
@@ -105,13 +108,14 @@ impl AppState {
             header::ACCEPT_LANGUAGE,
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("x-workspace-id"),
             request_id.clone(),
         ];
         let exposed =
             ["x-conversation-id", "x-message-id"].into_iter().map(HeaderName::from_static);
         let limits = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
         let exposed = exposed.chain(limits.into_iter().map(HeaderName::from_static));
-        let methods = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+        let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         let cors = CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.origins.clone()))
             .allow_methods(methods)

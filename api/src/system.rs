@@ -19,11 +19,12 @@ use crate::state::AppState;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn router() -> Router<AppState> {
-    let docs: Router<AppState> =
-        SwaggerUi::new("/docs").config(Config::from("/openapi/v2.json")).into();
+    let documents = ["/openapi/v2.json", "/openapi/v1.json"];
+    let docs: Router<AppState> = SwaggerUi::new("/docs").config(Config::new(documents)).into();
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/openapi/v1.json", get(description_of_panel))
         .route("/openapi/v2.json", get(description))
         .merge(docs.layer(middleware::map_response(page_policy)))
 }
@@ -57,6 +58,12 @@ async fn within(code: &'static str, answer: impl Future<Output = ApiResult<()>>)
 async fn description() -> Response {
     static TEXT: LazyLock<String> =
         LazyLock::new(|| crate::openapi_v2().to_json().unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+}
+
+async fn description_of_panel() -> Response {
+    static TEXT: LazyLock<String> =
+        LazyLock::new(|| crate::openapi_v1().to_json().unwrap_or_default());
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 

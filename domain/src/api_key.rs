@@ -42,6 +42,9 @@ impl ApiKey {
 pub struct ApiKeySecret(String);
 
 impl ApiKeySecret {
+    /// What every key begins with.
+    pub const PREFIX: &str = "vk_";
+
     /// A new key.
     pub fn generate(ambient: &Ambient) -> Self {
         Self(format!("vk_{}", hex::encode(ambient.random_bytes::<32>())))

@@ -122,6 +122,10 @@ prefixed_ids! {
     ProviderId, "prov_", "provider";
     /// A version of an agent on its way to be published.
     PublicationId, "pub_", "publication";
+    /// A person who signs in.
+    UserId, "user_", "user";
+    /// One place that a person is signed in at.
+    SessionId, "sess_", "session";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

@@ -24,6 +24,7 @@ pub mod settings;
 pub mod text;
 pub mod time;
 pub mod tool;
+pub mod user;
 pub mod vault;
 pub mod workspace;
 
@@ -34,7 +35,7 @@ pub use error::{DomainError, ErrorKind};
 pub use ids::{
     AgentId, ApiKeyId, ApprovalId, BlobId, BudgetId, ChunkId, ContactId, ConversationId,
     DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId, JobId, LeadId, MessageId, ProjectId,
-    ProviderId, PublicationId, SourceId, VisitorId, WorkspaceId,
+    ProviderId, PublicationId, SessionId, SourceId, UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

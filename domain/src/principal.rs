@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{ApiKeyId, VisitorId, WorkspaceId};
+use crate::{ApiKeyId, SessionId, UserId, VisitorId, WorkspaceId};
 
 /// The caller, whatever credential it came with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,13 @@ pub struct Principal {
 pub enum Actor {
     /// A program with an API key.
     ApiKey(ApiKeyId),
+    /// A person, signed in.
+    User {
+        /// Who.
+        id: UserId,
+        /// Where.
+        session: SessionId,
+    },
     /// A customer.
     Visitor(VisitorId),
     /// The server itself: jobs, the command line.
@@ -40,6 +47,27 @@ pub enum Role {
     Admin,
     /// All.
     Owner,
+}
+
+impl Role {
+    /// Every role, the least first.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Agent, Self::Admin, Self::Owner];
+
+    /// As written in requests and stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Agent => "agent",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What an API key was made for.
@@ -145,11 +173,19 @@ pub enum Action {
     ReadEvals,
     /// Create, change, delete evaluation datasets, run and stop evaluations.
     ManageEvals,
+    /// See the workspace and its members.
+    ReadWorkspace,
+    /// Change the workspace's name; change the roles of members, remove them.
+    ManageWorkspace,
+    /// Hand the workspace over, delete it.
+    OwnWorkspace,
+    /// See and change what is one's own: account, sessions, the list of one's workspaces.
+    OwnAccount,
 }
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
@@ -164,6 +200,10 @@ impl Action {
         Self::ManageProviders,
         Self::ReadEvals,
         Self::ManageEvals,
+        Self::ReadWorkspace,
+        Self::ManageWorkspace,
+        Self::OwnWorkspace,
+        Self::OwnAccount,
     ];
 
     /// The lowest role and the scope that the action needs. The policy table.
@@ -173,7 +213,9 @@ impl Action {
             | Self::ReadKnowledge
             | Self::ReadConversations
             | Self::ReadUsage
-            | Self::ReadEvals => (Role::Viewer, Scope::Read),
+            | Self::ReadEvals
+            | Self::ReadWorkspace
+            | Self::OwnAccount => (Role::Viewer, Scope::Read),
             Self::Chat => (Role::Viewer, Scope::Chat),
             Self::WorkConversations => (Role::Agent, Scope::Manage),
             Self::ManageAgents
@@ -182,7 +224,9 @@ impl Action {
             | Self::ManageApiKeys
             | Self::ManageBudgets
             | Self::ManageProviders
-            | Self::ManageEvals => (Role::Admin, Scope::Manage),
+            | Self::ManageEvals
+            | Self::ManageWorkspace => (Role::Admin, Scope::Manage),
+            Self::OwnWorkspace => (Role::Owner, Scope::Manage),
         }
     }
 }

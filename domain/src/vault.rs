@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::{Ambient, WorkspaceId};
@@ -29,6 +29,17 @@ pub struct Vault {
 struct VaultKey {
     id: String,
     cipher: XChaCha20Poly1305,
+    /// What keys for other purposes are made from.
+    root: SecretBox<[u8; KEY]>,
+}
+
+/// A key made from one of the vault's for one purpose; of it nothing can be learnt about that one.
+#[derive(Debug, Clone)]
+pub struct DerivedKey {
+    /// The name of the vault's key.
+    pub id: String,
+    /// 256 bits.
+    pub bytes: Arc<SecretBox<[u8; KEY]>>,
 }
 
 /// Where a secret is stored.
@@ -118,6 +129,17 @@ impl Vault {
         String::from_utf8(opened).map(SecretString::from).map_err(|_| VaultError::Sealed)
     }
 
+    /// A key for `purpose` from each key of the ring, in their order: the first signs, all of them verify.
+    pub fn derive(&self, purpose: &str) -> Vec<DerivedKey> {
+        let derived = |key: &VaultKey| {
+            // The key comes first and has a fixed length, so nothing can be appended to what is hashed.
+            let digest = Sha256::new().chain_update(key.root.expose_secret()).chain_update(purpose);
+            let bytes = Arc::new(SecretBox::new(Box::new(digest.finalize().into())));
+            DerivedKey { id: key.id.clone(), bytes }
+        };
+        self.keys.iter().map(derived).collect()
+    }
+
     /// Whether a secret was sealed with the key that seals now.
     pub fn is_current(&self, sealed: &str) -> bool {
         let id = sealed.split(':').nth(1);
@@ -135,7 +157,11 @@ impl fmt::Debug for Vault {
 impl VaultKey {
     fn new(bytes: &[u8; KEY]) -> Self {
         let digest: [u8; 32] = Sha256::digest(bytes).into();
-        Self { id: hex::encode(&digest[..4]), cipher: XChaCha20Poly1305::new(bytes.into()) }
+        Self {
+            id: hex::encode(&digest[..4]),
+            cipher: XChaCha20Poly1305::new(bytes.into()),
+            root: SecretBox::new(Box::new(*bytes)),
+        }
     }
 }
 

@@ -23,15 +23,18 @@ pub mod gates;
 pub mod glossaries;
 pub mod jobs;
 pub mod leads;
+pub mod members;
 pub mod messages;
 pub mod projects;
 pub mod providers;
 pub mod secrets;
+pub mod sessions;
 pub mod sources;
 pub mod spending;
 mod sql;
 pub mod stats;
 pub mod streams;
+pub mod users;
 pub mod versions;
 pub mod workspaces;
 

@@ -124,6 +124,19 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<Workspace>> {
     Ok(rows.into_iter().map(Workspace::from).collect())
 }
 
+/// Gives the workspace another name; `false` when absent. Its code stays.
+pub async fn rename(tx: &mut Tx, workspace: WorkspaceId, name: &str) -> Result<bool> {
+    tx.statement(
+        "UPDATE workspaces
+        SET name = $2
+        WHERE id = $1",
+    )
+    .bind(Id(workspace))
+    .bind(name)
+    .changed()
+    .await
+}
+
 /// Removes the workspace and every row of it. Vectors and files are the caller's to remove. `false` when absent.
 pub async fn delete(tx: &mut Tx, workspace: WorkspaceId) -> Result<bool> {
     tx.statement(

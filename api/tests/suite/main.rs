@@ -9,4 +9,5 @@ mod mcp;
 mod openai;
 mod openapi;
 mod support;
+mod v1;
 mod v2;

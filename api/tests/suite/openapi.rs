@@ -25,6 +25,38 @@ fn the_committed_document_is_what_the_code_says() {
 }
 
 #[test]
+fn the_committed_document_of_the_panel_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/v1.json");
+    let text = api::openapi_v1().to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == text,
+        "api/openapi/v1.json is not what the code says; review the change, then run \
+         UPDATE_OPENAPI=1 cargo test -p api openapi"
+    );
+}
+
+#[test]
+fn each_route_of_the_panel_is_described() {
+    let document = serde_json::to_value(api::openapi_v1()).unwrap();
+    for route in api::routes_v1() {
+        let operation = &document["paths"][&route.path][&route.method.as_str().to_lowercase()];
+        let name = format!("{} {}", route.method, route.path);
+        assert!(operation["summary"].is_string() && operation["tags"].is_array(), "{name}");
+        let open = operation["security"] == serde_json::json!([]);
+        assert_eq!(open, route.action.is_none(), "{name}");
+        let responses = operation["responses"].as_object().unwrap_or_else(|| panic!("{name}"));
+        assert_eq!(responses.contains_key("403"), !open, "{name}");
+        for status in ["401", "429", "500", "503"] {
+            assert!(responses.contains_key(status), "{name} {status}");
+        }
+    }
+}
+
+#[test]
 fn it_is_openapi_3_1_and_describes_every_route_with_its_errors() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");

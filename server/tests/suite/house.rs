@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Each room and the rooms that it may use.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("migrations", &[]),
     ("storage", &["migrations", "domain"]),
+    ("accounts", &["storage", "domain"]),
     ("models", &["domain"]),
     ("jobs", &["storage", "domain"]),
     ("retrieval", &["models", "storage", "domain"]),
@@ -18,7 +19,20 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("ingest", &["retrieval", "models", "jobs", "storage", "fetch", "domain"]),
     ("agents", &["retrieval", "models", "jobs", "storage", "fetch", "domain"]),
     ("evals", &["agents", "retrieval", "models", "jobs", "storage", "domain"]),
-    ("api", &["agents", "evals", "ingest", "retrieval", "models", "jobs", "storage", "domain"]),
+    (
+        "api",
+        &[
+            "accounts",
+            "agents",
+            "evals",
+            "ingest",
+            "retrieval",
+            "models",
+            "jobs",
+            "storage",
+            "domain",
+        ],
+    ),
     (
         "server",
         &[
@@ -38,7 +52,9 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 ];
 
 /// External crates and the rooms that alone may use them.
-const RESERVED: [(&str, &[&str]); 8] = [
+const RESERVED: [(&str, &[&str]); 10] = [
+    ("argon2", &["accounts"]),
+    ("jsonwebtoken", &["accounts"]),
     ("sqlx", &["storage", "migrations", "testkit"]),
     ("qdrant-edge", &["retrieval"]),
     ("qdrant-client", &["retrieval"]),
@@ -180,6 +196,20 @@ fn storage_functions_take_the_workspace() {
         "workspaces::create",
         "workspaces::first",
         "workspaces::list",
+        // People belong to no workspace.
+        "members::of_user",
+        "sessions::by_refresh_token",
+        "sessions::get",
+        "sessions::give_token",
+        "sessions::insert",
+        "sessions::list",
+        "sessions::renew",
+        "sessions::revoke",
+        "sessions::revoke_others",
+        "users::by_email",
+        "users::get",
+        "users::insert",
+        "users::set_password",
     ];
     // Rows that carry their workspace.
     let carriers = [

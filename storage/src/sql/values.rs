@@ -166,6 +166,7 @@ macro_rules! closed {
 
 closed!(
     AgentStatus,
+    domain::Role,
     domain::approval::ApprovalStatus,
     Author,
     BudgetPeriod,

@@ -12,6 +12,7 @@ mod files;
 mod gates;
 mod knowledge;
 mod outbox;
+mod people;
 mod queue;
 mod schema;
 mod spending;

@@ -266,7 +266,7 @@ async fn each_route_needs_its_scope_and_no_other() {
         routes.sort_by_key(|route| (route.method == Method::DELETE, route.path.len()));
         for route in routes {
             let path = ids.fill(&route.path);
-            let needed = route.action.needs().1;
+            let needed = route.action.expect("each of these needs a caller").needs().1;
             for scope in [Scope::Read, Scope::Chat] {
                 let reply = ask(&app, Some(&keys[scope.name()]), &route.method, &path).await;
                 let name = format!("{} {path} with {scope}: {}", route.method, reply.text);

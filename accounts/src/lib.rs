@@ -1,0 +1,511 @@
+#![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
+
+mod guesses;
+mod password;
+mod token;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::user::{Member, Membership, Session, User};
+use domain::{
+    Ambient, DomainError, ErrorKind, Role, SessionId, Timestamp, UserId, Vault, WorkspaceId, text,
+};
+use moka::sync::Cache;
+use secrecy::SecretString;
+use storage::members::MemberChange;
+use storage::{Db, StorageError, Tx, members, sessions, users, workspaces};
+
+use guesses::Guesses;
+use password::Passwords;
+use token::{Signer, Ticket};
+
+/// How long it is believed that a session and a membership still are. What ends in this process ends at once, what
+/// ends in another one within this time.
+const BELIEVED_FOR: Duration = Duration::from_secs(5);
+const REMEMBERED: u64 = 10_000;
+/// Workspaces that a person may own: enough for an agency, too few for who fills a server.
+const MOST_OWNED: usize = 100;
+
+/// The result of what this room does.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// To be told to the caller.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Error {
+    fn internal(message: impl Into<String>) -> Self {
+        Self::Domain(DomainError::new(ErrorKind::Internal, "INTERNAL", message))
+    }
+
+    fn refused(code: &'static str, message: &str) -> Self {
+        Self::Domain(DomainError::new(ErrorKind::Unauthenticated, code, message))
+    }
+}
+
+/// People and their sessions. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Accounts(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    db: Db,
+    ambient: Ambient,
+    signer: Signer,
+    passwords: Passwords,
+    guesses: Guesses,
+    /// What somebody may do in a workspace, as last looked up.
+    known: Cache<(SessionId, WorkspaceId), Role>,
+    /// Ended here within `BELIEVED_FOR`: wins over `known`, which a look-up under way could fill again.
+    ended: Cache<SessionId, ()>,
+}
+
+/// Who wants to sign in, and from where.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The client's own name for itself.
+    pub user_agent: String,
+}
+
+/// What somebody registers with.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// The person's name, 1 to 100 characters.
+    pub name: String,
+    /// Their address.
+    pub email: String,
+    /// 8 to 200 characters.
+    pub password: SecretString,
+    /// The name of their first workspace; their own by default.
+    pub workspace: Option<String>,
+}
+
+/// What a person is given when they sign in.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// Opens the panel.
+    pub access: String,
+    /// Renews it, once.
+    pub refresh: String,
+    /// How long `access` is good for.
+    pub expires_in: Duration,
+    /// Who.
+    pub user: User,
+    /// Where they act now.
+    pub membership: Membership,
+}
+
+/// Somebody who is signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub user: UserId,
+    /// Signed in where.
+    pub session: SessionId,
+    /// The workspace that they act in.
+    pub workspace: WorkspaceId,
+    /// What they may do there.
+    pub role: Role,
+}
+
+impl Accounts {
+    /// From the database and the vault, whose keys sign.
+    pub fn new(db: Db, ambient: Ambient, vault: &Vault) -> Self {
+        let kept = |time| Cache::builder().max_capacity(REMEMBERED).time_to_live(time);
+        Self(Arc::new(Parts {
+            db,
+            ambient,
+            signer: Signer::new(vault),
+            passwords: Passwords::new(),
+            guesses: Guesses::new(),
+            known: Cache::builder().max_capacity(REMEMBERED).time_to_live(BELIEVED_FOR).build(),
+            ended: kept(BELIEVED_FOR * 2).build(),
+        }))
+    }
+
+    /// Makes a person and their first workspace, and signs them in. `EMAIL_TAKEN` when the address has an account.
+    pub async fn register(&self, new: Registration, visit: &Visit) -> Result<SignedIn> {
+        let name = text::required("name", &new.name, 100)?;
+        let email = text::email("email", &new.email)?;
+        password::check("password", &new.password, &email)?;
+        let workspace = match &new.workspace {
+            Some(workspace) => text::required("workspaceName", workspace, 100)?,
+            None => name.clone(),
+        };
+        let hash = self.0.passwords.hash(&self.0.ambient, new.password).await?;
+        let now = self.0.ambient.now();
+        let user = User { id: self.0.ambient.new_id(), name, email, created_at: now };
+        let mut tx = self.0.db.write().await?;
+        users::insert(&mut tx, &user, &hash).await.map_err(taken)?;
+        let membership = self.found(&mut tx, user.id, &workspace).await?;
+        let signed_in = self.begin(&mut tx, user, membership, visit).await?;
+        tx.commit().await?;
+        Ok(signed_in)
+    }
+
+    /// Signs a person in, in the workspace that they were in last. The same error for an unknown address and a wrong password.
+    pub async fn log_in(
+        &self,
+        email: &str,
+        password: SecretString,
+        visit: &Visit,
+    ) -> Result<SignedIn> {
+        let email = email.trim().to_lowercase();
+        self.0.guesses.begin(&email, visit.address)?;
+        let found = users::by_email(&mut self.0.db.read().await?, &email).await?;
+        let (user, hash) = found.map(|found| (found.user, found.password_hash)).unzip();
+        let right = self.0.passwords.is(hash, password).await?;
+        let Some(user) = user.filter(|_| right) else {
+            return Err(Error::refused("WRONG_CREDENTIALS", "e-mail address or password is wrong"));
+        };
+        self.0.guesses.was_right(&email, visit.address);
+        let mut tx = self.0.db.write().await?;
+        let membership = self.usual_place(&mut tx, user.id).await?;
+        let signed_in = self.begin(&mut tx, user, membership, visit).await?;
+        tx.commit().await?;
+        Ok(signed_in)
+    }
+
+    /// Gives new tokens for a refresh token, which is used up. One that comes a second time ends its session.
+    pub async fn refresh(&self, refresh: &str) -> Result<SignedIn> {
+        let gone = || Error::refused("SESSION_ENDED", "the session has ended; sign in again");
+        let hash = token::refresh_hash(refresh).ok_or_else(gone)?;
+        let now = self.0.ambient.now();
+        let mut tx = self.0.db.write().await?;
+        let found = sessions::by_refresh_token(&mut tx, &hash).await?.ok_or_else(gone)?;
+        let session = found.session;
+        let next = token::new_refresh(&self.0.ambient);
+        let next_hash = token::refresh_hash(&next).ok_or_else(gone)?;
+        let holds = session.is_active(now) && found.used_at.is_none();
+        let expires_at = now.plus(token::SESSION);
+        let renewed = holds
+            && sessions::renew(&mut tx, session.id, &hash, &next_hash, now, expires_at).await?;
+        if !renewed {
+            if sessions::revoke(&mut tx, session.user_id, session.id, now).await? {
+                tracing::warn!(session = %session.id, "a refresh token came twice; its session is ended");
+            }
+            tx.commit().await?;
+            self.0.ended.insert(session.id, ());
+            return Err(gone());
+        }
+        let user = users::get(&mut tx, session.user_id).await?.ok_or_else(gone)?;
+        let places = members::of_user(&mut tx, user.id).await?;
+        let last = session.workspace_id;
+        let place = places.iter().find(|place| Some(place.workspace.id) == last);
+        let Some(membership) = place.or(places.first()).cloned() else {
+            let membership = self.found(&mut tx, user.id, &user.name).await?;
+            return self.hand_out(tx, user, session.id, membership, next).await;
+        };
+        self.hand_out(tx, user, session.id, membership, next).await
+    }
+
+    /// Ends the session.
+    pub async fn log_out(&self, person: &Person) -> Result<()> {
+        self.end_session(person.user, person.session).await.map(drop)
+    }
+
+    /// Ends one of a person's sessions; `false` when it is not theirs or has ended.
+    pub async fn end_session(&self, user: UserId, session: SessionId) -> Result<bool> {
+        let mut tx = self.0.db.write().await?;
+        let ended = sessions::revoke(&mut tx, user, session, self.0.ambient.now()).await?;
+        tx.commit().await?;
+        if ended {
+            self.0.ended.insert(session, ());
+        }
+        Ok(ended)
+    }
+
+    /// Ends every session of a person.
+    pub async fn log_out_everywhere(&self, user: UserId) -> Result<()> {
+        let mut tx = self.0.db.write().await?;
+        let ended = sessions::revoke_others(&mut tx, user, None, self.0.ambient.now()).await?;
+        tx.commit().await?;
+        self.forget(ended);
+        Ok(())
+    }
+
+    /// Puts `new` in the place of a person's password and ends their other sessions.
+    pub async fn change_password(
+        &self,
+        person: &Person,
+        current: SecretString,
+        new: SecretString,
+        address: IpAddr,
+    ) -> Result<()> {
+        let wrong = || DomainError::invalid("currentPassword", "`currentPassword` is wrong");
+        let mut conn = self.0.db.read().await?;
+        let user = users::get(&mut conn, person.user).await?.ok_or_else(wrong)?;
+        let known = users::by_email(&mut conn, &user.email).await?.ok_or_else(wrong)?;
+        drop(conn);
+        password::check("newPassword", &new, &user.email)?;
+        self.0.guesses.begin(&user.email, address)?;
+        if !self.0.passwords.is(Some(known.password_hash.clone()), current).await? {
+            return Err(wrong().into());
+        }
+        self.0.guesses.was_right(&user.email, address);
+        let hash = self.0.passwords.hash(&self.0.ambient, new).await?;
+        let now = self.0.ambient.now();
+        let mut tx = self.0.db.write().await?;
+        if !users::set_password(&mut tx, user.id, &known.password_hash, &hash, now).await? {
+            let message = "the password was changed meanwhile; sign in with the new one";
+            return Err(DomainError::conflict("CONFLICT", message).into());
+        }
+        let ended = sessions::revoke_others(&mut tx, user.id, Some(person.session), now).await?;
+        tx.commit().await?;
+        self.forget(ended);
+        Ok(())
+    }
+
+    /// The person and the workspaces that they are a member of, oldest first.
+    pub async fn me(&self, user: UserId) -> Result<(User, Vec<Membership>)> {
+        let mut conn = self.0.db.read().await?;
+        let found = users::get(&mut conn, user).await?;
+        let user = found.ok_or_else(|| DomainError::not_found("user"))?;
+        let places = members::of_user(&mut conn, user.id).await?;
+        Ok((user, places))
+    }
+
+    /// Where a person is signed in, newest first.
+    pub async fn sessions(&self, user: UserId) -> Result<Vec<Session>> {
+        let now = self.0.ambient.now();
+        Ok(sessions::list(&mut self.0.db.read().await?, user, now).await?)
+    }
+
+    /// Makes a further workspace, owned by the person.
+    pub async fn create_workspace(&self, user: UserId, name: &str) -> Result<Membership> {
+        let name = text::required("name", name, 100)?;
+        let mut tx = self.0.db.write().await?;
+        let places = members::of_user(&mut tx, user).await?;
+        let owned = places.iter().filter(|place| place.role == Role::Owner).count();
+        if owned >= MOST_OWNED {
+            let message = format!("a person may own {MOST_OWNED} workspaces; delete one first");
+            return Err(DomainError::conflict("TOO_MANY_WORKSPACES", message).into());
+        }
+        let membership = self.found(&mut tx, user, &name).await?;
+        tx.commit().await?;
+        Ok(membership)
+    }
+
+    /// Signs a person in in another of their workspaces, in the same session, for which they get a new pair of tokens.
+    pub async fn switch(&self, person: &Person, workspace: WorkspaceId) -> Result<SignedIn> {
+        let (user, places) = self.me(person.user).await?;
+        let membership = places.into_iter().find(|place| place.workspace.id == workspace);
+        let membership = membership.ok_or_else(|| DomainError::not_found("workspace"))?;
+        let now = self.0.ambient.now();
+        let next = token::new_refresh(&self.0.ambient);
+        let hash = token::refresh_hash(&next).ok_or_else(|| Error::internal("a token"))?;
+        let mut tx = self.0.db.write().await?;
+        sessions::give_token(&mut tx, person.session, &hash, now).await?;
+        self.hand_out(tx, user, person.session, membership, next).await
+    }
+
+    /// Gives a member another role. Nobody gives or takes the owner's role but an owner.
+    pub async fn set_role(&self, by: &Person, member: UserId, role: Role) -> Result<Member> {
+        let mut tx = self.0.db.write().await?;
+        let found = self.member(&mut tx, by.workspace, member).await?;
+        if by.role != Role::Owner && (role == Role::Owner || found.role == Role::Owner) {
+            return Err(owners_only().into());
+        }
+        settle(members::set_role(&mut tx, by.workspace, member, role).await?)?;
+        tx.commit().await?;
+        self.0.known.invalidate_all();
+        Ok(Member { role, ..found })
+    }
+
+    /// Takes a member out of the workspace: somebody else, by an administrator or owner, or oneself.
+    pub async fn remove_member(&self, by: &Person, member: UserId) -> Result<()> {
+        let mut tx = self.0.db.write().await?;
+        let found = self.member(&mut tx, by.workspace, member).await?;
+        if by.role != Role::Owner && found.role == Role::Owner {
+            return Err(owners_only().into());
+        }
+        settle(members::remove(&mut tx, by.workspace, member).await?)?;
+        tx.commit().await?;
+        self.0.known.invalidate_all();
+        Ok(())
+    }
+
+    /// Makes another member an owner and the person an administrator.
+    pub async fn hand_over(&self, by: &Person, member: UserId) -> Result<()> {
+        let mut tx = self.0.db.write().await?;
+        self.member(&mut tx, by.workspace, member).await?;
+        if member == by.user {
+            let message = "`userId` must be another member";
+            return Err(DomainError::invalid("userId", message).into());
+        }
+        settle(members::set_role(&mut tx, by.workspace, member, Role::Owner).await?)?;
+        settle(members::set_role(&mut tx, by.workspace, by.user, Role::Admin).await?)?;
+        tx.commit().await?;
+        self.0.known.invalidate_all();
+        Ok(())
+    }
+
+    /// Who comes with this access token, in the workspace that it names or in `wanted`. `None` when the token does not hold,
+    /// its session has ended, or the person is no member there.
+    pub async fn person(
+        &self,
+        access: &str,
+        wanted: Option<WorkspaceId>,
+    ) -> Result<Option<Person>> {
+        let now = self.0.ambient.now();
+        let Some(ticket) = self.0.signer.read(access, now) else { return Ok(None) };
+        let workspace = wanted.unwrap_or(ticket.workspace);
+        let place = (ticket.session, workspace);
+        let known = self.0.known.get(&place);
+        let role = match known {
+            Some(role) => Some(role),
+            None => self.look_up(ticket, workspace, now).await?,
+        };
+        let holds = !self.0.ended.contains_key(&ticket.session);
+        Ok(role.filter(|_| holds).map(|role| Person {
+            user: ticket.user,
+            session: ticket.session,
+            workspace,
+            role,
+        }))
+    }
+
+    async fn look_up(
+        &self,
+        ticket: Ticket,
+        workspace: WorkspaceId,
+        now: Timestamp,
+    ) -> Result<Option<Role>> {
+        let mut conn = self.0.db.read().await?;
+        let session = sessions::get(&mut conn, ticket.session).await?;
+        let active =
+            session.is_some_and(|session| session.user_id == ticket.user && session.is_active(now));
+        if !active {
+            return Ok(None);
+        }
+        let member = members::get(&mut conn, workspace, ticket.user).await?;
+        if let Some(member) = &member {
+            self.0.known.insert((ticket.session, workspace), member.role);
+        }
+        Ok(member.map(|member| member.role))
+    }
+
+    fn forget(&self, ended: Vec<SessionId>) {
+        for session in ended {
+            self.0.ended.insert(session, ());
+        }
+    }
+
+    /// A workspace with everything that it is born with, owned by the person.
+    async fn found(&self, tx: &mut Tx, user: UserId, name: &str) -> Result<Membership> {
+        let born = workspaces::create(tx, &self.0.ambient, name).await?;
+        let now = self.0.ambient.now();
+        members::insert(tx, born.workspace.id, user, Role::Owner, now).await?;
+        Ok(Membership { workspace: born.workspace, role: Role::Owner })
+    }
+
+    /// Where a person was last, else their oldest workspace, else a new one: who was removed from the last one can still sign in.
+    async fn usual_place(&self, tx: &mut Tx, user: UserId) -> Result<Membership> {
+        let places = members::of_user(tx, user).await?;
+        let last = sessions::list(tx, user, self.0.ambient.now()).await?;
+        let last = last.iter().find_map(|session| session.workspace_id);
+        let place = places.iter().find(|place| Some(place.workspace.id) == last);
+        match place.or(places.first()) {
+            Some(place) => Ok(place.clone()),
+            None => {
+                let user = users::get(tx, user).await?;
+                let user = user.ok_or_else(|| DomainError::not_found("user"))?;
+                self.found(tx, user.id, &user.name).await
+            }
+        }
+    }
+
+    /// A new session and its tokens.
+    async fn begin(
+        &self,
+        tx: &mut Tx,
+        user: User,
+        membership: Membership,
+        visit: &Visit,
+    ) -> Result<SignedIn> {
+        let now = self.0.ambient.now();
+        let session = Session {
+            id: self.0.ambient.new_id(),
+            user_id: user.id,
+            workspace_id: Some(membership.workspace.id),
+            user_agent: text::sanitize(&visit.user_agent).chars().take(200).collect(),
+            created_at: now,
+            used_at: now,
+            expires_at: now.plus(token::SESSION),
+            revoked_at: None,
+        };
+        let refresh = token::new_refresh(&self.0.ambient);
+        let hash = token::refresh_hash(&refresh).ok_or_else(|| Error::internal("a token"))?;
+        sessions::insert(tx, &session, &hash).await?;
+        self.tokens(user, session.id, membership, refresh)
+    }
+
+    /// The tokens of a session that goes on in a workspace.
+    async fn hand_out(
+        &self,
+        mut tx: Tx,
+        user: User,
+        session: SessionId,
+        membership: Membership,
+        refresh: String,
+    ) -> Result<SignedIn> {
+        sessions::enter(&mut tx, session, membership.workspace.id).await?;
+        tx.commit().await?;
+        self.tokens(user, session, membership, refresh)
+    }
+
+    fn tokens(
+        &self,
+        user: User,
+        session: SessionId,
+        membership: Membership,
+        refresh: String,
+    ) -> Result<SignedIn> {
+        let ticket = Ticket { user: user.id, session, workspace: membership.workspace.id };
+        let access = self.0.signer.sign(ticket, self.0.ambient.now())?;
+        Ok(SignedIn { access, refresh, expires_in: token::ACCESS, user, membership })
+    }
+
+    async fn member(&self, tx: &mut Tx, workspace: WorkspaceId, user: UserId) -> Result<Member> {
+        let found = members::get(tx, workspace, user).await?;
+        Ok(found.ok_or_else(|| DomainError::not_found("member"))?)
+    }
+}
+
+fn taken(error: StorageError) -> Error {
+    match error {
+        StorageError::Conflict(_) => {
+            let message = "`email` has an account already; sign in, or use another address";
+            DomainError::conflict("EMAIL_TAKEN", message).at("email").into()
+        }
+        other => other.into(),
+    }
+}
+
+fn owners_only() -> DomainError {
+    let message = "only an owner may do this to an owner, or make one";
+    DomainError::new(ErrorKind::Forbidden, "FORBIDDEN", message)
+}
+
+fn settle(change: MemberChange) -> Result<()> {
+    match change {
+        MemberChange::Done => Ok(()),
+        MemberChange::Absent => Err(DomainError::not_found("member").into()),
+        MemberChange::LastOwner => {
+            let message = "a workspace is never without an owner; make another member one first";
+            Err(DomainError::conflict("LAST_OWNER", message).into())
+        }
+    }
+}

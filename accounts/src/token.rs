@@ -1,0 +1,235 @@
+//! Tokens: JWTs that open the panel for minutes, and opaque ones that renew them.
+
+use std::time::Duration;
+
+use domain::vault::DerivedKey;
+use domain::{Ambient, SessionId, Timestamp, UserId, Vault, WorkspaceId};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// How long an access token is good for.
+pub(crate) const ACCESS: Duration = Duration::from_mins(15);
+/// How long a session lasts without being renewed.
+pub(crate) const SESSION: Duration = Duration::from_hours(30 * 24);
+
+const ISSUER: &str = "vocero";
+const AUDIENCE: &str = "vocero-panel";
+/// RFC 9068: no other kind of token passes as one of these.
+const TYPE: &str = "at+jwt";
+const PURPOSE: &str = "access tokens of the panel";
+
+/// Signs access tokens with the first key and reads those of any.
+pub(crate) struct Signer {
+    keys: Vec<Key>,
+}
+
+struct Key {
+    id: String,
+    signs: EncodingKey,
+    verifies: DecodingKey,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    sid: SessionId,
+    ws: WorkspaceId,
+    /// Seconds since the epoch, as the next two.
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+}
+
+/// What an access token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) user: UserId,
+    pub(crate) session: SessionId,
+    pub(crate) workspace: WorkspaceId,
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
+        f.debug_struct("Signer").field("keys", &ids).finish()
+    }
+}
+
+impl Signer {
+    pub(crate) fn new(vault: &Vault) -> Self {
+        Self { keys: vault.derive(PURPOSE).into_iter().map(Key::new).collect() }
+    }
+
+    /// An access token.
+    pub(crate) fn sign(&self, ticket: Ticket, now: Timestamp) -> Result<String> {
+        let key = self.keys.first().ok_or_else(|| Error::internal("the vault has no key"))?;
+        let header = Header {
+            typ: Some(TYPE.to_owned()),
+            kid: Some(key.id.clone()),
+            ..Header::new(Algorithm::HS256)
+        };
+        let seconds = seconds(now);
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: ticket.user,
+            sid: ticket.session,
+            ws: ticket.workspace,
+            iat: seconds,
+            nbf: seconds,
+            exp: seconds + ACCESS.as_secs().cast_signed(),
+        };
+        jsonwebtoken::encode(&header, &claims, &key.signs)
+            .map_err(|error| Error::internal(format!("an access token: {error}")))
+    }
+
+    /// What a token says that was signed here and holds at `now`.
+    pub(crate) fn read(&self, token: &str, now: Timestamp) -> Option<Ticket> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(TYPE) {
+            return None;
+        }
+        let id = header.kid?;
+        let key = self.keys.iter().find(|key| key.id == id)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
+        // By the installation's own clock, below.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).ok()?.claims;
+        let now = seconds(now);
+        // Another process of the installation may be a few seconds ahead.
+        let holds = claims.nbf <= now + 5 && now < claims.exp;
+        holds.then_some(Ticket { user: claims.sub, session: claims.sid, workspace: claims.ws })
+    }
+}
+
+impl Key {
+    fn new(key: DerivedKey) -> Self {
+        let secret = key.bytes.expose_secret();
+        Self {
+            id: key.id,
+            signs: EncodingKey::from_secret(secret),
+            verifies: DecodingKey::from_secret(secret),
+        }
+    }
+}
+
+fn seconds(at: Timestamp) -> i64 {
+    at.micros().div_euclid(1_000_000)
+}
+
+/// A refresh token: `vr_` and 64 hexadecimal digits.
+pub(crate) fn new_refresh(ambient: &Ambient) -> String {
+    format!("vr_{}", hex::encode(ambient.random_bytes::<32>()))
+}
+
+/// What is kept of a refresh token; `None` when it cannot be one.
+pub(crate) fn refresh_hash(token: &str) -> Option<[u8; 32]> {
+    let digits = token.strip_prefix("vr_")?;
+    let fits = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    fits.then(|| Sha256::digest(token.as_bytes()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use domain::ids::PrefixedId;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+    const OTHER: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+    fn signer(keys: &str) -> Signer {
+        Signer::new(&Vault::parse(keys).unwrap())
+    }
+
+    fn ticket(ambient: &Ambient) -> Ticket {
+        Ticket { user: ambient.new_id(), session: ambient.new_id(), workspace: ambient.new_id() }
+    }
+
+    #[test]
+    fn a_token_holds_from_when_it_was_made_for_a_quarter_of_an_hour() {
+        let ambient = Ambient::system();
+        let (signer, ticket, now) = (signer(KEY), ticket(&ambient), ambient.now());
+        let token = signer.sign(ticket, now).unwrap();
+        assert_eq!(signer.read(&token, now), Some(ticket));
+        assert_eq!(signer.read(&token, now.plus(ACCESS - Duration::from_secs(1))), Some(ticket));
+        assert_eq!(signer.read(&token, now.plus(ACCESS)), None);
+        assert_eq!(signer.read(&token, now.minus(Duration::from_mins(1))), None);
+    }
+
+    #[test]
+    fn every_key_of_the_ring_is_believed_and_no_other() {
+        let ambient = Ambient::system();
+        let (ticket, now) = (ticket(&ambient), ambient.now());
+        let token = signer(KEY).sign(ticket, now).unwrap();
+        assert_eq!(signer(&format!("{OTHER}\n{KEY}")).read(&token, now), Some(ticket));
+        assert_eq!(signer(OTHER).read(&token, now), None);
+    }
+
+    /// Signed with the right key, but with something else in it.
+    fn forged(change: impl Fn(&mut Header, &mut Value)) -> String {
+        let ambient = Ambient::system();
+        let key = &signer(KEY).keys[0];
+        let now = seconds(ambient.now());
+        let mut header = Header::new(Algorithm::HS256);
+        (header.typ, header.kid) = (Some(TYPE.to_owned()), Some(key.id.clone()));
+        let mut claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": ambient.new_id::<UserId>(), "sid": ambient.new_id::<SessionId>(),
+            "ws": WorkspaceId::from_uuid(ambient.new_uuid()), "iat": now, "nbf": now, "exp": now + 60,
+        });
+        change(&mut header, &mut claims);
+        jsonwebtoken::encode(&header, &claims, &key.signs).unwrap()
+    }
+
+    #[test]
+    fn another_kind_of_token_is_none_although_it_is_signed() {
+        let now = Ambient::system().now();
+        let holds = |token: String| signer(KEY).read(&token, now).is_some();
+        assert!(holds(forged(|_, _| {})));
+        assert!(!holds(forged(|header, _| header.typ = Some("JWT".to_owned()))));
+        assert!(!holds(forged(|header, _| header.typ = None)));
+        assert!(!holds(forged(|header, _| header.kid = None)));
+        assert!(!holds(forged(|header, _| header.alg = Algorithm::HS512)));
+        for (claim, value) in [
+            ("iss", json!("other")),
+            ("aud", json!("vocero-widget")),
+            ("exp", json!(0)),
+            ("nbf", json!(4_000_000_000_i64)),
+            ("sub", json!("agent_00000000000000000000000000000007")),
+            ("exp", Value::Null),
+        ] {
+            let token = forged(|_, claims| claims[claim] = value.clone());
+            assert!(!holds(token), "{claim} {value}");
+        }
+        let unsigned = forged(|_, _| {});
+        let (head, _) = unsigned.rsplit_once('.').unwrap();
+        let none = URL_SAFE_NO_PAD.encode(br#"{"alg":"none","typ":"at+jwt"}"#);
+        let body = head.split_once('.').unwrap().1;
+        for garbage in
+            [format!("{head}."), format!("{none}.{body}."), String::new(), "..".to_owned()]
+        {
+            assert!(!holds(garbage.clone()), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_has_one_spelling() {
+        let token = new_refresh(&Ambient::system());
+        assert!(refresh_hash(&token).is_some());
+        assert_eq!(refresh_hash(&token.replace("vr_", "vk_")), None);
+        assert_eq!(refresh_hash(&token[..66]), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! Registering, signing in and out, one's own account.
+
+use accounts::Registration;
+use axum::extract::State;
+use domain::Action;
+use http::StatusCode;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::views::{OwnWorkspaceView, SignedInView, UserView};
+use crate::auth::{Caller, Visitor};
+use crate::error::ApiResult;
+use crate::extract::Json;
+use crate::routes::Routes;
+use crate::state::AppState;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .open(routes!(register))
+        .open(routes!(login))
+        .open(routes!(refresh))
+        .panel(Action::OwnAccount, routes!(logout))
+        .panel(Action::OwnAccount, routes!(logout_everywhere))
+        .panel(Action::OwnAccount, routes!(me))
+        .panel(Action::OwnAccount, routes!(change_password))
+}
+
+/// A new account.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct NewAccount {
+    #[schema(min_length = 1, max_length = 100, example = "Andrea")]
+    name: String,
+    #[schema(format = Email, example = "andrea@ejemplo.com")]
+    email: String,
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 200)]
+    password: SecretString,
+    /// The name of the first workspace; the person's own when absent.
+    #[schema(min_length = 1, max_length = 100, example = "Agencia Latam")]
+    workspace_name: Option<String>,
+}
+
+/// Address and password.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Credentials {
+    #[schema(format = Email, example = "andrea@ejemplo.com")]
+    email: String,
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+/// A refresh token.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct RefreshRequest {
+    refresh_token: String,
+}
+
+/// Another password.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PasswordChange {
+    #[schema(value_type = String, format = Password)]
+    current_password: SecretString,
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 200)]
+    new_password: SecretString,
+}
+
+/// Who is signed in, and where they may act.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Me {
+    user: UserView,
+    /// The workspace that this call acted in.
+    #[schema(pattern = "^ws_[0-9a-f]{32}$")]
+    workspace_id: String,
+    /// Every workspace that they are a member of, oldest first.
+    workspaces: Vec<OwnWorkspaceView>,
+}
+
+/// Register
+///
+/// Makes the account and its first workspace, with a project, a datastore and an agent that answers from it.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/register",
+    tag = "Account",
+    operation_id = "register",
+    request_body = NewAccount,
+    responses(
+        (status = 201, description = "Signed in.", body = SignedInView),
+        (status = 409, description = "The address has an account already.", body = crate::error::ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v1.auth.register", skip_all)]
+async fn register(
+    State(state): State<AppState>,
+    Visitor(visit): Visitor,
+    Json(new): Json<NewAccount>,
+) -> ApiResult<(StatusCode, Json<SignedInView>)> {
+    let new = Registration {
+        name: new.name,
+        email: new.email,
+        password: new.password,
+        workspace: new.workspace_name,
+    };
+    let signed_in = state.accounts.register(new, &visit).await?;
+    Ok((StatusCode::CREATED, Json(signed_in.into())))
+}
+
+/// Sign in
+///
+/// In the workspace that the person was in last.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    tag = "Account",
+    operation_id = "login",
+    request_body = Credentials,
+    responses((status = 200, description = "Signed in.", body = SignedInView)),
+)]
+#[tracing::instrument(name = "handler.v1.auth.login", skip_all)]
+async fn login(
+    State(state): State<AppState>,
+    Visitor(visit): Visitor,
+    Json(credentials): Json<Credentials>,
+) -> ApiResult<Json<SignedInView>> {
+    let Credentials { email, password } = credentials;
+    Ok(Json(state.accounts.log_in(&email, password, &visit).await?.into()))
+}
+
+/// Renew the tokens
+///
+/// The refresh token is used up. One that comes twice ends its session.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/refresh",
+    tag = "Account",
+    operation_id = "refresh",
+    request_body = RefreshRequest,
+    responses((status = 200, description = "The next pair of tokens.", body = SignedInView)),
+)]
+#[tracing::instrument(name = "handler.v1.auth.refresh", skip_all)]
+async fn refresh(
+    State(state): State<AppState>,
+    Json(request): Json<RefreshRequest>,
+) -> ApiResult<Json<SignedInView>> {
+    Ok(Json(state.accounts.refresh(&request.refresh_token).await?.into()))
+}
+
+/// Sign out
+#[utoipa::path(
+    post,
+    path = "/v1/auth/logout",
+    tag = "Account",
+    operation_id = "logout",
+    responses((status = 204, description = "The session has ended, and with it both of its tokens.")),
+)]
+#[tracing::instrument(name = "handler.v1.auth.logout", skip_all)]
+async fn logout(State(state): State<AppState>, caller: Caller) -> ApiResult<StatusCode> {
+    state.accounts.log_out(&caller.person()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sign out everywhere
+#[utoipa::path(
+    post,
+    path = "/v1/auth/logout-all",
+    tag = "Account",
+    operation_id = "logoutEverywhere",
+    responses((status = 204, description = "Every session of the person has ended.")),
+)]
+#[tracing::instrument(name = "handler.v1.auth.logout_everywhere", skip_all)]
+async fn logout_everywhere(State(state): State<AppState>, caller: Caller) -> ApiResult<StatusCode> {
+    state.accounts.log_out_everywhere(caller.person()?.user).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Get who is signed in
+#[utoipa::path(
+    get,
+    path = "/v1/auth/me",
+    tag = "Account",
+    operation_id = "me",
+    responses((status = 200, description = "The person and their workspaces.", body = Me)),
+)]
+#[tracing::instrument(name = "handler.v1.auth.me", skip_all)]
+async fn me(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<Me>> {
+    let person = caller.person()?;
+    let (user, places) = state.accounts.me(person.user).await?;
+    let workspaces = places.into_iter().map(OwnWorkspaceView::from).collect();
+    let workspace_id = person.workspace.to_string();
+    Ok(Json(Me { user: user.into(), workspace_id, workspaces }))
+}
+
+/// Change the password
+///
+/// Ends the person's other sessions.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/change-password",
+    tag = "Account",
+    operation_id = "changePassword",
+    request_body = PasswordChange,
+    responses((status = 204, description = "Changed; every other session has ended.")),
+)]
+#[tracing::instrument(name = "handler.v1.auth.change_password", skip_all)]
+async fn change_password(
+    State(state): State<AppState>,
+    caller: Caller,
+    Visitor(visit): Visitor,
+    Json(change): Json<PasswordChange>,
+) -> ApiResult<StatusCode> {
+    let PasswordChange { current_password, new_password } = change;
+    let person = caller.person()?;
+    let accounts = &state.accounts;
+    accounts.change_password(&person, current_password, new_password, visit.address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,54 @@
+//! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
+
+mod auth;
+mod members;
+mod paging;
+mod sessions;
+mod views;
+mod workspaces;
+
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths, Server};
+
+use crate::routes::Routes;
+
+/// Every route of the surface.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .with(auth::routes())
+        .with(sessions::routes())
+        .with(workspaces::routes())
+        .with(members::routes())
+}
+
+/// The description of the surface.
+pub(crate) fn openapi() -> OpenApi {
+    let mut components = Components::new();
+    let token = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some("The `token` of register, login, refresh or switch; or an API key."))
+        .build();
+    components.add_security_scheme("token", SecurityScheme::Http(token));
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".to_owned());
+    let description = "The panel: people, workspaces and members. \
+        Every answer carries `x-request-id`; every error is `{\"error\": {code, message, details?, requestId}}`. \
+        Lists take `page` and `take` and answer `{data, meta}`. A call acts in the workspace that the token names; \
+        `X-Workspace-Id` may name another one of the caller's.";
+    let info = InfoBuilder::new()
+        .title("Vocero panel")
+        .version("1")
+        .description(Some(description))
+        .license(Some(license))
+        .build();
+    let mut document = OpenApiBuilder::new()
+        .info(info)
+        .servers(Some([Server::new("/")]))
+        .paths(Paths::new())
+        .components(Some(components))
+        .security(Some([SecurityRequirement::new("token", Vec::<String>::new())]))
+        .build();
+    routes().describe(&mut document);
+    document
+}

@@ -1,0 +1,173 @@
+//! What the panel shows of people and workspaces.
+
+use accounts::SignedIn;
+use domain::user::{Member, Membership, User};
+use domain::workspace::Workspace;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    /// Reads.
+    Viewer,
+    /// Works conversations, contacts and notes.
+    Agent,
+    /// Manages everything but ownership and deletion of the workspace.
+    Admin,
+    /// All.
+    Owner,
+}
+
+/// A person.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = User)]
+pub(super) struct UserView {
+    #[schema(pattern = "^user_[0-9a-f]{32}$")]
+    pub id: String,
+    #[schema(example = "Andrea")]
+    pub name: String,
+    #[schema(format = Email, example = "andrea@ejemplo.com")]
+    pub email: String,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// A workspace.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Workspace)]
+pub(super) struct WorkspaceView {
+    #[schema(pattern = "^ws_[0-9a-f]{32}$")]
+    pub id: String,
+    #[schema(example = "Agencia Latam")]
+    pub name: String,
+    /// Short and unique; the public surface calls it the organization's code.
+    #[schema(example = "agencia-latam")]
+    pub code: String,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// A workspace, and what the caller may do in it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = OwnWorkspace)]
+pub(super) struct OwnWorkspaceView {
+    #[serde(flatten)]
+    pub workspace: WorkspaceView,
+    pub role: Role,
+}
+
+/// A member of a workspace.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Member)]
+pub(super) struct MemberView {
+    /// The person's id.
+    #[schema(pattern = "^user_[0-9a-f]{32}$")]
+    pub id: String,
+    #[schema(example = "Andrea")]
+    pub name: String,
+    #[schema(format = Email, example = "andrea@ejemplo.com")]
+    pub email: String,
+    pub role: Role,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    pub joined_at: String,
+}
+
+/// A pair of tokens, and who and where they are for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SignedIn)]
+pub(super) struct SignedInView {
+    /// The access token: send it as `Authorization: Bearer …`.
+    pub token: String,
+    /// Gives the next pair, once.
+    #[schema(pattern = "^vr_[0-9a-f]{64}$")]
+    pub refresh_token: String,
+    /// Seconds that `token` is good for.
+    #[schema(minimum = 1, example = 900)]
+    pub expires_in: u64,
+    pub user: UserView,
+    pub workspace: OwnWorkspaceView,
+}
+
+impl From<domain::Role> for Role {
+    fn from(role: domain::Role) -> Self {
+        match role {
+            domain::Role::Viewer => Self::Viewer,
+            domain::Role::Agent => Self::Agent,
+            domain::Role::Admin => Self::Admin,
+            domain::Role::Owner => Self::Owner,
+        }
+    }
+}
+
+impl From<Role> for domain::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Viewer => Self::Viewer,
+            Role::Agent => Self::Agent,
+            Role::Admin => Self::Admin,
+            Role::Owner => Self::Owner,
+        }
+    }
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        Self {
+            id: user.id.to_string(),
+            name: user.name,
+            email: user.email,
+            created_at: user.created_at.to_rfc3339(),
+        }
+    }
+}
+
+impl From<Workspace> for WorkspaceView {
+    fn from(workspace: Workspace) -> Self {
+        Self {
+            id: workspace.id.to_string(),
+            name: workspace.name,
+            code: workspace.code,
+            created_at: workspace.created_at.to_rfc3339(),
+        }
+    }
+}
+
+impl From<Membership> for OwnWorkspaceView {
+    fn from(place: Membership) -> Self {
+        Self { workspace: place.workspace.into(), role: place.role.into() }
+    }
+}
+
+impl From<Member> for MemberView {
+    fn from(member: Member) -> Self {
+        Self {
+            id: member.user.id.to_string(),
+            name: member.user.name,
+            email: member.user.email,
+            role: member.role.into(),
+            joined_at: member.joined_at.to_rfc3339(),
+        }
+    }
+}
+
+impl From<SignedIn> for SignedInView {
+    fn from(signed_in: SignedIn) -> Self {
+        Self {
+            token: signed_in.access,
+            refresh_token: signed_in.refresh,
+            expires_in: signed_in.expires_in.as_secs(),
+            user: signed_in.user.into(),
+            workspace: signed_in.membership.into(),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Workspaces.
+
+use axum::extract::State;
+use domain::ids::PrefixedId;
+use domain::{Action, DomainError, WorkspaceId, text};
+use http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::paging::{List, ListQuery};
+use super::views::{OwnWorkspaceView, SignedInView, WorkspaceView};
+use crate::auth::Caller;
+use crate::error::ApiResult;
+use crate::extract::{Id, Json, Query};
+use crate::routes::Routes;
+use crate::state::AppState;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .panel(Action::OwnAccount, routes!(list))
+        .panel(Action::OwnAccount, routes!(create))
+        .panel(Action::ReadWorkspace, routes!(get))
+        .panel(Action::ManageWorkspace, routes!(update))
+        .panel(Action::OwnAccount, routes!(switch))
+}
+
+/// A new workspace.
+#[derive(Debug, Deserialize, ToSchema)]
+struct NewWorkspace {
+    #[schema(min_length = 1, max_length = 100, example = "Agencia Latam")]
+    name: String,
+}
+
+/// A change of a workspace.
+#[derive(Debug, Deserialize, ToSchema)]
+struct WorkspaceChange {
+    #[schema(min_length = 1, max_length = 100, example = "Agencia Latam")]
+    name: Option<String>,
+}
+
+/// List workspaces
+///
+/// Those that the person is a member of.
+#[utoipa::path(
+    get,
+    path = "/v1/workspaces",
+    tag = "Workspaces",
+    operation_id = "listWorkspaces",
+    params(ListQuery),
+    responses((status = 200, description = "A page of workspaces.", body = List<OwnWorkspaceView>)),
+)]
+#[tracing::instrument(name = "handler.v1.workspaces.list", skip_all)]
+async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Json<List<OwnWorkspaceView>>> {
+    let (_, places) = state.accounts.me(caller.person()?.user).await?;
+    Ok(Json(query.page_of(places, |place| [&place.workspace.name, &place.workspace.code])?))
+}
+
+/// Create a workspace
+///
+/// With a project, a datastore and an agent that answers from it; the person is its owner.
+#[utoipa::path(
+    post,
+    path = "/v1/workspaces",
+    tag = "Workspaces",
+    operation_id = "createWorkspace",
+    request_body = NewWorkspace,
+    responses((status = 201, description = "The workspace.", body = OwnWorkspaceView)),
+)]
+#[tracing::instrument(name = "handler.v1.workspaces.create", skip_all)]
+async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewWorkspace>,
+) -> ApiResult<(StatusCode, Json<OwnWorkspaceView>)> {
+    let place = state.accounts.create_workspace(caller.person()?.user, &new.name).await?;
+    Ok((StatusCode::CREATED, Json(place.into())))
+}
+
+/// Get a workspace
+#[utoipa::path(
+    get,
+    path = "/v1/workspaces/{workspaceId}",
+    tag = "Workspaces",
+    operation_id = "getWorkspace",
+    params(("workspaceId" = String, Path)),
+    responses((status = 200, description = "The workspace.", body = WorkspaceView)),
+)]
+#[tracing::instrument(name = "handler.v1.workspaces.get", skip_all)]
+async fn get(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<WorkspaceView>> {
+    let mut conn = state.db.read().await?;
+    let found = storage::workspaces::get(&mut conn, caller.workspace()).await?;
+    let workspace = found.ok_or_else(|| DomainError::not_found(WorkspaceId::KIND))?;
+    Ok(Json(workspace.into()))
+}
+
+/// Change a workspace
+///
+/// Its code stays.
+#[utoipa::path(
+    patch,
+    path = "/v1/workspaces/{workspaceId}",
+    tag = "Workspaces",
+    operation_id = "updateWorkspace",
+    params(("workspaceId" = String, Path)),
+    request_body = WorkspaceChange,
+    responses((status = 200, description = "The workspace.", body = WorkspaceView)),
+)]
+#[tracing::instrument(name = "handler.v1.workspaces.update", skip_all)]
+async fn update(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(change): Json<WorkspaceChange>,
+) -> ApiResult<Json<WorkspaceView>> {
+    let name = change.name.map(|name| text::required("name", &name, 100)).transpose()?;
+    let mut tx = state.db.write().await?;
+    if let Some(name) = name {
+        storage::workspaces::rename(&mut tx, caller.workspace(), &name).await?;
+    }
+    let found = storage::workspaces::get(&mut tx, caller.workspace()).await?;
+    tx.commit().await?;
+    let workspace = found.ok_or_else(|| DomainError::not_found(WorkspaceId::KIND))?;
+    Ok(Json(workspace.into()))
+}
+
+/// Switch to a workspace
+///
+/// The session goes on there, with the tokens of the answer; the refresh token before holds no longer.
+#[utoipa::path(
+    post,
+    path = "/v1/workspaces/{workspaceId}/switch",
+    tag = "Workspaces",
+    operation_id = "switchWorkspace",
+    params(("workspaceId" = String, Path)),
+    responses((status = 200, description = "A pair of tokens for it.", body = SignedInView)),
+)]
+#[tracing::instrument(name = "handler.v1.workspaces.switch", skip_all)]
+async fn switch(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<WorkspaceId>,
+) -> ApiResult<Json<SignedInView>> {
+    Ok(Json(state.accounts.switch(&caller.person()?, id).await?.into()))
+}

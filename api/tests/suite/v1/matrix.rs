@@ -1,0 +1,109 @@
+//! Each route of the panel × {no credential, garbage, another tenant, each role}, from the router's own table.
+
+use domain::Role;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{PASSWORD, Person};
+use crate::support::{Reply, TestApp, read};
+
+/// A body that the route would accept.
+fn body_of(path: &str, owner: &Person) -> Value {
+    match path {
+        "/v1/auth/register" => {
+            json!({"name": "x", "email": "otra@ejemplo.com", "password": PASSWORD})
+        }
+        "/v1/auth/login" => json!({"email": owner.email, "password": PASSWORD}),
+        "/v1/auth/refresh" => json!({"refreshToken": "vr_x"}),
+        "/v1/auth/change-password" => {
+            json!({"currentPassword": "no es esta", "newPassword": "cuatro gatos"})
+        }
+        "/v1/workspaces/{workspaceId}/transfer" => json!({"userId": owner.id}),
+        path if path.ends_with("{memberId}") => json!({"role": "agent"}),
+        _ => json!({"name": "x"}),
+    }
+}
+
+async fn ask(
+    app: &TestApp,
+    token: Option<&str>,
+    method: &Method,
+    path: &str,
+    body: &Value,
+) -> Reply {
+    let request = app.client.request(method.clone(), format!("{}{path}", app.base));
+    let request = match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    };
+    let sends = [Method::POST, Method::PATCH, Method::PUT].contains(method);
+    read(if sends { request.json(body) } else { request }).await
+}
+
+#[tokio::test]
+async fn each_route_asks_for_a_credential_and_a_role() {
+    for app in TestApp::on_each_database("panel matrix").await {
+        let owner = Person::register(&app, "owner").await;
+        let stranger = Person::register(&app, "stranger").await;
+        let mut members = Vec::new();
+        for role in [Role::Viewer, Role::Agent, Role::Admin] {
+            let member = Person::register(&app, role.name()).await;
+            owner.admit(&app, &member, role).await;
+            members.push((role, member));
+        }
+        let other = &members[0].1;
+        let fill = |path: &str| {
+            let filled = path
+                .replace("{workspaceId}", &owner.workspace)
+                .replace("{memberId}", &other.id)
+                .replace("{sessionId}", "sess_00000000000000000000000000000000");
+            assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
+            filled
+        };
+        let mut routes = api::routes_v1();
+        // What ends the caller's session or place comes last.
+        routes.sort_by_key(|route| {
+            let last = ["logout", "logout-all", "leave", "switch"];
+            let ends = last.iter().any(|word| route.path.ends_with(word));
+            (ends, route.method == Method::DELETE)
+        });
+        assert!(routes.len() >= 19, "{}", routes.len());
+        for route in &routes {
+            let (path, body) = (fill(&route.path), body_of(&route.path, &owner));
+            let name = format!("{} {}", route.method, route.path);
+            let Some(action) = route.action else {
+                let reply = ask(&app, None, &route.method, &path, &body).await;
+                assert!(!reply.status.is_server_error(), "{name}: {}", reply.text);
+                continue;
+            };
+            let unknown = format!("vk_{}", "a".repeat(64));
+            for token in
+                [None, Some("garbage"), Some("a.b.c"), Some(&*unknown), Some(&*owner.refresh)]
+            {
+                let reply = ask(&app, token, &route.method, &path, &body).await;
+                reply.expect_error(401, "UNAUTHORIZED");
+            }
+            if route.path.contains("{workspaceId}") {
+                let reply = ask(&app, Some(&stranger.token), &route.method, &path, &body).await;
+                reply.expect_error(404, "NOT_FOUND");
+                let reply = ask(&app, Some(&app.tenant.key), &route.method, &path, &body).await;
+                reply.expect_error(404, "NOT_FOUND");
+            }
+            for (role, member) in &members {
+                let ends = ["logout", "logout-all", "leave", "switch"];
+                if ends.iter().any(|word| route.path.ends_with(word)) {
+                    continue;
+                }
+                let request =
+                    app.client.request(route.method.clone(), format!("{}{path}", app.base));
+                let request =
+                    request.bearer_auth(&member.token).header("x-workspace-id", &owner.workspace);
+                let sends = [Method::POST, Method::PATCH].contains(&route.method);
+                let reply = read(if sends { request.json(&body) } else { request }).await;
+                let told = format!("{name} as {role}: {}", reply.text);
+                assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");
+                assert_eq!(reply.status == 403, *role < action.needs().0, "{told}");
+            }
+        }
+    }
+}
