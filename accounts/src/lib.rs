@@ -417,14 +417,12 @@ impl Accounts {
         let last = sessions::list(tx, user, self.0.ambient.now()).await?;
         let last = last.iter().find_map(|session| session.workspace_id);
         let place = places.iter().find(|place| Some(place.workspace.id) == last);
-        match place.or(places.first()) {
-            Some(place) => Ok(place.clone()),
-            None => {
-                let user = users::get(tx, user).await?;
-                let user = user.ok_or_else(|| DomainError::not_found("user"))?;
-                self.found(tx, user.id, &user.name).await
-            }
+        if let Some(place) = place.or(places.first()) {
+            return Ok(place.clone());
         }
+        let user = users::get(tx, user).await?;
+        let user = user.ok_or_else(|| DomainError::not_found("user"))?;
+        self.found(tx, user.id, &user.name).await
     }
 
     /// A new session and its tokens.

@@ -198,7 +198,7 @@ async fn an_access_token_ends_by_itself_and_a_session_that_nobody_renews() {
         let ambient = Ambient::new(clock.clone(), Arc::new(SystemEntropy));
         let app = TestApp::with_ambient(database, ambient, |_| {}).await;
         let ana = Person::register(&app, "ana").await;
-        clock.advance(Duration::from_secs(14 * 60));
+        clock.advance(Duration::from_mins(14));
         ana.get(&app, "/v1/auth/me").await.expect(200);
         clock.advance(Duration::from_mins(1));
         ana.get(&app, "/v1/auth/me").await.expect_error(401, "UNAUTHORIZED");
