@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests /api/v2 against its own description with schemathesis, with and without a key:
+# Tests /api/v2 and /v1 against their own descriptions with schemathesis, with and without a key or a token:
 #   scripts/schemathesis.sh
 # Starts a server of its own at a free port, in a temporary folder, and stops it afterwards. Fails on any server
 # error and on any route that answers without a key.
@@ -68,8 +68,10 @@ done
 [ -n "$url" ] || { echo "the server does not say where it listens" >&2; exit 1; }
 
 check() {
+    document=$1
+    shift
     # The stateful phase would revoke the key that it works with.
-    "$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run "$url/openapi/v2.json" \
+    "$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run "$url/openapi/$document.json" \
         --phases examples,coverage,fuzzing --checks not_a_server_error,ignored_auth \
         --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --seed 1 --request-timeout 30 \
         --continue-on-failure --warnings off "$@"
@@ -77,8 +79,18 @@ check() {
 
 # A provider that is made here is one that nobody answers at, and from then on every answer is a 503 that says so. What
 # is wrong in a provider is tested in api/tests.
-echo "with a key:"
-check --header "Authorization: Bearer $key" --exclude-operation-id createProvider
-echo "without a key:"
-check
+echo "/api/v2 with a key:"
+check v2 --header "Authorization: Bearer $key" --exclude-operation-id createProvider
+echo "/api/v2 without a key:"
+check v2
+# Signing out would end the session that the rest is asked in.
+signed_in=$(curl -fsS "$url/v1/auth/register" -H 'Content-Type: application/json' \
+    -d '{"name": "Andrea", "email": "andrea@ejemplo.com", "password": "tres tristes tigres"}')
+of_signed_in() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys.argv[1]))' "$1" <<< "$signed_in"; }
+token=$(of_signed_in '["token"]')
+sed -i "s/^\[parameters\]/[parameters]\nworkspaceId = \"$(of_signed_in '["workspace"]["id"]')\"/" "$folder/schemathesis.toml"
+echo "/v1 with a token:"
+check v1 --header "Authorization: Bearer $token" --exclude-operation-id logout --exclude-operation-id logoutEverywhere
+echo "/v1 without a token:"
+check v1
 kill -0 "$server" || { echo "the server died" >&2; tail -n 50 "$folder/log" >&2; exit 1; }

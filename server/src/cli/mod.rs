@@ -88,7 +88,11 @@ enum Command {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Print the OpenAPI description of the HTTP API
-    Openapi,
+    Openapi {
+        /// Which surface: `v2`, for programs, or `v1`, the panel.
+        #[arg(value_parser = ["v1", "v2"], default_value = "v2")]
+        surface: String,
+    },
     /// Look for what is missing or set without effect
     Doctor,
     /// Evaluate answers and search on datasets of questions, and compare evaluations
@@ -127,8 +131,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "vocero", &mut std::io::stdout());
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Openapi => {
-            print(&api::openapi_v2().to_pretty_json().context("the description has no JSON form")?);
+        Command::Openapi { surface } => {
+            let document = if surface == "v1" { api::openapi_v1() } else { api::openapi_v2() };
+            print(&document.to_pretty_json().context("the description has no JSON form")?);
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
@@ -167,7 +172,7 @@ async fn run_command(command: Command, run: Run) -> anyhow::Result<ExitCode> {
         Command::Eval(command) => eval::run(command, &run).await,
         Command::Doctor => doctor::run(&run).await,
         Command::Vault(command) => vault::run(&command, &run).await,
-        Command::Config(_) | Command::Openapi | Command::Completions { .. } => {
+        Command::Config(_) | Command::Openapi { .. } | Command::Completions { .. } => {
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -220,6 +220,8 @@ fn the_description_and_the_completions_are_printed_without_a_data_folder() {
     let installation = Installation::new();
     let description: Value = serde_json::from_str(&installation.text(&["openapi"])).expect("JSON");
     assert!(text(&description, "openapi").starts_with("3.1"));
+    let panel: Value = serde_json::from_str(&installation.text(&["openapi", "v1"])).expect("JSON");
+    assert!(panel["paths"]["/v1/auth/register"].is_object());
     for shell in ["bash", "zsh", "fish"] {
         assert!(installation.text(&["completions", shell]).contains("vocero"));
     }
