@@ -41,6 +41,8 @@ pub struct WorldOptions {
     pub embedder: Option<Arc<dyn Embedder>>,
     /// The part of dense vectors in the fusion where they were not found to help, 0 to 1.
     pub dense_weight: f64,
+    /// Takes words as they stand instead of their stems: what stemming is worth is seen without it.
+    pub without_stems: bool,
 }
 
 /// A throw-away workspace; what it kept on disk is removed when it is dropped.
@@ -95,6 +97,7 @@ impl World {
             datastore: &born.datastore,
             ambient: &ambient,
             embedder: options.embedder.as_deref(),
+            without_stems: options.without_stems,
             names: HashMap::with_capacity(corpus.len()),
         };
         let started = Instant::now();
@@ -154,6 +157,7 @@ struct Filling<'a> {
     datastore: &'a Datastore,
     ambient: &'a Ambient,
     embedder: Option<&'a dyn Embedder>,
+    without_stems: bool,
     names: HashMap<ChunkId, String>,
 }
 
@@ -199,7 +203,9 @@ impl Filling<'_> {
     fn rows(&mut self, passage: &Passage) -> (Source, Chunk) {
         let source: SourceId = self.ambient.new_id();
         let told = passage.lang.as_deref().and_then(|lang| lang.parse().ok());
-        let lang = detect(&passage.text).or(told).unwrap_or(Lang::Other);
+        // Words of no language in particular have no stems, neither in passages nor in questions about them.
+        let lang = detect(&passage.text).or(told).filter(|_| !self.without_stems);
+        let lang = lang.unwrap_or(Lang::Other);
         let chunk = chunk_of(self.datastore, source, &passage.text, lang);
         self.names.insert(chunk.id, passage.id.clone());
         (source_of(self.datastore, source, &passage.title, self.ambient.now()), chunk)

@@ -2,7 +2,7 @@
 
 use evals::compare::{CompareOptions, Comparison, Verdict, compare};
 use evals::observation::Cited;
-use evals::target::SearchTarget;
+use evals::target::{SearchTarget, World, WorldOptions};
 use evals::{Dataset, Report, RunOptions, run};
 use retrieval::SearchMode;
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,49 @@ async fn worse_configurations_are_caught_with_the_metric_named() {
     assert_eq!(worse.verdict, Verdict::Regressed);
     assert_eq!(regressed(&worse), ["false_answer"], "{:?}", worse.metrics);
     world.close().await;
+}
+
+/// Forty passages whose verbs are asked for in another form than they stand there.
+fn inflected() -> Dataset {
+    let verbs =
+        ["entreg", "devolv", "repar", "instal", "retir", "cambi", "pint", "limpi", "arm", "cos"];
+    let things = ["camas", "mesas", "sillas", "puertas"];
+    let (mut corpus, mut cases) = (Vec::new(), Vec::new());
+    for (n, (verb, thing)) in
+        verbs.iter().flat_map(|verb| things.iter().map(move |thing| (verb, thing))).enumerate()
+    {
+        let text = format!("Nosotros {verb}amos las {thing} en {} días hábiles.", n + 2);
+        corpus.push(
+            serde_json::json!({ "id": format!("p{n}"), "title": "", "text": text, "lang": "es" }),
+        );
+        let thing = thing.trim_end_matches('s');
+        cases.push(serde_json::json!({
+            "id": format!("q{n}"), "input": format!("¿cuándo {verb}an una {thing}?"), "lang": "es",
+            "relevant": [format!("p{n}")],
+        }));
+    }
+    let read = |value: serde_json::Value| serde_json::from_value(value);
+    Dataset {
+        name: "inflected".to_owned(),
+        cases: cases.into_iter().map(read).collect::<Result<_, _>>().unwrap(),
+        corpus: corpus.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn words_without_stems_are_caught() {
+    let dataset = inflected();
+    let mut reports = Vec::new();
+    for without_stems in [false, true] {
+        let options = WorldOptions { without_stems, ..WorldOptions::default() };
+        let world = World::of(&dataset.corpus, &options).await.unwrap();
+        let target = SearchTarget::of(&world, 20).in_mode(SearchMode::Words);
+        reports.push(report(&dataset, &target).await);
+        world.close().await;
+    }
+    let worse = against(&reports[0], &reports[1]);
+    assert_eq!(worse.verdict, Verdict::Regressed, "{:?}", worse.metrics);
+    assert!(regressed(&worse).contains(&"ndcg@10"), "{:?}", worse.metrics);
 }
 
 #[tokio::test]

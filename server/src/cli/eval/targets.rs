@@ -57,6 +57,9 @@ pub struct TargetArgs {
     /// The part of the vectors in the fusion where the self-test does not raise it, 0 to 1
     #[arg(long, value_name = "PART", default_value_t = 0.2)]
     pub dense_weight: f64,
+    /// Take words as they stand instead of their stems, in a throw-away workspace: what stemming is worth
+    #[arg(long)]
+    pub no_stemming: bool,
     /// Passages of a ranking, 1 to 100
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub depth: u8,
@@ -214,7 +217,11 @@ async fn throw_away(
         Some(model) => Some(embedder(model).await?),
         None => None,
     };
-    let options = WorldOptions { embedder, dense_weight: arguments.dense_weight };
+    let options = WorldOptions {
+        embedder,
+        dense_weight: arguments.dense_weight,
+        without_stems: arguments.no_stemming,
+    };
     let mut world = World::of(&dataset.corpus, &options).await?;
     let depth = usize::from(arguments.depth);
     if arguments.target == Kind::Search {
