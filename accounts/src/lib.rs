@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::user::{Member, Membership, Session, User};
-use domain::{
-    Ambient, DomainError, ErrorKind, Role, SessionId, Timestamp, UserId, Vault, WorkspaceId, text,
-};
+use domain::{Ambient, DomainError, ErrorKind, Role, SessionId, UserId, Vault, WorkspaceId, text};
 use moka::sync::Cache;
 use secrecy::SecretString;
 use storage::members::MemberChange;
@@ -118,6 +116,17 @@ pub struct Person {
     pub workspace: WorkspaceId,
     /// What they may do there.
     pub role: Role,
+}
+
+/// What an access token opens in a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It does not hold, or its session has ended.
+    Nobody,
+    /// The person is no member there.
+    Stranger,
+    /// The person may act there.
+    Member(Person),
 }
 
 impl Accounts {
@@ -352,49 +361,31 @@ impl Accounts {
         Ok(())
     }
 
-    /// Who comes with this access token, in the workspace that it names or in `wanted`. `None` when the token does not hold,
-    /// its session has ended, or the person is no member there.
-    pub async fn person(
-        &self,
-        access: &str,
-        wanted: Option<WorkspaceId>,
-    ) -> Result<Option<Person>> {
+    /// Who comes with this access token, in `wanted` or else in the workspace that it names.
+    pub async fn standing(&self, access: &str, wanted: Option<WorkspaceId>) -> Result<Standing> {
         let now = self.0.ambient.now();
-        let Some(ticket) = self.0.signer.read(access, now) else { return Ok(None) };
+        let Some(ticket) = self.0.signer.read(access, now) else { return Ok(Standing::Nobody) };
+        if self.0.ended.contains_key(&ticket.session) {
+            return Ok(Standing::Nobody);
+        }
         let workspace = wanted.unwrap_or(ticket.workspace);
-        let place = (ticket.session, workspace);
-        let known = self.0.known.get(&place);
-        let role = match known {
-            Some(role) => Some(role),
-            None => self.look_up(ticket, workspace, now).await?,
-        };
-        let holds = !self.0.ended.contains_key(&ticket.session);
-        Ok(role.filter(|_| holds).map(|role| Person {
-            user: ticket.user,
-            session: ticket.session,
-            workspace,
-            role,
-        }))
-    }
-
-    async fn look_up(
-        &self,
-        ticket: Ticket,
-        workspace: WorkspaceId,
-        now: Timestamp,
-    ) -> Result<Option<Role>> {
+        let known = self.0.known.get(&(ticket.session, workspace));
+        if let Some(role) = known {
+            return Ok(ticket.member(workspace, role));
+        }
         let mut conn = self.0.db.read().await?;
         let session = sessions::get(&mut conn, ticket.session).await?;
         let active =
             session.is_some_and(|session| session.user_id == ticket.user && session.is_active(now));
         if !active {
-            return Ok(None);
+            return Ok(Standing::Nobody);
         }
         let member = members::get(&mut conn, workspace, ticket.user).await?;
-        if let Some(member) = &member {
-            self.0.known.insert((ticket.session, workspace), member.role);
-        }
-        Ok(member.map(|member| member.role))
+        let Some(Member { role, .. }) = member else { return Ok(Standing::Stranger) };
+        self.0.known.insert((ticket.session, workspace), role);
+        // What ended meanwhile stays ended.
+        let ended = self.0.ended.contains_key(&ticket.session);
+        Ok(if ended { Standing::Nobody } else { ticket.member(workspace, role) })
     }
 
     fn forget(&self, ended: Vec<SessionId>) {
@@ -479,6 +470,12 @@ impl Accounts {
     async fn member(&self, tx: &mut Tx, workspace: WorkspaceId, user: UserId) -> Result<Member> {
         let found = members::get(tx, workspace, user).await?;
         Ok(found.ok_or_else(|| DomainError::not_found("member"))?)
+    }
+}
+
+impl Ticket {
+    fn member(self, workspace: WorkspaceId, role: Role) -> Standing {
+        Standing::Member(Person { user: self.user, session: self.session, workspace, role })
     }
 }
 

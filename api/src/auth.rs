@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::Person;
+use accounts::{Person, Standing};
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -21,7 +21,7 @@ use storage::Db;
 use tokio_util::task::TaskTracker;
 
 use crate::error::{ApiError, ApiResult, source_chain};
-use crate::rate_limit::Standing;
+use crate::rate_limit;
 use crate::routes::Surface;
 use crate::state::AppState;
 
@@ -168,7 +168,10 @@ pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: 
 }
 
 impl Gate {
-    async fn admit(&self, request: &Parts) -> (Option<Standing>, Result<Caller, ApiError>) {
+    async fn admit(
+        &self,
+        request: &Parts,
+    ) -> (Option<rate_limit::Standing>, Result<Caller, ApiError>) {
         let principal = match self.principal(request).await {
             Ok(principal) => principal,
             Err(refusal) => return (None, Err(self.refuse(refusal, request))),
@@ -194,13 +197,14 @@ impl Gate {
             let elsewhere = wanted.is_some_and(|wanted| wanted != key.workspace_id);
             return if elsewhere { Err(no_workspace()) } else { Ok(of_key(&key)) };
         };
-        let person = self.state.accounts.person(token, None).await;
-        let person =
-            person.map_err(|error| Refusal::Failed(error.into()))?.ok_or(Refusal::Guess)?;
-        let Some(wanted) = wanted else { return Ok(of_person(person)) };
-        let there = self.state.accounts.person(token, Some(wanted)).await;
-        let there = there.map_err(|error| Refusal::Failed(error.into()))?;
-        there.map(of_person).ok_or_else(no_workspace)
+        let standing = self.state.accounts.standing(token, wanted).await;
+        match standing.map_err(|error| Refusal::Failed(error.into()))? {
+            Standing::Member(person) => Ok(of_person(person)),
+            Standing::Stranger if wanted.is_some() => Err(no_workspace()),
+            // The token's own workspace is theirs no more: the next one names another.
+            Standing::Stranger => Err(Refusal::Unauthorized),
+            Standing::Nobody => Err(Refusal::Guess),
+        }
     }
 
     fn refuse(&self, refusal: Refusal, request: &Parts) -> ApiError {
