@@ -90,6 +90,7 @@ fn target(arguments: &CalibrateArgs, dense_weight: f64) -> TargetArgs {
         mode: Mode::Hybrid,
         embedding: arguments.embedding.clone(),
         dense_weight,
+        no_stemming: false,
         depth: 20,
     }
 }

@@ -105,6 +105,7 @@ async fn hold(
         mode: Mode::Hybrid,
         embedding: None,
         dense_weight: 0.2,
+        no_stemming: false,
         depth: 20,
     };
     let opened = targets::open(&target, &dataset, run).await?;
