@@ -38,6 +38,11 @@ fn hash_of(question: &str) -> TextHash {
 /// What a question means; `None` without an embedder, or when it does not answer in time.
 pub(crate) async fn meaning_of(inner: &Inner, question: &str) -> Option<Meaning> {
     let embedder = inner.retrieval.embedder()?;
+    let (space, hash) = (embedder.space().to_string(), hash_of(question));
+    // Its turn has searched for it a moment ago.
+    if let Some(vector) = inner.retrieval.question_vector(question) {
+        return Some(Meaning { space, hash, vector });
+    }
     let texts = [question.to_owned()];
     let embedding = embedder.embed(&texts, EmbedPurpose::Query);
     let vector = match tokio::time::timeout(PATIENCE, embedding).await {
@@ -53,7 +58,7 @@ pub(crate) async fn meaning_of(inner: &Inner, question: &str) -> Option<Meaning>
             return None;
         }
     };
-    Some(Meaning { space: embedder.space().to_string(), hash: hash_of(question), vector })
+    Some(Meaning { space, hash, vector })
 }
 
 /// The one of `known` that means the same, the most alike one when there are several.

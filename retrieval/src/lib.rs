@@ -10,6 +10,7 @@ mod index;
 mod neighbours;
 mod passage;
 mod passages;
+mod questions;
 mod rerank;
 mod search;
 mod stats;

@@ -17,6 +17,7 @@ use crate::glossaries::{Glossaries, Glossary};
 use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
 use crate::neighbours::{Around, Neighbours};
 use crate::passages::{Kept, Passages, Rows};
+use crate::questions::Questions;
 use crate::rerank::Reranking;
 use crate::stats::{
     Calibration, Current, DenseTest, LANGS, PassageTerms, Stats, StatsCache, StatsChange, idf,
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) stats: StatsCache,
     passages: Passages,
     pub(crate) neighbours: Neighbours,
+    pub(crate) questions: Questions,
     glossaries: Glossaries,
     pub(crate) upkeep: Upkeep,
     dense_weight: f64,
@@ -364,6 +366,7 @@ impl Retrieval {
             stats: StatsCache::new(),
             passages: Passages::new(),
             neighbours: Neighbours::new(),
+            questions: Questions::new(),
             glossaries: Glossaries::new(),
             upkeep: Upkeep::default(),
             dense_weight: options.dense_weight,
@@ -549,7 +552,13 @@ impl Retrieval {
             return Ok(None);
         }
         match embedder.embed(std::slice::from_ref(&query.text), EmbedPurpose::Query).await {
-            Ok(vectors) => Ok(vectors.into_iter().next()),
+            Ok(vectors) => {
+                let vector = vectors.into_iter().next();
+                if let Some(vector) = &vector {
+                    self.0.questions.keep(&query.text, vector);
+                }
+                Ok(vector)
+            }
             Err(error) if dense_only => Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, "the question could not be embedded; searched without");
