@@ -212,8 +212,10 @@ async fn questions_that_mean_the_same_to_the_embedder_are_one_gap() {
             assert_eq!(gaps(&app, "").await.len(), expected.len() + 1);
             let usage = app.get("/api/v2/usage").await.expect(200);
             let calls = usage["total"]["calls"].as_u64().unwrap();
-            let asked = server.requests_to(Endpoint::Embeddings).len()
-                + server.requests_to(Endpoint::Chat).len();
+            let embedded = server.requests_to(Endpoint::Embeddings).len();
+            // The passage, and each question once: by its search.
+            assert_eq!(embedded, if with_vectors { 1 + ASKED.len() + 1 } else { 0 });
+            let asked = embedded + server.requests_to(Endpoint::Chat).len();
             assert_eq!(calls, asked as u64, "each call is in the ledger: {usage}");
         }
     }
