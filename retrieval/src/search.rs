@@ -9,6 +9,7 @@ use domain::{Ambient, ChunkId, DatastoreId, DomainError, Lang, WorkspaceId};
 use models::builtin::{Asked, TermWeights};
 use models::lexical::{Lexicon, detect};
 use models::{Catalogue, EmbedPurpose, Embedder};
+use storage::datastores::Tuning;
 use storage::{Db, Tx};
 
 use crate::calibrate::is_due;
@@ -162,6 +163,8 @@ pub struct Health {
     pub threshold_from: ThresholdOrigin,
     /// Of its dense vectors; `None` without an embedder.
     pub dense: Option<DenseHealth>,
+    /// What was set for it.
+    pub tuning: Tuning,
 }
 
 /// What dense vectors do in a datastore.
@@ -204,6 +207,8 @@ pub(crate) struct DatastoreStats {
     id: DatastoreId,
     revision: i64,
     current: Arc<Current>,
+    /// What was set for it; unknown, and so nothing, before the database was asked.
+    tuning: Tuning,
 }
 
 /// What terms weigh in the datastores asked, their statistics taken together, and the workspace's own names for things.
@@ -271,10 +276,12 @@ impl Weights {
                 stats.current.with(|stats| (stats.passages, stats.calibration));
             let own = calibration.and_then(Calibration::threshold);
             let own = own.filter(|_| count >= CALIBRATED_FROM);
-            if own.is_some() {
+            if stats.tuning.threshold.is_some() {
+                origin = ThresholdOrigin::Set;
+            } else if own.is_some() && origin == ThresholdOrigin::Size {
                 origin = ThresholdOrigin::Calibration;
             }
-            sum += own.unwrap_or(all) * count as f64;
+            sum += stats.tuning.threshold.or(own).unwrap_or(all) * count as f64;
             passages += count as f64;
         }
         (if passages > 0.0 { sum / passages } else { all }, origin)
@@ -288,7 +295,7 @@ impl Weights {
             let (count, weight) = stats
                 .current
                 .with(|stats| (stats.passages as f64, DenseHealth::of(stats, low, space).weight));
-            sum += weight * count;
+            sum += stats.tuning.dense_weight.unwrap_or(weight) * count;
             passages += count;
         }
         if passages > 0.0 { sum / passages } else { low }
@@ -404,7 +411,7 @@ impl Retrieval {
             self.look_up_early(workspace, query),
         )?;
         let mut looked_up = match early {
-            Some(early) if early.weights.is_still(&current) => early,
+            Some(early) if early.weights.is_still(&current) => self.settle(early, current),
             _ => self.look_up(query, current).await?,
         };
         // A datastore of another workspace has no row and so no languages; nothing of it is found.
@@ -494,7 +501,8 @@ impl Retrieval {
             if is_due(&current, space) {
                 self.0.upkeep.uncalibrated(workspace, row.id);
             }
-            stats.push(DatastoreStats { id: row.id, revision: row.revision, current });
+            let (revision, tuning) = (row.revision, row.tuning);
+            stats.push(DatastoreStats { id: row.id, revision, current, tuning });
         }
         Ok(Weights { stats, glossary })
     }
@@ -509,12 +517,20 @@ impl Retrieval {
         let Some(glossary) = self.0.glossaries.held(workspace) else { return Ok(None) };
         let held = query.datastores.iter().map(|&id| {
             let current = self.0.stats.held(id)?;
-            Some(DatastoreStats { id, revision: current.revision(), current })
+            let tuning = Tuning::default();
+            Some(DatastoreStats { id, revision: current.revision(), current, tuning })
         });
         match held.collect() {
             Some(stats) => Ok(Some(self.look_up(query, Weights { stats, glossary }).await?)),
             None => Ok(None),
         }
+    }
+
+    /// What was looked up early, with what the database says was set for the datastores.
+    fn settle(&self, early: LookedUp, current: Weights) -> LookedUp {
+        let dense_weight = current.dense_weight(self.0.dense_weight, self.embedding_space());
+        let totals = Totals { dense_weight, ..early.totals };
+        LookedUp { weights: current, totals, ..early }
     }
 
     /// What searches in a datastore go by; `None` for one that is not there.
@@ -527,8 +543,12 @@ impl Retrieval {
         let Some(current) = weights.only() else { return Ok(None) };
         let (threshold, threshold_from) = weights.threshold();
         let (low, space) = (self.0.dense_weight, self.embedding_space());
-        let dense = space.map(|_| current.with(|stats| DenseHealth::of(stats, low, space)));
-        Ok(Some(Health { passages: weights.passages(), threshold, threshold_from, dense }))
+        let mut dense = space.map(|_| current.with(|stats| DenseHealth::of(stats, low, space)));
+        if let Some(dense) = &mut dense {
+            dense.weight = weights.dense_weight(low, space);
+        }
+        let tuning = weights.stats.first().map(|stats| stats.tuning).unwrap_or_default();
+        Ok(Some(Health { passages: weights.passages(), threshold, threshold_from, dense, tuning }))
     }
 
     fn wants_dense(&self, query: &SearchQuery) -> bool {

@@ -36,14 +36,17 @@ pub enum ThresholdOrigin {
     Size,
     /// Questions made from the passages themselves.
     Calibration,
+    /// Somebody set it for the datastore.
+    Set,
 }
 
 impl ThresholdOrigin {
-    /// `size` or `calibration`.
+    /// `size`, `calibration` or `set`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",
             Self::Calibration => "calibration",
+            Self::Set => "set",
         }
     }
 }

@@ -129,7 +129,7 @@ pub async fn get_many(
 }
 
 /// What a search must know of a datastore before it believes what it holds in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Revisions {
     /// The datastore.
     pub id: DatastoreId,
@@ -137,6 +137,17 @@ pub struct Revisions {
     pub revision: i64,
     /// Of the workspace's glossary; 0 when it never had one.
     pub glossary: i64,
+    /// What was set for it.
+    pub tuning: Tuning,
+}
+
+/// What people set for a datastore, in the place of what it finds out by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Tuning {
+    /// The evidence from which on it is taken to hold an answer, 0 to 1.
+    pub threshold: Option<f64>,
+    /// The part of dense vectors in the fusion, 0 to 1.
+    pub dense_weight: Option<f64>,
 }
 
 /// The revisions of those of `ids` that are there, in no order; in one statement, since every search waits for it.
@@ -145,7 +156,8 @@ pub async fn revisions(
     workspace: WorkspaceId,
     ids: &[DatastoreId],
 ) -> Result<Vec<Revisions>> {
-    let rows: Vec<(Id<DatastoreId>, i64, i64)> = conn
+    type Row = (Id<DatastoreId>, i64, i64, Option<f64>, Option<f64>);
+    let rows: Vec<Row> = conn
         .statement(with_list!(
             "SELECT
                 id,
@@ -153,7 +165,9 @@ pub async fn revisions(
                 COALESCE(
                     (SELECT glossaries.revision FROM glossaries WHERE glossaries.workspace_id = $1),
                     0
-                ) AS glossary
+                ) AS glossary,
+                evidence_threshold,
+                dense_weight
             FROM datastores
             WHERE workspace_id = $1
                 AND ", "id" in "$2"; ""
@@ -162,8 +176,35 @@ pub async fn revisions(
         .list(ids)
         .all()
         .await?;
-    let row = |(id, revision, glossary): (Id<_>, _, _)| Revisions { id: id.0, revision, glossary };
+    let row = |(id, revision, glossary, threshold, dense_weight): Row| Revisions {
+        id: id.0,
+        revision,
+        glossary,
+        tuning: Tuning { threshold, dense_weight },
+    };
     Ok(rows.into_iter().map(row).collect())
+}
+
+/// Sets what searches in a datastore go by; `None` leaves it to the datastore. `false` when absent.
+pub async fn tune(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: DatastoreId,
+    tuning: Tuning,
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE datastores
+        SET evidence_threshold = $3,
+            dense_weight = $4
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(tuning.threshold)
+    .bind(tuning.dense_weight)
+    .changed()
+    .await
 }
 
 /// The default datastores of the workspace.

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::words::Language;
 use super::{PageQuery, Patch};
 use crate::auth::Caller;
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
 use crate::paging::Page;
 use crate::routes::Routes;
@@ -24,6 +24,7 @@ pub(super) fn routes() -> Routes {
         .route(Action::ManageKnowledge, routes!(create))
         .route(Action::ReadKnowledge, routes!(get))
         .route(Action::ReadKnowledge, routes!(health))
+        .route(Action::ManageKnowledge, routes!(tune))
         .route(Action::ManageKnowledge, routes!(update))
         .route(Action::ManageKnowledge, routes!(delete))
 }
@@ -64,11 +65,27 @@ struct HealthView {
     /// The evidence below which agents that set none themselves say that they do not know, 0 to 1.
     #[schema(example = 0.41)]
     threshold: f64,
-    /// `calibration` by questions made from the passages, from fifty passages on; `size` by their number.
+    /// `set` by somebody; `calibration` by questions made from the passages, from fifty passages on; `size` by their number.
     #[schema(example = "calibration")]
     threshold_from: &'static str,
     /// Null without an embedding model.
     dense: Option<DenseView>,
+    tuning: TuningView,
+}
+
+/// What somebody set for a datastore, in the place of what it finds out by itself.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DatastoreTuning)]
+struct TuningView {
+    /// The evidence below which agents that set none themselves say that they do not know; null leaves it to the datastore.
+    #[serde(deserialize_with = "super::required_nullable")]
+    #[schema(required = true, minimum = 0, maximum = 1, example = 0.38)]
+    threshold: Option<f64>,
+    /// The part of dense vectors in the ranking; null leaves it to the datastore.
+    #[serde(deserialize_with = "super::required_nullable")]
+    #[schema(required = true, minimum = 0, maximum = 1, example = json!(null))]
+    dense_weight: Option<f64>,
 }
 
 /// What dense vectors do in a datastore.
@@ -232,14 +249,62 @@ async fn health(
     caller: Caller,
     Id(id): Id<DatastoreId>,
 ) -> ApiResult<Json<HealthView>> {
+    health_of(&state, &caller, id).await
+}
+
+async fn health_of(
+    state: &AppState,
+    caller: &Caller,
+    id: DatastoreId,
+) -> ApiResult<Json<HealthView>> {
     let found = state.retrieval.health(caller.workspace(), id).await?;
     let health = found.ok_or_else(|| DomainError::not_found("datastore"))?;
+    let datastores::Tuning { threshold, dense_weight } = health.tuning;
     Ok(Json(HealthView {
         passages: health.passages,
         threshold: health.threshold,
         threshold_from: health.threshold_from.as_str(),
         dense: health.dense.map(|dense| DenseView { ratio: dense.ratio, weight: dense.weight }),
+        tuning: TuningView { threshold, dense_weight },
     }))
+}
+
+/// Set what searches in a datastore go by
+///
+/// In the place of what the datastore finds out by itself, from the next search on; `vocero eval calibrate` finds a threshold.
+/// An agent's own `minEvidence` wins over it.
+#[utoipa::path(
+    put,
+    path = "/api/v2/datastores/{datastoreId}/tuning",
+    tag = "Datastores",
+    operation_id = "tuneDatastore",
+    params(("datastoreId" = String, Path)),
+    request_body = TuningView,
+    responses((status = 200, description = "What searches in it go by now.", body = HealthView)),
+)]
+#[tracing::instrument(name = "handler.v2.datastores.tune", skip_all)]
+async fn tune(
+    State(state): State<AppState>,
+    caller: Caller,
+    Id(id): Id<DatastoreId>,
+    Json(wanted): Json<TuningView>,
+) -> ApiResult<Json<HealthView>> {
+    let share = |field: &str, value: Option<f64>| match value {
+        Some(value) if !(0.0..=1.0).contains(&value) => {
+            Err(ApiError::invalid(field, format!("`{field}` must be 0 to 1, or null")))
+        }
+        value => Ok(value),
+    };
+    let tuning = datastores::Tuning {
+        threshold: share("threshold", wanted.threshold)?,
+        dense_weight: share("denseWeight", wanted.dense_weight)?,
+    };
+    let mut tx = state.db.write().await?;
+    if !datastores::tune(&mut tx, caller.workspace(), id, tuning).await? {
+        return Err(DomainError::not_found("datastore").into());
+    }
+    tx.commit().await?;
+    health_of(&state, &caller, id).await
 }
 
 /// Change a datastore

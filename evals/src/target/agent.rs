@@ -104,6 +104,11 @@ impl AgentTarget {
         Self { api_key, ..self }
     }
 
+    /// Where it searches.
+    pub fn datastores(&self) -> &[DatastoreId] {
+        &self.knowledge.search.datastores
+    }
+
     /// What it searches, as a target of its own.
     pub fn into_search(self) -> SearchTarget {
         self.knowledge.search

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use models::{EmbedPurpose, Embedder, EmbeddingSpace, ModelError};
 use retrieval::ThresholdOrigin;
+use storage::datastores::Tuning;
 use testkit::model_server::hash_embedding;
 
 use crate::world::{World, arms, chunk, point};
@@ -68,6 +69,31 @@ async fn a_datastore_calibrates_its_threshold_once_and_keeps_it() {
     assert!((anew.threshold - after.threshold).abs() < 1e-9);
     assert_eq!(anew.threshold_from, ThresholdOrigin::Calibration);
     assert_eq!(revision(&world).await, 121);
+}
+
+#[tokio::test]
+async fn what_was_set_for_a_datastore_holds_in_the_place_of_what_it_found() {
+    let world = world_of("a threshold that was set", 60, alike).await;
+    world.retrieval.maintain().await.unwrap();
+    let tune = async |tuning: Tuning| {
+        let mut tx = world.db.write().await.unwrap();
+        let (workspace, id) = (world.workspace, world.datastore.id);
+        assert!(storage::datastores::tune(&mut tx, workspace, id, tuning).await.unwrap());
+        tx.commit().await.unwrap();
+    };
+    let found = world.search("¿Qué cubre la garantía?").await;
+    tune(Tuning { threshold: Some(0.625), dense_weight: None }).await;
+    // At once, although everything else is in memory.
+    let set = world.search("¿Qué cubre la garantía?").await;
+    assert_eq!((set.threshold, set.threshold_from), (0.625, ThresholdOrigin::Set));
+    assert_eq!(set.hits.len(), found.hits.len());
+    let health =
+        world.retrieval.health(world.workspace, world.datastore.id).await.unwrap().unwrap();
+    assert_eq!((health.threshold, health.threshold_from), (0.625, ThresholdOrigin::Set));
+    assert_eq!(health.tuning.threshold, Some(0.625));
+    tune(Tuning::default()).await;
+    let plain = world.search("¿Qué cubre la garantía?").await;
+    assert_eq!((plain.threshold, plain.threshold_from), (found.threshold, found.threshold_from));
 }
 
 #[tokio::test]

@@ -256,11 +256,13 @@ async fn a_threshold_is_found_and_set_for_an_agent() {
         installation.json(&["eval", "calibrate", "mine.jsonl", "--agent", agent, "--apply"]);
     let threshold = applied["calibration"]["threshold"].as_f64().expect("a threshold");
     let server = installation.serve();
-    let url = format!("{}/api/v2/agents/{agent}", server.url);
+    let datastore = init["datastoreId"].as_str().expect("an id");
+    let url = format!("{}/api/v2/datastores/{datastore}/health", server.url);
     let key = init["apiKey"].as_str().expect("a key");
     let shown = http().get(&url).bearer_auth(key).send().await.expect("an answer");
     let shown: Value = shown.json().await.expect("JSON");
-    assert_eq!(shown["settings"]["minEvidence"].as_f64(), Some(threshold));
+    assert_eq!(shown["threshold"].as_f64(), Some(threshold), "{shown}");
+    assert_eq!(shown["thresholdFrom"], "set");
 
     // The same agent, over HTTP.
     let over_http = Installation::new().with("VOCERO_URL", &server.url).with("VOCERO_API_KEY", key);

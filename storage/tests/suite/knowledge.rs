@@ -7,6 +7,7 @@ use domain::datastore::{IngestStage, Source, SourceFailure, SourceOrigin, Source
 use domain::{BlobId, ChunkId, Lang};
 use serde_json::json;
 use storage::chunks::ChunkCursor;
+use storage::datastores::Tuning;
 use storage::sources::{GoLive, Validators, VersionText};
 use storage::{StorageError, chunks, datastores, glossaries, projects, sources, stats, workspaces};
 
@@ -81,6 +82,7 @@ async fn datastores_are_kept_listed_changed_and_removed() {
         let revisions = datastores::revisions(&mut conn, ws, &both).await.unwrap();
         assert_eq!(revisions.len(), 2);
         assert!(revisions.iter().all(|row| (row.revision, row.glossary) == (0, 0)));
+        assert!(revisions.iter().all(|row| row.tuning == Tuning::default()));
         assert!(datastores::revisions(&mut conn, stranger, &both).await.unwrap().is_empty());
         assert!(datastores::count_sources(&mut conn, ws, &both).await.unwrap().is_empty());
         assert!(datastores::get_many(&mut conn, stranger, &both).await.unwrap().is_empty());
@@ -93,6 +95,17 @@ async fn datastores_are_kept_listed_changed_and_removed() {
                 .contains(&first.id)
         );
         drop(conn);
+
+        let tuning = Tuning { threshold: Some(0.375), dense_weight: Some(0.5) };
+        let mut tx = place.write().await;
+        assert!(!datastores::tune(&mut tx, stranger, first.id, tuning).await.unwrap());
+        assert!(datastores::tune(&mut tx, ws, first.id, tuning).await.unwrap());
+        let tuned = datastores::revisions(&mut tx, ws, &[first.id]).await.unwrap();
+        assert_eq!((tuned[0].tuning, tuned[0].revision), (tuning, 0));
+        assert!(datastores::tune(&mut tx, ws, first.id, Tuning::default()).await.unwrap());
+        let plain = datastores::revisions(&mut tx, ws, &[first.id]).await.unwrap();
+        assert_eq!(plain[0].tuning, Tuning::default());
+        tx.commit().await.unwrap();
 
         let mut tx = place.write().await;
         assert!(!datastores::delete(&mut tx, stranger, first.id).await.unwrap());

@@ -169,3 +169,38 @@ async fn the_health_of_a_datastore_says_what_searches_go_by() {
     let foreign = read(app.request_as(&stranger.key, Method::GET, &path)).await;
     foreign.expect_error(404, "NOT_FOUND");
 }
+
+#[tokio::test]
+async fn what_is_set_for_a_datastore_decides_what_is_answered() {
+    for app in TestApp::on_each_database("tuning").await {
+        app.learn("FAQ", "Abrimos de lunes a viernes de 9 a 18 horas.").await;
+        let ask = json!({"query": "¿A qué hora abren los lunes?"});
+        let answered = app.post(&app.chat_path(), &ask).await.expect(200);
+        assert_eq!(answered["sources"].as_array().unwrap().len(), 1);
+        let path = app.in_datastore("/tuning");
+        let tuned = json!({"threshold": 1.0, "denseWeight": null});
+        let health = app.put(&path, &tuned).await.expect(200);
+        assert_eq!((&health["tuning"], &health["thresholdFrom"]), (&tuned, &json!("set")));
+        assert_eq!(app.get(&app.in_datastore("/health")).await.expect(200), health);
+        let refused = app.post(&app.chat_path(), &ask).await.expect(200);
+        assert_eq!(refused["sources"], json!([]));
+        // What the agent sets itself wins.
+        let agent = format!("/api/v2/agents/{}", app.tenant.agent);
+        app.put(&agent, &json!({"settings": {"minEvidence": 0.1}})).await.expect(200);
+        let answered = app.post(&app.chat_path(), &ask).await.expect(200);
+        assert_eq!(answered["sources"].as_array().unwrap().len(), 1);
+
+        let plain = json!({"threshold": null, "denseWeight": null});
+        let health = app.put(&path, &plain).await.expect(200);
+        assert_eq!((&health["tuning"], &health["thresholdFrom"]), (&plain, &json!("size")));
+        for (field, value) in
+            [("threshold", json!(1.1)), ("threshold", json!("alto")), ("denseWeight", json!(-0.1))]
+        {
+            let mut body = plain.clone();
+            body[field] = value;
+            app.put(&path, &body).await.expect_field(field);
+            body.as_object_mut().unwrap().remove(field);
+            app.put(&path, &body).await.expect_field(field);
+        }
+    }
+}

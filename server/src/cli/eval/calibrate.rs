@@ -42,7 +42,7 @@ pub struct CalibrateArgs {
     /// Compare parts of the vectors of a model of this folder; in a throw-away workspace
     #[arg(long, value_name = "local:FOLDER")]
     embedding: Option<String>,
-    /// Set the threshold for the agent
+    /// Set the threshold for the datastores that the agent searches
     #[arg(long, requires = "agent")]
     apply: bool,
     /// Folder for rows and the report, whose page has the curve
@@ -138,8 +138,8 @@ async fn conclude(
             "no threshold can be told: there must be {MIN_CASES} answerable cases, and one that keeps the risk so low"
         )));
     };
-    if let Some(agent) = arguments.agent.as_ref().filter(|_| arguments.apply) {
-        opened.set_min_evidence(agent, found.threshold).await?;
+    if arguments.apply {
+        opened.set_threshold(found.threshold).await?;
     }
     if run.json {
         print_json(&json!({
@@ -172,12 +172,15 @@ fn tell(arguments: &CalibrateArgs, found: &Calibration, weighed: &[Weighed]) {
         print(&format!("vectors weigh {dense_weight}: nDCG@10 {ndcg10:.4}"));
     }
     if let Some(best) = weighed.iter().max_by(|a, b| a.ndcg10.total_cmp(&b.ndcg10)) {
-        print(&format!("best: models.dense_weight = {}", best.dense_weight));
+        let weight = best.dense_weight;
+        print(&format!(
+            "best: `denseWeight` {weight} with PUT /api/v2/datastores/{{id}}/tuning, or models.dense_weight for all"
+        ));
     }
     print(&match &arguments.agent {
-        Some(agent) if arguments.apply => format!("set as minEvidence of {agent}"),
-        Some(_) => "nothing was changed; --apply sets it for the agent".to_owned(),
-        None => "set it as `settings.minEvidence` of an agent".to_owned(),
+        Some(_) if arguments.apply => "set for the datastores of the agent".to_owned(),
+        Some(_) => "nothing was changed; --apply sets it for the agent's datastores".to_owned(),
+        None => "set it with PUT /api/v2/datastores/{id}/tuning".to_owned(),
     });
     print(&format!("the curve is in {}", arguments.out.join("report.html").display()));
 }

@@ -7,7 +7,7 @@ use agents::AgentsOptions;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use domain::settings::Settings;
-use domain::{AgentId, Ambient, Vault};
+use domain::{AgentId, Ambient, DatastoreId, Vault};
 use evals::Dataset;
 use evals::Target;
 use evals::target::{
@@ -16,6 +16,7 @@ use evals::target::{
 use models::Catalogue;
 use models::local::{self, LocalEmbedder};
 use retrieval::SearchMode;
+use storage::datastores::Tuning;
 use url::Url;
 
 use crate::app::{App, cores};
@@ -87,26 +88,27 @@ pub struct Opened {
 enum Ground {
     Nothing,
     World(Box<World>),
-    Installation(Box<App>, Lock),
+    /// With the datastores that its agent searches.
+    Installation(Box<App>, Lock, Vec<DatastoreId>),
 }
 
 impl Opened {
-    /// Sets the evidence below which an agent of this installation says that it does not know.
-    pub async fn set_min_evidence(&self, id: &str, evidence: f64) -> anyhow::Result<()> {
-        let Ground::Installation(app, _) = &self.ground else {
+    /// Sets the evidence below which the datastores of an agent of this installation are taken to hold no answer; how many
+    /// datastores that are.
+    pub async fn set_threshold(&self, evidence: f64) -> anyhow::Result<usize> {
+        let Ground::Installation(app, _, datastores) = &self.ground else {
             return Err(misuse(
                 "there is no agent of this installation to set it for; see --agent",
             ));
         };
         let workspace = setup::first_workspace(&app.db).await?;
         let mut tx = app.db.write().await?;
-        let agent = storage::agents::get(&mut tx, workspace, id.parse()?).await?;
-        let mut agent = agent.context("the agent was deleted meanwhile")?;
-        agent.settings.min_evidence = Some(evidence);
-        agent.updated_at = app.ambient.now();
-        storage::agents::update(&mut tx, &agent).await?;
+        for known in storage::datastores::revisions(&mut tx, workspace, datastores).await? {
+            let tuning = Tuning { threshold: Some(evidence), ..known.tuning };
+            storage::datastores::tune(&mut tx, workspace, known.id, tuning).await?;
+        }
         tx.commit().await?;
-        Ok(())
+        Ok(datastores.len())
     }
 
     /// Closes what it stands on.
@@ -115,7 +117,7 @@ impl Opened {
         match self.ground {
             Ground::Nothing => {}
             Ground::World(world) => world.close().await,
-            Ground::Installation(app, lock) => {
+            Ground::Installation(app, lock, _) => {
                 app.signals().tracker.close();
                 app.signals().tracker.wait().await;
                 app.close().await;
@@ -192,13 +194,14 @@ async fn installed(arguments: &TargetArgs, run: &Run) -> anyhow::Result<Opened> 
     drop(conn);
     let target =
         AgentTarget::installed(app.evals.ground(), agent, usize::from(arguments.depth)).await?;
+    let datastores = target.datastores().to_vec();
     let target: Box<dyn Target> = if arguments.target == Kind::Search {
         let search = target.into_search().in_mode(search_mode(arguments)?);
         Box::new(search.with_threshold(arguments.min_evidence))
     } else {
         Box::new(target)
     };
-    Ok(Opened { target, ground: Ground::Installation(Box::new(app), lock) })
+    Ok(Opened { target, ground: Ground::Installation(Box::new(app), lock, datastores) })
 }
 
 /// Over the passages of the dataset.
