@@ -181,6 +181,7 @@ fn request_to(
         }
         (_, "status") => json!({"status": "open"}),
         _ if path.contains("/approvals/") => json!({"decision": "deny"}),
+        (_, "tuning") => json!({"threshold": null, "denseWeight": null}),
         (_, "glossary") => json!({"text": "es: carpa, toldo"}),
         (_, "rating") => json!({"rating": 5}),
         (_, "feedback") => json!({"rating": "up"}),
