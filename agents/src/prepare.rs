@@ -413,6 +413,7 @@ pub(crate) fn search_query(
         mode: SearchMode::Hybrid,
         min_score: None,
         filter: None,
+        dense_weight: None,
     }
 }
 

@@ -88,6 +88,8 @@ pub struct SearchQuery {
     pub min_score: Option<f64>,
     /// Only passages of sources with this metadata.
     pub filter: Option<Filter>,
+    /// The part of dense vectors in the fusion, 0 to 1, in the place of the datastores' own.
+    pub dense_weight: Option<f64>,
 }
 
 /// Which vectors are searched.
@@ -411,7 +413,7 @@ impl Retrieval {
             self.look_up_early(workspace, query),
         )?;
         let mut looked_up = match early {
-            Some(early) if early.weights.is_still(&current) => self.settle(early, current),
+            Some(early) if early.weights.is_still(&current) => self.settle(early, current, query),
             _ => self.look_up(query, current).await?,
         };
         // A datastore of another workspace has no row and so no languages; nothing of it is found.
@@ -458,6 +460,7 @@ impl Retrieval {
             mode: SearchMode::Hybrid,
             min_score: None,
             filter: None,
+            dense_weight: None,
         };
         let mut looked_up = self.look_up(&query, weights).await?;
         looked_up.found.forget(except);
@@ -527,8 +530,8 @@ impl Retrieval {
     }
 
     /// What was looked up early, with what the database says was set for the datastores.
-    fn settle(&self, early: LookedUp, current: Weights) -> LookedUp {
-        let dense_weight = current.dense_weight(self.0.dense_weight, self.embedding_space());
+    fn settle(&self, early: LookedUp, current: Weights, query: &SearchQuery) -> LookedUp {
+        let dense_weight = self.dense_weight(&current, query);
         let totals = Totals { dense_weight, ..early.totals };
         LookedUp { weights: current, totals, ..early }
     }
@@ -549,6 +552,11 @@ impl Retrieval {
         }
         let tuning = weights.stats.first().map(|stats| stats.tuning).unwrap_or_default();
         Ok(Some(Health { passages: weights.passages(), threshold, threshold_from, dense, tuning }))
+    }
+
+    fn dense_weight(&self, weights: &Weights, query: &SearchQuery) -> f64 {
+        let own = || weights.dense_weight(self.0.dense_weight, self.embedding_space());
+        query.dense_weight.unwrap_or_else(own)
     }
 
     fn wants_dense(&self, query: &SearchQuery) -> bool {
@@ -610,7 +618,7 @@ impl Retrieval {
         let lang = detect(&query.text).unwrap_or_else(|| lexicon.language_of(&query.text, main));
         let asked =
             Asked::new(&query.text, lang, &langs, &[&weights.glossary.lexicon, lexicon], &weights);
-        let dense_weight = weights.dense_weight(self.0.dense_weight, self.embedding_space());
+        let dense_weight = self.dense_weight(&weights, query);
         let mut totals = Totals { dense_weight, ..Totals::default() };
         let mut lookup = lookup(query);
         let hybrid = query.mode == SearchMode::Hybrid;

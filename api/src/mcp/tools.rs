@@ -169,6 +169,7 @@ async fn search(state: &AppState, caller: &Caller, search: Search) -> ApiResult<
         mode: SearchMode::Hybrid,
         min_score: None,
         filter: None,
+        dense_weight: None,
     };
     let found = state.agents.search(caller.workspace(), &query, caller.api_key()).await?;
     if found.searched.is_empty() {

@@ -143,6 +143,7 @@ impl DatastoreQuery {
             mode: self.mode.unwrap_or(Mode::Hybrid).into(),
             min_score: self.min_score,
             filter,
+            dense_weight: None,
         })
     }
 }

@@ -29,6 +29,7 @@ pub struct SearchTarget {
     mode: SearchMode,
     depth: usize,
     threshold: Option<f64>,
+    dense_weight: Option<f64>,
     name: String,
     payer: Option<(Agents, Option<ApiKeyId>)>,
 }
@@ -51,6 +52,7 @@ impl SearchTarget {
             mode,
             depth: depth.clamp(1, 100),
             threshold: None,
+            dense_weight: None,
             name,
             payer: None,
         }
@@ -76,6 +78,12 @@ impl SearchTarget {
         Self { threshold, ..self }
     }
 
+    /// With this part of dense vectors in the fusion, 0 to 1; `None` for what the datastores go by.
+    #[must_use]
+    pub fn with_dense_weight(self, dense_weight: Option<f64>) -> Self {
+        Self { dense_weight, ..self }
+    }
+
     /// What is told in reports.
     #[must_use]
     pub fn named(self, name: String) -> Self {
@@ -96,6 +104,7 @@ impl SearchTarget {
             mode: self.mode,
             min_score: None,
             filter: None,
+            dense_weight: self.dense_weight,
         };
         if let Some((agents, api_key)) = &self.payer {
             let found = agents.search(self.workspace, &query, *api_key).await;

@@ -41,6 +41,7 @@ async fn a_text_a_file_and_a_page_become_ready_and_are_found() {
             mode: retrieval::SearchMode::Hybrid,
             min_score: None,
             filter: None,
+            dense_weight: None,
         };
         let found = bench.retrieval.search(bench.workspace, &query).await.unwrap();
         assert_eq!(found.hits[0].live.chunk.source_id, text.id, "{}", bench.name);

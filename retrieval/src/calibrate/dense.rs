@@ -65,6 +65,7 @@ impl Retrieval {
                     mode: SearchMode::Words,
                     min_score: None,
                     filter: None,
+                    dense_weight: None,
                 };
                 let found = self.look_up(&query, weights.clone()).await?.found.words;
                 by_words += u32::from(found.first().is_some_and(|(first, _)| *first == own));

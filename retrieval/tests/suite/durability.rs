@@ -141,6 +141,7 @@ async fn acknowledged_passages_survive_a_killed_process() {
             mode: retrieval::SearchMode::Words,
             min_score: None,
             filter: None,
+            dense_weight: None,
         };
         let found = retrieval.search(workspace.id, &query).await.unwrap();
         assert_eq!(found.hits.len(), 5, "passages of the acknowledged batch {n}");

@@ -194,6 +194,7 @@ impl World {
             mode: SearchMode::Hybrid,
             min_score: None,
             filter: None,
+            dense_weight: None,
         }
     }
 

@@ -332,6 +332,56 @@ async fn a_judge_of_the_provider_judges_within_its_limit() {
     drop(waited.expect("it ends").expect("it holds"));
 }
 
+#[tokio::test]
+async fn the_part_of_the_vectors_is_set_for_the_datastores_of_an_agent() {
+    let model = ModelServer::start().await.expect("the model server");
+    let installation = Installation::new()
+        .with("OPENAI_BASE_URL", &model.base_url())
+        .with("VOCERO_EMBEDDING_MODEL", "embed-test");
+    let work = tokio::task::spawn_blocking(move || {
+        let init = installation.json(&["init"]);
+        let agent = init["agentId"].as_str().expect("an id").to_owned();
+        let things = ["carpas", "mesas", "sillas", "parlantes", "luces", "tarimas"];
+        let mut lines = Vec::new();
+        for (n, thing) in things.iter().cycle().take(24).enumerate() {
+            let city = ["Temuco", "Valdivia", "Osorno", "Castro"][n / things.len()];
+            let fact = format!("El arriendo de {thing} en {city} cuesta {} pesos.", 1_000 + n);
+            fs::write(installation.folder().join(format!("f{n}.md")), &fact).expect("a file");
+            installation.text(&["datastore", "add", &format!("f{n}.md")]);
+            lines.push(
+                json!({
+                    "id": format!("c{n}"), "input": format!("¿Cuánto cuesta arrendar {thing} en {city}?"), "lang": "es",
+                    "relevant": [{ "must_contain": format!("{} pesos", 1_000 + n) }],
+                })
+                .to_string(),
+            );
+        }
+        fs::write(installation.folder().join("mine.jsonl"), lines.join("\n")).expect("a file");
+        let found =
+            installation.json(&["eval", "calibrate", "mine.jsonl", "--agent", &agent, "--apply"]);
+        let weighed = found["denseWeights"].as_array().expect("weights");
+        assert_eq!(weighed.len(), 6, "{found}");
+        let best = |weighed: &Value| weighed["ndcg10"].as_f64().expect("a share");
+        let most = weighed.iter().map(best).fold(0.0, f64::max);
+        assert!(most > 0.5, "{found}");
+        let weight =
+            weighed.iter().find(|one| best(one) >= most).expect("one")["denseWeight"].clone();
+        let datastore = init["datastoreId"].as_str().expect("an id").to_owned();
+        let key = init["apiKey"].as_str().expect("a key").to_owned();
+        (installation, datastore, key, weight, found["calibration"]["threshold"].clone())
+    });
+    let waited = tokio::time::timeout(PATIENCE * 3, work).await;
+    let (installation, datastore, key, weight, threshold) =
+        waited.expect("it ends").expect("it holds");
+    let server = installation.serve();
+    let url = format!("{}/api/v2/datastores/{datastore}/health", server.url);
+    let health = http().get(&url).bearer_auth(key).send().await.expect("an answer");
+    let health: Value = health.json().await.expect("JSON");
+    assert_eq!(health["tuning"], json!({ "threshold": threshold, "denseWeight": weight }));
+    assert_eq!((&health["dense"]["weight"], &health["thresholdFrom"]), (&weight, &json!("set")));
+    server.stop();
+}
+
 /// Facts that a killed server is asked about: name, text, question.
 fn facts() -> Vec<(String, String, String)> {
     let things = [

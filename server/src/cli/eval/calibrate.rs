@@ -42,7 +42,7 @@ pub struct CalibrateArgs {
     /// Compare parts of the vectors of a model of this folder; in a throw-away workspace
     #[arg(long, value_name = "local:FOLDER")]
     embedding: Option<String>,
-    /// Set the threshold for the datastores that the agent searches
+    /// Set the threshold, and the part of the vectors where it was compared, for the datastores that the agent searches
     #[arg(long, requires = "agent")]
     apply: bool,
     /// Folder for rows and the report, whose page has the curve
@@ -65,9 +65,10 @@ pub async fn run(arguments: &CalibrateArgs, run: &Run) -> anyhow::Result<ExitCod
     }
     let dataset = arguments.dataset.read()?;
     let weighed = weigh(arguments, &dataset, run).await?;
-    let best = weighed.iter().max_by(|a, b| a.ndcg10.total_cmp(&b.ndcg10));
-    let weight = best.map_or(0.2, |best| best.dense_weight);
-    let opened = targets::open(&target(arguments, weight), &dataset, run).await?;
+    let best = best_of(&weighed);
+    let mut asked = target(arguments, best.unwrap_or(0.2));
+    asked.weigh = best.filter(|_| arguments.agent.is_some());
+    let opened = targets::open(&asked, &dataset, run).await?;
     let mut options = arguments.limits.options();
     options.rows = Some(arguments.out.join("rows.jsonl"));
     let report = evaluate(&dataset, &*opened.target, &options, &arguments.out, run.json).await;
@@ -90,6 +91,7 @@ fn target(arguments: &CalibrateArgs, dense_weight: f64) -> TargetArgs {
         mode: Mode::Hybrid,
         embedding: arguments.embedding.clone(),
         dense_weight,
+        weigh: None,
         no_stemming: false,
         depth: 20,
     }
@@ -102,14 +104,27 @@ async fn weigh(
     run: &Run,
 ) -> anyhow::Result<Vec<Weighed>> {
     let mut weighed = Vec::new();
-    if arguments.embedding.is_none() {
+    if arguments.embedding.is_none() && arguments.agent.is_none() {
         return Ok(weighed);
     }
-    if arguments.agent.is_some() {
-        return Err(misuse("--embedding is for a throw-away workspace; leave --agent out"));
+    if arguments.embedding.is_some() && arguments.agent.is_some() {
+        let message =
+            "--embedding is for a throw-away workspace; an installation has its own model";
+        return Err(misuse(message));
+    }
+    // Only a case that names its passages tells rankings apart.
+    let ranked = dataset.cases.iter().any(|case| !case.relevant.is_empty());
+    if arguments.agent.is_some() && !ranked {
+        return Ok(weighed);
     }
     for dense_weight in WEIGHTS {
-        let opened = targets::open(&target(arguments, dense_weight), dataset, run).await?;
+        let mut asked = target(arguments, dense_weight);
+        asked.weigh = arguments.agent.is_some().then_some(dense_weight);
+        let opened = targets::open(&asked, dataset, run).await?;
+        if arguments.agent.is_some() && !opened.embeds() {
+            opened.close().await;
+            return Ok(weighed);
+        }
         let folder = arguments.out.join(format!("weight-{dense_weight}"));
         let options = arguments.limits.options();
         let report = evaluate(dataset, &*opened.target, &options, &folder, run.json).await;
@@ -118,6 +133,12 @@ async fn weigh(
         weighed.push(Weighed { dense_weight, ndcg10 });
     }
     Ok(weighed)
+}
+
+/// The part that ranks best, the lowest of several.
+fn best_of(weighed: &[Weighed]) -> Option<f64> {
+    let best = weighed.iter().rev().max_by(|a, b| a.ndcg10.total_cmp(&b.ndcg10));
+    best.map(|best| best.dense_weight)
 }
 
 async fn conclude(
@@ -139,7 +160,7 @@ async fn conclude(
         )));
     };
     if arguments.apply {
-        opened.set_threshold(found.threshold).await?;
+        opened.tune(found.threshold, best_of(weighed)).await?;
     }
     if run.json {
         print_json(&json!({
@@ -171,8 +192,7 @@ fn tell(arguments: &CalibrateArgs, found: &Calibration, weighed: &[Weighed]) {
     for Weighed { dense_weight, ndcg10 } in weighed {
         print(&format!("vectors weigh {dense_weight}: nDCG@10 {ndcg10:.4}"));
     }
-    if let Some(best) = weighed.iter().max_by(|a, b| a.ndcg10.total_cmp(&b.ndcg10)) {
-        let weight = best.dense_weight;
+    if let Some(weight) = best_of(weighed).filter(|_| !arguments.apply) {
         print(&format!(
             "best: `denseWeight` {weight} with PUT /api/v2/datastores/{{id}}/tuning, or models.dense_weight for all"
         ));

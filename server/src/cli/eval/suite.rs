@@ -105,6 +105,7 @@ async fn hold(
         mode: Mode::Hybrid,
         embedding: None,
         dense_weight: 0.2,
+        weigh: None,
         no_stemming: false,
         depth: 20,
     };

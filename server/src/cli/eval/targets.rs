@@ -58,6 +58,9 @@ pub struct TargetArgs {
     /// The part of the vectors in the fusion where the self-test does not raise it, 0 to 1
     #[arg(long, value_name = "PART", default_value_t = 0.2)]
     pub dense_weight: f64,
+    /// The part of the vectors in searches of an agent of this installation, in the place of its datastores' own.
+    #[arg(skip)]
+    pub weigh: Option<f64>,
     /// Take words as they stand instead of their stems, in a throw-away workspace: what stemming is worth
     #[arg(long)]
     pub no_stemming: bool,
@@ -93,9 +96,14 @@ enum Ground {
 }
 
 impl Opened {
-    /// Sets the evidence below which the datastores of an agent of this installation are taken to hold no answer; how many
-    /// datastores that are.
-    pub async fn set_threshold(&self, evidence: f64) -> anyhow::Result<usize> {
+    /// Whether it is an agent of this installation whose searches look at dense vectors.
+    pub fn embeds(&self) -> bool {
+        matches!(&self.ground, Ground::Installation(app, ..) if app.retrieval.embedder().is_some())
+    }
+
+    /// Sets what searches in the datastores of an agent of this installation go by: the evidence below which they are taken to hold
+    /// no answer, and the part of the vectors where it is known.
+    pub async fn tune(&self, evidence: f64, dense_weight: Option<f64>) -> anyhow::Result<()> {
         let Ground::Installation(app, _, datastores) = &self.ground else {
             return Err(misuse(
                 "there is no agent of this installation to set it for; see --agent",
@@ -104,11 +112,12 @@ impl Opened {
         let workspace = setup::first_workspace(&app.db).await?;
         let mut tx = app.db.write().await?;
         for known in storage::datastores::revisions(&mut tx, workspace, datastores).await? {
-            let tuning = Tuning { threshold: Some(evidence), ..known.tuning };
+            let dense_weight = dense_weight.or(known.tuning.dense_weight);
+            let tuning = Tuning { threshold: Some(evidence), dense_weight };
             storage::datastores::tune(&mut tx, workspace, known.id, tuning).await?;
         }
         tx.commit().await?;
-        Ok(datastores.len())
+        Ok(())
     }
 
     /// Closes what it stands on.
@@ -197,6 +206,7 @@ async fn installed(arguments: &TargetArgs, run: &Run) -> anyhow::Result<Opened> 
     let datastores = target.datastores().to_vec();
     let target: Box<dyn Target> = if arguments.target == Kind::Search {
         let search = target.into_search().in_mode(search_mode(arguments)?);
+        let search = search.with_dense_weight(arguments.weigh);
         Box::new(search.with_threshold(arguments.min_evidence))
     } else {
         Box::new(target)
