@@ -181,7 +181,9 @@ impl Accounts {
         };
         self.0.guesses.was_right(&email, visit.address);
         let mut tx = self.0.db.write().await?;
-        let membership = self.usual_place(&mut tx, user.id).await?;
+        let known = sessions::list(&mut tx, user.id, self.0.ambient.now()).await?;
+        let last = known.iter().find_map(|session| session.workspace_id);
+        let membership = self.place_of(&mut tx, &user, last).await?;
         let signed_in = self.begin(&mut tx, user, membership, visit).await?;
         tx.commit().await?;
         Ok(signed_in)
@@ -195,8 +197,7 @@ impl Accounts {
         let mut tx = self.0.db.write().await?;
         let found = sessions::by_refresh_token(&mut tx, &hash).await?.ok_or_else(gone)?;
         let session = found.session;
-        let next = token::new_refresh(&self.0.ambient);
-        let next_hash = token::refresh_hash(&next).ok_or_else(gone)?;
+        let (next, next_hash) = token::new_refresh(&self.0.ambient);
         let holds = session.is_active(now) && found.used_at.is_none();
         let expires_at = now.plus(token::SESSION);
         let renewed = holds
@@ -210,13 +211,7 @@ impl Accounts {
             return Err(gone());
         }
         let user = users::get(&mut tx, session.user_id).await?.ok_or_else(gone)?;
-        let places = members::of_user(&mut tx, user.id).await?;
-        let last = session.workspace_id;
-        let place = places.iter().find(|place| Some(place.workspace.id) == last);
-        let Some(membership) = place.or(places.first()).cloned() else {
-            let membership = self.found(&mut tx, user.id, &user.name).await?;
-            return self.hand_out(tx, user, session.id, membership, next).await;
-        };
+        let membership = self.place_of(&mut tx, &user, session.workspace_id).await?;
         self.hand_out(tx, user, session.id, membership, next).await
     }
 
@@ -313,8 +308,7 @@ impl Accounts {
         let membership = places.into_iter().find(|place| place.workspace.id == workspace);
         let membership = membership.ok_or_else(|| DomainError::not_found("workspace"))?;
         let now = self.0.ambient.now();
-        let next = token::new_refresh(&self.0.ambient);
-        let hash = token::refresh_hash(&next).ok_or_else(|| Error::internal("a token"))?;
+        let (next, hash) = token::new_refresh(&self.0.ambient);
         let mut tx = self.0.db.write().await?;
         sessions::give_token(&mut tx, person.session, &hash, now).await?;
         self.hand_out(tx, user, person.session, membership, next).await
@@ -403,17 +397,18 @@ impl Accounts {
     }
 
     /// Where a person was last, else their oldest workspace, else a new one: who was removed from the last one can still sign in.
-    async fn usual_place(&self, tx: &mut Tx, user: UserId) -> Result<Membership> {
-        let places = members::of_user(tx, user).await?;
-        let last = sessions::list(tx, user, self.0.ambient.now()).await?;
-        let last = last.iter().find_map(|session| session.workspace_id);
+    async fn place_of(
+        &self,
+        tx: &mut Tx,
+        user: &User,
+        last: Option<WorkspaceId>,
+    ) -> Result<Membership> {
+        let places = members::of_user(tx, user.id).await?;
         let place = places.iter().find(|place| Some(place.workspace.id) == last);
-        if let Some(place) = place.or(places.first()) {
-            return Ok(place.clone());
+        match place.or(places.first()) {
+            Some(place) => Ok(place.clone()),
+            None => self.found(tx, user.id, &user.name).await,
         }
-        let user = users::get(tx, user).await?;
-        let user = user.ok_or_else(|| DomainError::not_found("user"))?;
-        self.found(tx, user.id, &user.name).await
     }
 
     /// A new session and its tokens.
@@ -435,8 +430,7 @@ impl Accounts {
             expires_at: now.plus(token::SESSION),
             revoked_at: None,
         };
-        let refresh = token::new_refresh(&self.0.ambient);
-        let hash = token::refresh_hash(&refresh).ok_or_else(|| Error::internal("a token"))?;
+        let (refresh, hash) = token::new_refresh(&self.0.ambient);
         sessions::insert(tx, &session, &hash).await?;
         self.tokens(user, session.id, membership, refresh)
     }

@@ -127,9 +127,11 @@ fn seconds(at: Timestamp) -> i64 {
     at.micros().div_euclid(1_000_000)
 }
 
-/// A refresh token: `vr_` and 64 hexadecimal digits.
-pub(crate) fn new_refresh(ambient: &Ambient) -> String {
-    format!("vr_{}", hex::encode(ambient.random_bytes::<32>()))
+/// A refresh token, `vr_` and 64 hexadecimal digits, and what is kept of it.
+pub(crate) fn new_refresh(ambient: &Ambient) -> (String, [u8; 32]) {
+    let token = format!("vr_{}", hex::encode(ambient.random_bytes::<32>()));
+    let hash = Sha256::digest(token.as_bytes()).into();
+    (token, hash)
 }
 
 /// What is kept of a refresh token; `None` when it cannot be one.
@@ -227,8 +229,8 @@ mod tests {
 
     #[test]
     fn a_refresh_token_has_one_spelling() {
-        let token = new_refresh(&Ambient::system());
-        assert!(refresh_hash(&token).is_some());
+        let (token, hash) = new_refresh(&Ambient::system());
+        assert_eq!(refresh_hash(&token), Some(hash));
         assert_eq!(refresh_hash(&token.replace("vr_", "vk_")), None);
         assert_eq!(refresh_hash(&token[..66]), None);
     }
