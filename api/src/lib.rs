@@ -15,6 +15,7 @@ mod state;
 mod system;
 mod v1;
 mod v2;
+mod words;
 
 pub use routes::RouteInfo;
 pub use state::{AppParts, AppState};

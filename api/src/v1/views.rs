@@ -3,21 +3,23 @@
 use accounts::SignedIn;
 use domain::user::{Member, Membership, User};
 use domain::workspace::Workspace;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What a member may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Role {
-    /// Reads.
-    Viewer,
-    /// Works conversations, contacts and notes.
-    Agent,
-    /// Manages everything but ownership and deletion of the workspace.
-    Admin,
-    /// All.
-    Owner,
+use crate::words::words;
+
+words! {
+    /// What a member may do.
+    Role = domain::Role {
+        /// Reads.
+        Viewer = "viewer",
+        /// Works conversations, contacts and notes.
+        Agent = "agent",
+        /// Manages everything but ownership and deletion of the workspace.
+        Admin = "admin",
+        /// All.
+        Owner = "owner",
+    }
 }
 
 /// A person.
@@ -96,28 +98,6 @@ pub(super) struct SignedInView {
     pub expires_in: u64,
     pub user: UserView,
     pub workspace: OwnWorkspaceView,
-}
-
-impl From<domain::Role> for Role {
-    fn from(role: domain::Role) -> Self {
-        match role {
-            domain::Role::Viewer => Self::Viewer,
-            domain::Role::Agent => Self::Agent,
-            domain::Role::Admin => Self::Admin,
-            domain::Role::Owner => Self::Owner,
-        }
-    }
-}
-
-impl From<Role> for domain::Role {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Viewer => Self::Viewer,
-            Role::Agent => Self::Agent,
-            Role::Admin => Self::Admin,
-            Role::Owner => Self::Owner,
-        }
-    }
 }
 
 impl From<User> for UserView {

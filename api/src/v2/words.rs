@@ -1,50 +1,9 @@
 //! The closed sets of `/api/v2`, in its own words.
 
-use std::borrow::Cow;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use serde::{Deserialize, Serialize};
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
-
-/// A closed set of words and the domain's type for it, one to one in both directions.
-macro_rules! words {
-    ($($(#[doc = $doc:literal])* $wire:ident = $domain:ty { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* })*) => {$(
-        $(#[doc = $doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub(super) enum $wire {
-            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
-        }
-
-        impl From<$domain> for $wire {
-            fn from(value: $domain) -> Self {
-                match value { $(<$domain>::$variant => Self::$variant,)* }
-            }
-        }
-
-        impl From<$wire> for $domain {
-            fn from(value: $wire) -> Self {
-                match value { $($wire::$variant => Self::$variant,)* }
-            }
-        }
-
-        impl PartialSchema for $wire {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .enum_values(Some([$($word),*]))
-                    .description(Some(concat!($($doc),*).trim()))
-                    .into()
-            }
-        }
-
-        impl ToSchema for $wire {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed(stringify!($wire))
-            }
-        }
-    )*};
-}
+use crate::words::words;
 
 words! {
     /// Why a question counts as not answered.
