@@ -24,16 +24,25 @@ use models::openai::{OpenAi, OpenAiOptions};
 use models::{Catalogue, ChatModel, Embedder};
 use retrieval::{Billing, Retrieval, RetrievalOptions};
 use serde_json::{Value, json};
-use storage::{Blobs, Db};
+use storage::{Blobs, Db, Wakeup};
 use tempfile::TempDir;
 use testkit::db::TestDb;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Generous: what is waited for arrives in milliseconds.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits until something has happened; who was too slow for all that did looks again, too.
+pub async fn woken(wakeups: &mut Receiver<Wakeup>) {
+    match wakeups.recv().await {
+        Ok(_) | Err(RecvError::Lagged(_)) => {}
+        Err(RecvError::Closed) => panic!("the database was closed"),
+    }
+}
 
 /// The product, serving.
 pub struct TestApp {
@@ -309,10 +318,7 @@ impl TestApp {
                 if !["pending", "running"].contains(&source["status"].as_str().unwrap()) {
                     return source;
                 }
-                match wakeups.recv().await {
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => panic!("the database was closed"),
-                }
+                woken(&mut wakeups).await;
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.expect("the ingestion ends")

@@ -133,7 +133,7 @@ async fn new_knowledge_closes_the_gaps_that_it_answers_by_itself() {
         app.learn("Envíos", "El envío a la Antártida cuesta 99.000 pesos.").await;
         let closing = async {
             while gaps(&app, "?status=closed").await.is_empty() {
-                wakeups.recv().await.unwrap();
+                crate::support::woken(&mut wakeups).await;
             }
         };
         tokio::time::timeout(PATIENCE, closing).await.expect("the gap is closed");

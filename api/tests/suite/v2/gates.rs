@@ -52,7 +52,7 @@ impl TestApp {
         let path = self.agents_path(&format!("/publications/{}", wanted["id"].as_str().unwrap()));
         let mut wakeups = self.db.wakeups();
         while self.get(&path).await.expect(200)["status"] != "running" {
-            wakeups.recv().await.unwrap();
+            crate::support::woken(&mut wakeups).await;
         }
     }
 
@@ -65,7 +65,7 @@ impl TestApp {
             if !matches!(found["status"].as_str().unwrap(), "pending" | "running") {
                 return found;
             }
-            wakeups.recv().await.unwrap();
+            crate::support::woken(&mut wakeups).await;
         }
     }
 

@@ -179,7 +179,7 @@ async fn a_passage_is_told_with_what_stands_around_it_and_cited_as_what_it_is() 
                 if decided["answerId"].is_string() {
                     return decided["answerId"].clone();
                 }
-                wakeups.recv().await.unwrap();
+                crate::support::woken(&mut wakeups).await;
             }
         };
         let answer = tokio::time::timeout(PATIENCE, decided).await.expect("it goes on");

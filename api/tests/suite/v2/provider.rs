@@ -122,7 +122,7 @@ async fn message_with_state(app: &TestApp, conversation: &str, state: &str) -> V
             if last["state"] == state {
                 return last;
             }
-            wakeups.recv().await.unwrap();
+            crate::support::woken(&mut wakeups).await;
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.expect("the message is stored")

@@ -457,7 +457,7 @@ async fn a_cancelled_run_keeps_what_was_asked_and_asks_nothing_more() {
         app.get(&format!("{path}/report")).await.expect_error(409, "NO_REPORT");
         let mut wakeups = app.db.wakeups();
         while app.get(&path).await.expect(200)["done"] != 3 {
-            wakeups.recv().await.unwrap();
+            crate::support::woken(&mut wakeups).await;
         }
         let running = app.get(&path).await.expect(200);
         assert_eq!((&running["status"], &running["percent"]), (&json!("running"), &json!(23)));
@@ -615,7 +615,7 @@ async fn a_run_goes_on_in_the_next_process_and_asks_nothing_twice() {
         let path = run(&app, &set, json!({"concurrency": 1})).await;
         let mut wakeups = app.db.wakeups();
         while app.get(&path).await.expect(200)["done"] != 6 {
-            wakeups.recv().await.unwrap();
+            crate::support::woken(&mut wakeups).await;
         }
         let asked = server.requests().len();
         server.respond_with(|_| Some(ModelReply::text("Es así. [1]").usage(10, 5)));
