@@ -17,7 +17,8 @@ use domain::{
 use http::request::Parts;
 use http::{Extensions, HeaderMap, header};
 use moka::sync::Cache;
-use storage::Db;
+use storage::audit::AuditEntry;
+use storage::{Db, Tx, audit};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{ApiError, ApiResult, source_chain};
@@ -31,6 +32,8 @@ const BELIEVED_FOR: Duration = Duration::from_secs(5);
 /// How often the time of last use is noted, at most.
 const NOTED_EVERY: Duration = Duration::from_mins(1);
 const REMEMBERED_KEYS: u64 = 10_000;
+/// Characters of a client's name for itself that are kept.
+const MAX_USER_AGENT: usize = 300;
 
 /// Tells keys from guesses without a look at the database for each request.
 pub(crate) struct Authenticator {
@@ -182,7 +185,8 @@ impl Gate {
             Actor::Visitor(_) | Actor::System => principal.workspace.uuid(),
         };
         let (standing, outcome) = self.state.limits.count_request(caller);
-        (standing, outcome.and_then(|()| self.permit(principal)))
+        let visit = visit_of(request, &self.state);
+        (standing, outcome.and_then(|()| self.permit(principal, visit)))
     }
 
     async fn principal(&self, request: &Parts) -> Result<Principal, Refusal> {
@@ -227,9 +231,9 @@ impl Gate {
         }
     }
 
-    fn permit(&self, principal: Principal) -> Result<Caller, ApiError> {
+    fn permit(&self, principal: Principal, visit: accounts::Visit) -> Result<Caller, ApiError> {
         let Some(action) = self.action.filter(|action| !principal.may(*action)) else {
-            return Ok(Caller(principal));
+            return Ok(Caller { principal, visit });
         };
         let (role, scope) = action.needs();
         Err(match principal.actor {
@@ -292,12 +296,16 @@ impl FromRequestParts<AppState> for Visitor {
         parts: &mut Parts,
         state: &AppState,
     ) -> Result<Self, std::convert::Infallible> {
-        let hops = state.settings.server.trusted_hops;
-        let address = client_address(&parts.headers, &parts.extensions, hops);
-        let user_agent = parts.headers.get(header::USER_AGENT);
-        let user_agent = user_agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Ok(Self(accounts::Visit { address, user_agent: user_agent.to_owned() }))
+        Ok(Self(visit_of(parts, state)))
     }
+}
+
+fn visit_of(parts: &Parts, state: &AppState) -> accounts::Visit {
+    let hops = state.settings.server.trusted_hops;
+    let address = client_address(&parts.headers, &parts.extensions, hops);
+    let user_agent = parts.headers.get(header::USER_AGENT);
+    let user_agent = user_agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accounts::Visit { address, user_agent: user_agent.chars().take(MAX_USER_AGENT).collect() }
 }
 
 /// The address of the client: the peer's, or what the outermost trusted proxy saw.
@@ -317,17 +325,29 @@ fn client_address(headers: &HeaderMap, extensions: &Extensions, trusted_hops: u3
 
 /// The caller of a route, put there by [`authorize`].
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(Principal);
+pub(crate) struct Caller {
+    principal: Principal,
+    visit: accounts::Visit,
+}
+
+/// What a change was made of: the two sides of an entry of the audit log, without secrets.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Absent for what was made.
+    pub before: Option<serde_json::Value>,
+    /// Absent for what is gone.
+    pub after: Option<serde_json::Value>,
+}
 
 impl Caller {
     /// The workspace that everything happens in.
     pub fn workspace(&self) -> WorkspaceId {
-        self.0.workspace
+        self.principal.workspace
     }
 
     /// The key that the caller came with.
     pub fn api_key(&self) -> Option<ApiKeyId> {
-        match self.0.actor {
+        match self.principal.actor {
             Actor::ApiKey(id) => Some(id),
             Actor::User { .. } | Actor::Visitor(_) | Actor::System => None,
         }
@@ -335,10 +355,9 @@ impl Caller {
 
     /// The person, where it is one: what is done to an account needs somebody to be signed in to it.
     pub fn person(&self) -> Result<Person, ApiError> {
-        match self.0.actor {
-            Actor::User { id, session } => {
-                Ok(Person { user: id, session, workspace: self.0.workspace, role: self.0.role })
-            }
+        let (workspace, role) = (self.principal.workspace, self.principal.role);
+        match self.principal.actor {
+            Actor::User { id, session } => Ok(Person { user: id, session, workspace, role }),
             Actor::ApiKey(_) | Actor::Visitor(_) | Actor::System => {
                 Err(forbidden("an API key is nobody's account; sign in"))
             }
@@ -347,7 +366,32 @@ impl Caller {
 
     /// Whether its role and scopes allow `action`.
     pub fn may(&self, action: Action) -> bool {
-        self.0.may(action)
+        self.principal.may(action)
+    }
+
+    /// Writes a change into the audit log, in the transaction that makes it. `action` names the kind of thing and
+    /// what happened to it, as in `project.updated`; `subject` is the thing's id.
+    pub async fn audit(
+        &self,
+        tx: &mut Tx,
+        ambient: &Ambient,
+        action: &'static str,
+        subject: impl ToString,
+        changed: Changed,
+    ) -> ApiResult<()> {
+        let entry = AuditEntry {
+            id: ambient.new_id(),
+            workspace_id: self.principal.workspace,
+            actor: self.principal.actor.clone(),
+            action,
+            subject: subject.to_string(),
+            before: changed.before,
+            after: changed.after,
+            address: Some(self.visit.address.to_string()),
+            user_agent: self.visit.user_agent.clone(),
+            at: ambient.now(),
+        };
+        Ok(audit::record(tx, &entry).await?)
     }
 }
 

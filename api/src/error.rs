@@ -129,6 +129,7 @@ impl ApiError {
             ErrorKind::Forbidden => StatusCode::FORBIDDEN,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Stale => StatusCode::PRECONDITION_FAILED,
             ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::UnsupportedType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -192,6 +193,11 @@ fn fixed_message(code: &str, language: Lang) -> Option<&'static str> {
         ),
         "FORBIDDEN" => ("Sin permisos", "not allowed", "Sem permissão"),
         "NOT_FOUND" => ("Recurso no existe", "not found", "O recurso não existe"),
+        "STALE" => (
+            "Alguien lo cambió mientras tanto; vuelva a leerlo y repita el cambio",
+            "somebody has changed it meanwhile; read it again and repeat the change",
+            "Alguém o mudou nesse meio-tempo; leia de novo e repita a mudança",
+        ),
         METHOD_NOT_ALLOWED => (
             "Método no permitido; vea la cabecera Allow",
             "this route does not take that method; see the header Allow",

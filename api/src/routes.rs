@@ -178,11 +178,12 @@ pub(crate) fn for_any_key(
 }
 
 /// The errors that routes of a shape can answer: name in the document, status, description.
-const ERRORS: [(&str, &str, &str); 9] = [
+const ERRORS: [(&str, &str, &str); 10] = [
     ("Invalid", "400", "A parameter is not accepted; `details` names it."),
     ("Unauthorized", "401", "No API key, or one that does not hold."),
     ("Forbidden", "403", "The API key lacks the scope."),
     ("NotFound", "404", "Absent, or another workspace's."),
+    ("Stale", "412", "Somebody has changed it since it was read with that `ETag`."),
     ("TooLarge", "413", "The body is too large."),
     ("UnsupportedType", "415", "The content type is not taken."),
     ("RateLimited", "429", "Too many requests: wait as long as `Retry-After` says."),
@@ -200,9 +201,14 @@ fn add_errors(operation: &mut Operation, path: &str, has_caller: bool) {
     let has_query = operation.parameters.iter().flatten().any(|parameter| {
         matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
     });
+    let has_tag =
+        operation.parameters.iter().flatten().any(
+            |parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"),
+        );
     for (name, status, _) in ERRORS {
         let possible = match status {
             "400" => has_query || has_body,
+            "412" => has_tag,
             "403" => has_caller,
             "404" => has_path_ids,
             "413" | "415" => has_body,

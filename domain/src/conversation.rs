@@ -25,7 +25,7 @@ pub struct Conversation {
     pub title: String,
     /// Messages in it.
     pub messages_count: i64,
-    /// Only messages with a greater sequence number enter a prompt: set when it is reopened.
+    /// Only messages with a greater sequence number enter a prompt: set when it goes back to the agent.
     pub context_after: i64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -42,17 +42,40 @@ pub enum Channel {
     Api,
     /// From the command line.
     Cli,
+    /// In the widget of a site or app.
+    Web,
+    /// By WhatsApp.
+    Whatsapp,
+    /// By direct messages of Instagram.
+    Instagram,
+    /// By Messenger.
+    Facebook,
+    /// By e-mail.
+    Email,
 }
 
 impl Channel {
     /// Every channel.
-    pub const ALL: [Self; 2] = [Self::Api, Self::Cli];
+    pub const ALL: [Self; 7] = [
+        Self::Api,
+        Self::Cli,
+        Self::Web,
+        Self::Whatsapp,
+        Self::Instagram,
+        Self::Facebook,
+        Self::Email,
+    ];
 
     /// As stored and shown.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
             Self::Cli => "cli",
+            Self::Web => "web",
+            Self::Whatsapp => "whatsapp",
+            Self::Instagram => "instagram",
+            Self::Facebook => "facebook",
+            Self::Email => "email",
         }
     }
 }
@@ -120,10 +143,16 @@ pub enum Transition {
     CustomerReturns,
     /// A person marks it as waiting.
     MarkPending,
+    /// A person answers, or says that they will.
+    TakeOver,
+    /// A person is given it.
+    Assign,
+    /// The person gives it back to the agent.
+    HandBack,
 }
 
 /// Status and handler after `transition`. Closing keeps the handler; reopening by the customer gives the
-/// conversation back to the agent.
+/// conversation back to the agent; whoever has it in hand, nobody waits for a person any more.
 pub fn apply(
     status: ConversationStatus,
     handler: Handler,
@@ -139,5 +168,11 @@ pub fn apply(
         }
         Transition::CustomerReturns => (status, handler),
         Transition::MarkPending => (ConversationStatus::Pending, handler),
+        Transition::TakeOver => (ConversationStatus::Open, Handler::Operator),
+        Transition::Assign if status == ConversationStatus::Closed => (status, Handler::Operator),
+        // Nobody is waited for any more.
+        Transition::Assign => (ConversationStatus::Open, Handler::Operator),
+        Transition::HandBack if status == ConversationStatus::Closed => (status, Handler::Bot),
+        Transition::HandBack => (ConversationStatus::Open, Handler::Bot),
     }
 }

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     NotFound,
     /// The state does not allow it now. 409.
     Conflict,
+    /// What was to be changed is another by now. 412.
+    Stale,
     /// Over a size limit. 413.
     TooLarge,
     /// A type that is not taken. 415.

@@ -126,6 +126,8 @@ prefixed_ids! {
     UserId, "user_", "user";
     /// One place that a person is signed in at.
     SessionId, "sess_", "session";
+    /// An entry of the audit log.
+    AuditEntryId, "audit_", "audit entry";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

@@ -33,9 +33,10 @@ pub use ambient::{
 };
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
-    AgentId, ApiKeyId, ApprovalId, BlobId, BudgetId, ChunkId, ContactId, ConversationId,
-    DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId, JobId, LeadId, MessageId, ProjectId,
-    ProviderId, PublicationId, SessionId, SourceId, UserId, VisitorId, WorkspaceId,
+    AgentId, ApiKeyId, ApprovalId, AuditEntryId, BlobId, BudgetId, ChunkId, ContactId,
+    ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId, JobId, LeadId,
+    MessageId, ProjectId, ProviderId, PublicationId, SessionId, SourceId, UserId, VisitorId,
+    WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

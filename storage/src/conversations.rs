@@ -192,7 +192,7 @@ pub async fn list(
     rows.into_iter().map(ConversationRow::into_conversation).collect()
 }
 
-/// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. `CustomerReturns` to a closed one moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody.
+/// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. One that gives the conversation back to the agent moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody.
 pub async fn transition(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -208,7 +208,8 @@ pub async fn transition(
         return Ok(Some(before));
     }
     let closes = status == ConversationStatus::Closed;
-    let returns = transition == Transition::CustomerReturns;
+    let returns = before.handler != Handler::Bot && handler == Handler::Bot;
+    let returns = returns || transition == Transition::CustomerReturns;
     let after = Conversation {
         status,
         handler,

@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod api_keys;
 pub mod approvals;
+pub mod audit;
 pub mod blobs;
 pub mod budgets;
 pub mod charges;

@@ -50,6 +50,7 @@ fn words(kind: ErrorKind) -> (&'static str, Option<&'static str>) {
         ErrorKind::Invalid
         | ErrorKind::NotFound
         | ErrorKind::Conflict
+        | ErrorKind::Stale
         | ErrorKind::TooLarge
         | ErrorKind::UnsupportedType => ("invalid_request_error", None),
     }

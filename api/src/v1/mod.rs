@@ -1,6 +1,7 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
 mod auth;
+mod etag;
 mod members;
 mod paging;
 mod sessions;

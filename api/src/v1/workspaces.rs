@@ -5,12 +5,14 @@ use domain::ids::PrefixedId;
 use domain::{Action, DomainError, WorkspaceId, text};
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::etag::{IfMatch, Tagged};
 use super::paging::{List, ListQuery};
 use super::views::{OwnWorkspaceView, SignedInView, WorkspaceView};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::ApiResult;
 use crate::extract::{Id, Json, Query};
 use crate::routes::Routes;
@@ -91,11 +93,11 @@ async fn create(
     responses((status = 200, description = "The workspace.", body = WorkspaceView)),
 )]
 #[tracing::instrument(name = "handler.v1.workspaces.get", skip_all)]
-async fn get(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<WorkspaceView>> {
+async fn get(State(state): State<AppState>, caller: Caller) -> ApiResult<Tagged<WorkspaceView>> {
     let mut conn = state.db.read().await?;
     let found = storage::workspaces::get(&mut conn, caller.workspace()).await?;
     let workspace = found.ok_or_else(|| DomainError::not_found(WorkspaceId::KIND))?;
-    Ok(Json(workspace.into()))
+    Tagged::of(workspace.into())
 }
 
 /// Change a workspace
@@ -106,7 +108,7 @@ async fn get(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<Wo
     path = "/v1/workspaces/{workspaceId}",
     tag = "Workspaces",
     operation_id = "updateWorkspace",
-    params(("workspaceId" = String, Path)),
+    params(("workspaceId" = String, Path), IfMatch),
     request_body = WorkspaceChange,
     responses((status = 200, description = "The workspace.", body = WorkspaceView)),
 )]
@@ -114,17 +116,26 @@ async fn get(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<Wo
 async fn update(
     State(state): State<AppState>,
     caller: Caller,
+    if_match: IfMatch,
     Json(change): Json<WorkspaceChange>,
-) -> ApiResult<Json<WorkspaceView>> {
+) -> ApiResult<Tagged<WorkspaceView>> {
     let name = change.name.map(|name| text::required("name", &name, 100)).transpose()?;
     let mut tx = state.db.write().await?;
+    let found = storage::workspaces::get(&mut tx, caller.workspace()).await?;
+    let before = found.ok_or_else(|| DomainError::not_found(WorkspaceId::KIND))?;
+    let mut after = before.clone();
+    if_match.check(&WorkspaceView::from(before.clone()))?;
     if let Some(name) = name {
         storage::workspaces::rename(&mut tx, caller.workspace(), &name).await?;
+        let changed = Changed {
+            before: Some(json!({"name": before.name})),
+            after: Some(json!({"name": name})),
+        };
+        caller.audit(&mut tx, &state.ambient, "workspace.updated", before.id, changed).await?;
+        after.name = name;
     }
-    let found = storage::workspaces::get(&mut tx, caller.workspace()).await?;
     tx.commit().await?;
-    let workspace = found.ok_or_else(|| DomainError::not_found(WorkspaceId::KIND))?;
-    Ok(Json(workspace.into()))
+    Tagged::of(after.into())
 }
 
 /// Switch to a workspace

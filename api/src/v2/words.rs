@@ -249,6 +249,16 @@ words! {
         Api = "api",
         /// From the command line.
         Cli = "cli",
+        /// In the widget of a site or app.
+        Web = "web",
+        /// By WhatsApp.
+        Whatsapp = "whatsapp",
+        /// By direct messages of Instagram.
+        Instagram = "instagram",
+        /// By Messenger.
+        Facebook = "facebook",
+        /// By e-mail.
+        Email = "email",
     }
 
     /// Who wrote a message.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use domain::user::{Session, User};
-use domain::{Role, SessionId, UserId};
+use domain::{Actor, Role, SessionId, UserId};
+use serde_json::json;
+use storage::audit::AuditEntry;
 use storage::members::MemberChange;
-use storage::{StorageError, members, sessions, users, workspaces};
+use storage::{StorageError, audit, members, sessions, users, workspaces};
 
 use crate::support::{Place, places};
 
@@ -68,6 +70,31 @@ async fn a_person_is_found_by_address_and_changes_a_password_once() {
         let mut conn = place.read().await;
         let found = users::by_email(&mut conn, "ana@ejemplo.com").await.unwrap().unwrap();
         assert_eq!(found.password_hash, "$next");
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_written_down_once_it_is_made() {
+    for place in places("audit log").await {
+        let entry = AuditEntry {
+            id: place.ambient.new_id(),
+            workspace_id: place.ws(),
+            actor: Actor::System,
+            action: "workspace.updated",
+            subject: place.ws().to_string(),
+            before: Some(json!({"name": "Uno"})),
+            after: Some(json!({"name": "Dos"})),
+            address: Some("127.0.0.1".to_owned()),
+            user_agent: "curl/8".to_owned(),
+            at: place.now(),
+        };
+        let mut tx = place.write().await;
+        audit::record(&mut tx, &entry).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = place.write().await;
+        audit::record(&mut tx, &entry).await.unwrap();
+        let again = tx.commit().await;
+        assert!(matches!(again, Err(StorageError::Conflict(_))), "{again:?}");
     }
 }
 

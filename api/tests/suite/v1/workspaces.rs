@@ -8,6 +8,27 @@ use super::{Person, open};
 use crate::support::{TestApp, read};
 
 #[tokio::test]
+async fn a_change_of_what_has_changed_meanwhile_is_refused() {
+    for app in TestApp::on_each_database("stale workspaces").await {
+        let ana = Person::register(&app, "ana").await;
+        let path = format!("/v1/workspaces/{}", ana.workspace);
+        let read_tag = ana.get(&app, &path).await;
+        let tag = read_tag.header("etag").to_owned();
+        let change = async |tag: &str, name: &str| {
+            let request = app.request_as(&ana.token, Method::PATCH, &path);
+            read(request.header("if-match", tag).json(&json!({"name": name}))).await
+        };
+        let changed = change(&tag, "Uno").await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        change(&tag, "Dos").await.expect_error(412, "STALE");
+        change(changed.header("etag"), "Dos").await.expect(200);
+        change("*", "Tres").await.expect(200);
+        change("W/nothing", "Cuatro").await.expect_field("If-Match");
+        assert_eq!(ana.get(&app, &path).await.expect(200)["name"], "Tres");
+    }
+}
+
+#[tokio::test]
 async fn workspaces_are_made_listed_changed_and_switched() {
     for app in TestApp::on_each_database("workspaces").await {
         let ana = Person::register(&app, "ana").await;
