@@ -168,10 +168,9 @@ pub fn apply(
         }
         Transition::CustomerReturns => (status, handler),
         Transition::MarkPending => (ConversationStatus::Pending, handler),
-        Transition::TakeOver => (ConversationStatus::Open, Handler::Operator),
         Transition::Assign if status == ConversationStatus::Closed => (status, Handler::Operator),
         // Nobody is waited for any more.
-        Transition::Assign => (ConversationStatus::Open, Handler::Operator),
+        Transition::TakeOver | Transition::Assign => (ConversationStatus::Open, Handler::Operator),
         Transition::HandBack if status == ConversationStatus::Closed => (status, Handler::Bot),
         Transition::HandBack => (ConversationStatus::Open, Handler::Bot),
     }
