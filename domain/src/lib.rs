@@ -19,6 +19,7 @@ pub mod job;
 pub mod lang;
 pub mod lead;
 pub mod message;
+pub mod origin;
 pub mod principal;
 pub mod settings;
 pub mod text;
@@ -26,6 +27,7 @@ pub mod time;
 pub mod tool;
 pub mod user;
 pub mod vault;
+pub mod widget;
 pub mod workspace;
 
 pub use ambient::{

@@ -37,6 +37,7 @@ pub mod stats;
 pub mod streams;
 pub mod users;
 pub mod versions;
+pub mod visits;
 pub mod workspaces;
 
 pub use blobs::Blobs;

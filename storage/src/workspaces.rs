@@ -44,13 +44,7 @@ pub async fn create(tx: &mut Tx, ambient: &Ambient, name: &str) -> Result<Born> 
     };
     insert(tx, &workspace).await?;
 
-    let project = Project {
-        id: ambient.new_id(),
-        name: name.to_owned(),
-        site_key: format!("site_{}", hex::encode(ambient.random_bytes::<16>())),
-        is_default: true,
-        created_at: now,
-    };
+    let project = Project::new(ambient, name, true);
     projects::insert(tx, workspace.id, &project).await?;
 
     let datastore = Datastore {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{DomainError, Timestamp};
 
@@ -23,7 +23,7 @@ const DAYS: [(&str, Weekday); 7] = [
 ];
 
 /// A week of openings in a time zone.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BusinessHours {
     /// IANA name: `America/Santiago`.
@@ -55,7 +55,8 @@ impl BusinessHours {
             .any(|opening| opening.holds(local.time()))
     }
 
-    pub(super) fn check(&self, field: &str) -> Result<(), DomainError> {
+    /// Whether they read; 400 that names the part of `field` that does not.
+    pub fn check(&self, field: &str) -> Result<(), DomainError> {
         if TimeZone::get(&self.time_zone).is_err() {
             let field = format!("{field}.timeZone");
             let message = format!("`{field}` is not a time zone; use a name like America/Santiago");
