@@ -4,6 +4,7 @@
 mod guesses;
 mod password;
 mod token;
+mod visitor;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use storage::{Db, StorageError, Tx, members, sessions, users, workspaces};
 use guesses::Guesses;
 use password::Passwords;
 use token::{Signer, Ticket};
+pub use visitor::{VISITOR_TOKEN, VisitorTicket, VisitorTokens, is_vouched_for};
 
 /// How long it is believed that a session and a membership still are. What ends in this process ends at once, what
 /// ends in another one within this time.

@@ -19,7 +19,7 @@ use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
     Conn, StorageError, Tx, agents, budgets, citations, contacts, conversations, datastores,
-    messages, spending, streams, versions,
+    messages, spending, streams, versions, visits,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -568,6 +568,7 @@ async fn begin_conversation(
         workspace_id: request.workspace,
         agent_id: request.agent,
         channel: request.channel,
+        project_id: request.project,
         visitor_id: request.visitor.clone(),
         contact_id: contact.map(|contact| contact.id),
         status: ConversationStatus::Open,
@@ -581,6 +582,9 @@ async fn begin_conversation(
     };
     let lock = inner.running.lock(turn.answer, now);
     conversations::insert(tx, &conversation, turn.first.then_some(&lock)).await?;
+    if conversation.project_id.is_some() {
+        visits::describe(tx, conversation.workspace_id, conversation.id).await?;
+    }
     Ok(conversation)
 }
 

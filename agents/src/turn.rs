@@ -11,7 +11,7 @@ use domain::settings::{AgentDefaults, ModelSettings};
 use domain::vault::Vault;
 use domain::{
     AgentId, Ambient, ApiKeyId, ConversationId, DatastoreId, DomainError, ErrorKind, MessageId,
-    VisitorId, WorkspaceId,
+    ProjectId, VisitorId, WorkspaceId,
 };
 use models::{Catalogue, ChatModel, ModelError};
 use retrieval::Retrieval;
@@ -108,6 +108,8 @@ pub struct TurnRequest {
     pub contact: ContactDetails,
     /// Where it takes place.
     pub channel: Channel,
+    /// The site or app that it takes place on; its pages' facts are noted on a conversation that begins.
+    pub project: Option<ProjectId>,
     /// The caller's own id of this message, so that a repeated request is one message.
     pub client_id: Option<String>,
     /// The key that asks, for the ledger and the budgets.

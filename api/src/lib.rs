@@ -9,6 +9,7 @@ mod extract;
 mod mcp;
 mod openai;
 mod paging;
+mod patch;
 mod rate_limit;
 mod routes;
 mod state;

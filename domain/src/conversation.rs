@@ -1,6 +1,6 @@
 //! Conversations and who answers in them.
 
-use crate::{AgentId, ContactId, ConversationId, Timestamp, VisitorId, WorkspaceId};
+use crate::{AgentId, ContactId, ConversationId, ProjectId, Timestamp, VisitorId, WorkspaceId};
 
 /// A conversation between a customer and an agent or a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Conversation {
     pub agent_id: AgentId,
     /// Where it takes place.
     pub channel: Channel,
+    /// The site or app that it began on.
+    pub project_id: Option<ProjectId>,
     /// The caller's name for the customer.
     pub visitor_id: Option<VisitorId>,
     /// The customer, once known.

@@ -173,6 +173,10 @@ pub enum Action {
     ReadEvals,
     /// Create, change, delete evaluation datasets, run and stop evaluations.
     ManageEvals,
+    /// See projects and their widgets.
+    ReadProjects,
+    /// Create, change, delete projects, renew their keys and secrets.
+    ManageProjects,
     /// See the workspace and its members.
     ReadWorkspace,
     /// Change the workspace's name; change the roles of members, remove them.
@@ -185,7 +189,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
@@ -200,6 +204,8 @@ impl Action {
         Self::ManageProviders,
         Self::ReadEvals,
         Self::ManageEvals,
+        Self::ReadProjects,
+        Self::ManageProjects,
         Self::ReadWorkspace,
         Self::ManageWorkspace,
         Self::OwnWorkspace,
@@ -214,6 +220,7 @@ impl Action {
             | Self::ReadConversations
             | Self::ReadUsage
             | Self::ReadEvals
+            | Self::ReadProjects
             | Self::ReadWorkspace
             | Self::OwnAccount => (Role::Viewer, Scope::Read),
             Self::Chat => (Role::Viewer, Scope::Chat),
@@ -225,6 +232,7 @@ impl Action {
             | Self::ManageBudgets
             | Self::ManageProviders
             | Self::ManageEvals
+            | Self::ManageProjects
             | Self::ManageWorkspace => (Role::Admin, Scope::Manage),
             Self::OwnWorkspace => (Role::Owner, Scope::Manage),
         }

@@ -269,8 +269,7 @@ pub fn check_form(field: &str, form: &LeadForm) -> Result<(), DomainError> {
         return Err(DomainError::invalid(fields, message));
     }
     if form.fields.is_empty() && form.when != LeadFormWhen::Never {
-        let message =
-            format!("`{fields}` must have an entry, or `{field}.when` must be never");
+        let message = format!("`{fields}` must have an entry, or `{field}.when` must be never");
         return Err(DomainError::invalid(fields, message));
     }
     for (at, entry) in form.fields.iter().enumerate() {

@@ -1,7 +1,9 @@
 //! Conversations.
 
 use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition, apply};
-use domain::{AgentId, ContactId, ConversationId, MessageId, Timestamp, VisitorId, WorkspaceId};
+use domain::{
+    AgentId, ContactId, ConversationId, MessageId, ProjectId, Timestamp, VisitorId, WorkspaceId,
+};
 use serde_json::json;
 use sqlx::FromRow;
 
@@ -23,6 +25,7 @@ struct ConversationRow {
     workspace_id: Id<WorkspaceId>,
     agent_id: Id<AgentId>,
     channel: Name<Channel>,
+    project_id: Option<Id<ProjectId>>,
     visitor_id: Option<String>,
     contact_id: Option<Id<ContactId>>,
     status: Name<ConversationStatus>,
@@ -44,6 +47,7 @@ macro_rules! select_conversations {
                 workspace_id,
                 agent_id,
                 channel,
+                project_id,
                 visitor_id,
                 contact_id,
                 status,
@@ -99,7 +103,8 @@ pub async fn insert(
                 closed_at,
                 turn_owner,
                 turn_answer,
-                turn_until
+                turn_until,
+                project_id
             )
             SELECT
                 $3,
@@ -119,7 +124,8 @@ pub async fn insert(
                 $14,
                 $15,
                 $16,
-                $17
+                $17,
+                $18
             FROM agents
             WHERE workspace_id = $1
                 AND id = $2
@@ -142,6 +148,7 @@ pub async fn insert(
         .bind(turn.map(|turn| turn.owner))
         .bind(turn.map(|turn| Id(turn.answer)))
         .bind(turn.map(|turn| Micros(turn.until)))
+        .bind(conversation.project_id.map(Id))
         .optional()
         .await?;
     if stored.is_none() {
@@ -652,6 +659,7 @@ impl ConversationRow {
             workspace_id: self.workspace_id.0,
             agent_id: self.agent_id.0,
             channel: self.channel.0,
+            project_id: self.project_id.map(|project| project.0),
             visitor_id,
             contact_id: self.contact_id.map(|contact| contact.0),
             status: self.status.0,

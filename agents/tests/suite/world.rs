@@ -272,6 +272,7 @@ impl World {
             visitor: None,
             contact: ContactDetails::default(),
             channel: Channel::Api,
+            project: None,
             client_id: None,
             api_key: None,
         }

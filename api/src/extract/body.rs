@@ -20,6 +20,9 @@ use crate::state::AppState;
 /// A JSON body sent as `application/json`; also a JSON answer.
 pub(crate) struct Json<T>(pub T);
 
+/// As [`Json`], where no body at all is as good as an empty object.
+pub(crate) struct OptionalJson<T>(pub T);
+
 /// A message to an agent, which may show images: a JSON body sent as `application/json`, as nothing, or as `text/plain`,
 /// which is what browsers and Node make of a text body without a type.
 pub(crate) struct ChatJson<T>(pub T);
@@ -46,6 +49,23 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
             return Err(refuse_type(request, state).await);
         }
         Ok(Self(read(request.into_body(), state.settings.server.max_json_bytes).await?))
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let typed = request.headers().contains_key(header::CONTENT_TYPE);
+        if typed && !is_json(request.headers()) {
+            return Err(refuse_type(request, state).await);
+        }
+        let body = collect(request.into_body(), state.settings.server.max_json_bytes).await?;
+        match (body.is_empty(), typed) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => Ok(Self(parse(&body)?)),
+            (false, false) => Err(ApiError::unsupported_type("application/json")),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod ids;
 mod query;
 mod upload;
 
-pub(crate) use body::{ChatJson, Json, JsonWithImages};
+pub(crate) use body::{ChatJson, Json, JsonWithImages, OptionalJson};
 pub(crate) use headers::{client_id, id_headers};
 pub(crate) use ids::{Id, Ids, Version, no_version};
 pub(crate) use query::Query;

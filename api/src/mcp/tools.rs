@@ -201,6 +201,7 @@ async fn ask(state: &AppState, caller: &Caller, ask: Ask) -> ApiResult<CallToolR
         visitor: None,
         contact: ContactDetails::default(),
         channel: Channel::Api,
+        project: None,
         client_id: None,
         api_key: caller.api_key(),
     };

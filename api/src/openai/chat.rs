@@ -160,6 +160,7 @@ impl CompletionRequest {
             visitor,
             contact: ContactDetails::default(),
             channel: Channel::Api,
+            project: None,
             client_id,
             api_key: caller.api_key(),
         })

@@ -4,8 +4,11 @@ mod auth;
 mod etag;
 mod members;
 mod paging;
+mod projects;
 mod sessions;
 mod views;
+mod widget_settings;
+mod widget_words;
 mod workspaces;
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -20,6 +23,8 @@ pub(crate) fn routes() -> Routes {
         .with(sessions::routes())
         .with(workspaces::routes())
         .with(members::routes())
+        .with(projects::routes())
+        .with(widget_settings::routes())
 }
 
 /// The description of the surface.
@@ -33,7 +38,7 @@ pub(crate) fn openapi() -> OpenApi {
     components.add_security_scheme("token", SecurityScheme::Http(token));
     let mut license = License::new("Apache-2.0");
     license.identifier = Some("Apache-2.0".to_owned());
-    let description = "The panel: people, workspaces and members. \
+    let description = "The panel: people, workspaces, members, projects and their widgets. \
         Every answer carries `x-request-id`; every error is `{\"error\": {code, message, details?, requestId}}`. \
         Lists take `page` and `take` and answer `{data, meta}`. A call acts in the workspace that the token names; \
         `X-Workspace-Id` may name another one of the caller's.";

@@ -440,6 +440,7 @@ impl ChatRequest {
             visitor,
             contact,
             channel: Channel::Api,
+            project: None,
             client_id,
             api_key: caller.api_key(),
         })

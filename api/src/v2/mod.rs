@@ -40,7 +40,9 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::ApiResult;
+
 use crate::paging::{Cursor, Paging};
+use crate::patch::Patch;
 use crate::routes::Routes;
 
 /// Every route of the surface.
@@ -121,37 +123,6 @@ struct PageQuery {
 impl PageQuery {
     fn paging<C: Cursor>(&self) -> ApiResult<Paging<C>> {
         Paging::parse(self.limit.as_deref(), self.cursor.as_deref())
-    }
-}
-
-/// A field of a change: absent keeps what is there, null clears it, a value sets it.
-#[derive(Debug, Clone, Default)]
-enum Patch<T> {
-    #[default]
-    Keep,
-    Clear,
-    Set(T),
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map_or(Self::Clear, Self::Set))
-    }
-}
-
-impl<T> Patch<T> {
-    /// Writes the change into `target`, after `check` when there is a value.
-    fn apply<U>(
-        self,
-        target: &mut Option<U>,
-        check: impl FnOnce(T) -> ApiResult<U>,
-    ) -> ApiResult<()> {
-        match self {
-            Self::Keep => {}
-            Self::Clear => *target = None,
-            Self::Set(value) => *target = Some(check(value)?),
-        }
-        Ok(())
     }
 }
 

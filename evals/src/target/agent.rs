@@ -152,6 +152,7 @@ impl AgentTarget {
             visitor: None,
             contact: ContactDetails::default(),
             channel: Channel::Api,
+            project: None,
             client_id: None,
             api_key: self.api_key,
         }

@@ -24,13 +24,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::support::{Place, ids, places};
 
-fn conversation(place: &Place) -> Conversation {
+pub fn conversation(place: &Place) -> Conversation {
     let now = place.later(Duration::from_millis(1));
     Conversation {
         id: place.ambient.new_id(),
         workspace_id: place.ws(),
         agent_id: place.home.agent.id,
         channel: Channel::Api,
+        project_id: None,
         visitor_id: VisitorId::parse("user 456"),
         contact_id: None,
         status: ConversationStatus::Open,

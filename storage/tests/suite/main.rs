@@ -13,6 +13,7 @@ mod gates;
 mod knowledge;
 mod outbox;
 mod people;
+mod projects;
 mod queue;
 mod schema;
 mod spending;

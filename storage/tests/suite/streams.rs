@@ -23,6 +23,7 @@ async fn begin(place: &Place) -> (MessageId, MessageId) {
         workspace_id: place.ws(),
         agent_id: place.home.agent.id,
         channel: Channel::Api,
+        project_id: None,
         visitor_id: None,
         contact_id: None,
         status: ConversationStatus::Open,

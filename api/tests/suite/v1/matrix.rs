@@ -52,10 +52,13 @@ async fn each_route_asks_for_a_credential_and_a_role() {
             members.push((role, member));
         }
         let other = &members[0].1;
+        let projects = owner.get(&app, "/v1/projects").await.expect(200);
+        let project = projects["data"][0]["id"].as_str().unwrap().to_owned();
         let fill = |path: &str| {
             let filled = path
                 .replace("{workspaceId}", &owner.workspace)
                 .replace("{memberId}", &other.id)
+                .replace("{projectId}", &project)
                 .replace("{sessionId}", "sess_00000000000000000000000000000000");
             assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
             filled
@@ -65,7 +68,8 @@ async fn each_route_asks_for_a_credential_and_a_role() {
         routes.sort_by_key(|route| {
             let last = ["logout", "logout-all", "leave", "switch"];
             let ends = last.iter().any(|word| route.path.ends_with(word));
-            (ends, route.method == Method::DELETE)
+            let deletes = route.method == Method::DELETE;
+            (ends, deletes, deletes && route.path.ends_with("{memberId}"))
         });
         assert!(routes.len() >= 19, "{}", routes.len());
         for route in &routes {

@@ -2,6 +2,7 @@
 
 mod account;
 mod matrix;
+mod projects;
 mod workspaces;
 
 use http::Method;
@@ -51,6 +52,10 @@ impl Person {
     pub async fn ask(&self, app: &TestApp, method: Method, path: &str, body: &Value) -> Reply {
         let request = app.request_as(&self.token, method, path);
         read(if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    pub async fn patch(&self, app: &TestApp, path: &str, body: &Value) -> Reply {
+        self.ask(app, Method::PATCH, path, body).await
     }
 
     pub async fn get(&self, app: &TestApp, path: &str) -> Reply {
