@@ -9,7 +9,7 @@ use domain::agent_version::{AnsweredFrom, Edition};
 use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::datastore::Datastore;
-use domain::message::{Author, Message, MessageState};
+use domain::message::{Author, Message, MessageKind, MessageState};
 use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
@@ -437,6 +437,8 @@ async fn store(
             conversation_id: id,
             seq: 0,
             author: Author::Customer,
+            operator: None,
+            kind: MessageKind::Text,
             content: request.query.clone(),
             state: MessageState::Complete,
             outcome: None,

@@ -141,7 +141,7 @@ fn folded_words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use domain::ids::PrefixedId;
-    use domain::message::MessageState;
+    use domain::message::{MessageKind, MessageState};
     use domain::{ConversationId, MessageId, Timestamp};
     use uuid::Uuid;
 
@@ -154,6 +154,8 @@ mod tests {
             conversation_id: ConversationId::from_uuid(Uuid::nil()),
             seq,
             author,
+            operator: None,
+            kind: MessageKind::Text,
             content: content.to_owned(),
             state: MessageState::Complete,
             outcome: None,

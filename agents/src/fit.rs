@@ -165,7 +165,7 @@ fn images_of(request: &ChatRequest) -> usize {
 #[cfg(test)]
 mod tests {
     use domain::ids::PrefixedId;
-    use domain::message::{Author, MessageState};
+    use domain::message::{Author, MessageKind, MessageState};
     use domain::{ConversationId, MessageId, Timestamp};
     use uuid::Uuid;
 
@@ -177,6 +177,8 @@ mod tests {
             conversation_id: ConversationId::from_uuid(Uuid::nil()),
             seq,
             author: Author::Customer,
+            operator: None,
+            kind: MessageKind::Text,
             content: (*text).to_owned(),
             state: MessageState::Complete,
             outcome: None,

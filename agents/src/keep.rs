@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::conversation::{Conversation, Handler, Transition};
 use domain::gap::GapReason;
-use domain::message::{Author, Message, MessageState, Outcome};
+use domain::message::{Author, Message, MessageKind, MessageState, Outcome};
 use domain::{DomainError, ErrorKind};
 use models::Usage;
 use serde_json::Value;
@@ -122,6 +122,8 @@ fn new_message(
             conversation_id: work.conversation.id,
             seq: 0,
             author: Author::Agent,
+            operator: None,
+            kind: MessageKind::Text,
             content: reply.text.clone(),
             state,
             outcome: Some(reply.outcome),

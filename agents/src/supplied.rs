@@ -1,7 +1,7 @@
 //! What was said before, told by the caller instead of read from the database.
 
 use domain::ids::PrefixedId;
-use domain::message::{Author, Message, MessageState};
+use domain::message::{Author, Message, MessageKind, MessageState};
 use domain::{ConversationId, MessageId, Timestamp};
 
 use crate::context::MAX_MESSAGES;
@@ -28,6 +28,8 @@ pub(crate) fn as_messages(conversation: ConversationId, supplied: &[Earlier]) ->
             conversation_id: conversation,
             seq,
             author: earlier.author,
+            operator: None,
+            kind: MessageKind::Text,
             content: earlier.text.clone(),
             state: MessageState::Complete,
             outcome: None,

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod attachment_links;
 mod auth;
 mod csv;
+mod download;
 mod edge;
 mod error;
 mod extract;

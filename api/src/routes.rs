@@ -76,6 +76,13 @@ impl Routes {
         self
     }
 
+    /// As [`Self::panel`], for a route that takes a file.
+    pub fn panel_upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        let (action, surface) = (Some(action), Surface::Panel);
+        self.0.push(Entry { action, uploads: true, surface, routes });
+        self
+    }
+
     /// Adds the routes of another resource.
     pub fn with(mut self, other: Self) -> Self {
         self.0.extend(other.0);

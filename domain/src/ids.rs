@@ -128,6 +128,12 @@ prefixed_ids! {
     SessionId, "sess_", "session";
     /// An entry of the audit log.
     AuditEntryId, "audit_", "audit entry";
+    /// A file that somebody sends in a conversation.
+    AttachmentId, "att_", "attachment";
+    /// What members tell each other about a conversation.
+    NoteId, "note_", "note";
+    /// A text that operators answer with again and again.
+    CannedReplyId, "canned_", "canned reply";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

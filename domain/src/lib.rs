@@ -6,7 +6,9 @@ pub mod agent_version;
 pub mod ambient;
 pub mod api_key;
 pub mod approval;
+pub mod attachment;
 pub mod budget;
+pub mod canned_reply;
 pub mod contact;
 pub mod conversation;
 pub mod datastore;
@@ -19,6 +21,7 @@ pub mod job;
 pub mod lang;
 pub mod lead;
 pub mod message;
+pub mod note;
 pub mod origin;
 pub mod principal;
 pub mod settings;
@@ -35,10 +38,10 @@ pub use ambient::{
 };
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
-    AgentId, ApiKeyId, ApprovalId, AuditEntryId, BlobId, BudgetId, ChunkId, ContactId,
-    ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId, JobId, LeadId,
-    MessageId, ProjectId, ProviderId, PublicationId, SessionId, SourceId, UserId, VisitorId,
-    WorkspaceId,
+    AgentId, ApiKeyId, ApprovalId, AttachmentId, AuditEntryId, BlobId, BudgetId, CannedReplyId,
+    ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId,
+    JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId, PublicationId, SessionId, SourceId,
+    UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::agent::ToolKind;
 use crate::agent_version::AnsweredFrom;
-use crate::{ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp};
+use crate::{ChunkId, ConversationId, DatastoreId, MessageId, SourceId, Timestamp, UserId};
 
 /// One message of a conversation.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,10 @@ pub struct Message {
     pub seq: i64,
     /// Who wrote it.
     pub author: Author,
+    /// Of an operator's: which person.
+    pub operator: Option<Operator>,
+    /// What it is made of.
+    pub kind: MessageKind,
     /// What it says. For an interrupted answer, what was produced until then.
     pub content: String,
     /// Whether it is whole.
@@ -72,6 +76,41 @@ impl Author {
             Self::Customer => "customer",
             Self::Agent => "agent",
             Self::Operator => "operator",
+        }
+    }
+}
+
+/// The person who wrote a message, as customers see them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// Who.
+    pub id: UserId,
+    /// Their name now; ignored when a message is stored.
+    pub name: String,
+}
+
+/// What a message is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MessageKind {
+    /// A text, perhaps with files beside it.
+    #[default]
+    Text,
+    /// Images, perhaps with a text beside them.
+    Image,
+    /// Files, perhaps with a text beside them.
+    File,
+}
+
+impl MessageKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Text, Self::Image, Self::File];
+
+    /// As stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Image => "image",
+            Self::File => "file",
         }
     }
 }

@@ -267,6 +267,10 @@ pub struct FetchSettings {
 pub struct IngestSettings {
     /// Largest uploaded file, in bytes.
     pub max_upload_bytes: usize,
+    /// Largest file that an operator sends in a conversation, in bytes; `max_upload_bytes` goes for it, too.
+    pub max_attachment_bytes: usize,
+    /// As `max_attachment_bytes`, for what a visitor sends. Four times as much within an hour.
+    pub max_visitor_attachment_bytes: usize,
     /// Jobs at work at once; 0 means twice the number of cores.
     pub workers: usize,
     /// Largest chunk, in tokens.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+pub mod attachments;
 pub mod chunk;
 pub mod extract;
 pub mod pages;

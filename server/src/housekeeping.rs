@@ -15,6 +15,8 @@ const KEEP_JOBS: Duration = Duration::from_hours(24);
 /// How long events can be read again.
 const KEEP_EVENTS: Duration = Duration::from_hours(30 * 24);
 const DAY: Duration = Duration::from_hours(24);
+/// How long a file waits for the message that it was uploaded for.
+const KEEP_UPLOADS: Duration = DAY;
 /// Rows removed in one transaction, so that other writers get their turn.
 const BATCH: i64 = 500;
 
@@ -51,6 +53,7 @@ async fn remove_old_rows(app: &App) -> storage::Result<()> {
         let removed = [
             storage::jobs::delete_older(&mut tx, before(now, KEEP_JOBS), BATCH).await?,
             storage::events::delete_older(&mut tx, before(now, KEEP_EVENTS), BATCH).await?,
+            storage::attachments::delete_unused(&mut tx, before(now, KEEP_UPLOADS), BATCH).await?,
             storage::citations::delete_uncited(&mut tx, BATCH).await?,
             storage::budgets::delete_older(&mut tx, now, BATCH).await?,
             storage::streams::sweep(&mut tx, streams_until, BATCH).await?,

@@ -226,6 +226,9 @@ pub async fn transition(
         ..before.clone()
     };
     write_state(tx, &after).await?;
+    if handler == Handler::Operator && before.handler != handler {
+        stop_turn(tx, &after, now).await?;
+    }
     tell(tx, &after, "conversation.updated", now).await?;
     if closes && before.status != status {
         tell(tx, &after, "conversation.closed", now).await?;
@@ -328,6 +331,28 @@ pub async fn want_stop(
         tx.wake(Wakeup::Stops);
     }
     Ok(found)
+}
+
+/// Asks for the end of the turn under way in a conversation that a person has taken over: its answer would not be stored.
+async fn stop_turn(tx: &mut Tx, conversation: &Conversation, now: Timestamp) -> Result<()> {
+    let found = tx
+        .statement(
+            "UPDATE conversations
+            SET turn_stop_at = $3
+            WHERE workspace_id = $1
+                AND id = $2
+                AND turn_answer IS NOT NULL
+                AND turn_until > $3",
+        )
+        .bind(Id(conversation.workspace_id))
+        .bind(Id(conversation.id))
+        .bind(Micros(now))
+        .changed()
+        .await?;
+    if found {
+        tx.wake(Wakeup::Stops);
+    }
+    Ok(())
 }
 
 /// The answers whose end somebody asked for, of the turns that `owner` holds.

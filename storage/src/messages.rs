@@ -5,10 +5,10 @@ use std::time::Duration;
 use domain::agent::ToolKind;
 use domain::agent_version::AnsweredFrom;
 use domain::message::{
-    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
-    ToolUse,
+    Author, Citation, CitedPassage, Message, MessageKind, MessageState, Operator, Outcome, Rating,
+    ShownImage, ToolStatus, ToolUse,
 };
-use domain::{AgentId, ConversationId, MessageId, Timestamp, WorkspaceId};
+use domain::{AgentId, ConversationId, MessageId, Timestamp, UserId, WorkspaceId};
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
@@ -41,6 +41,9 @@ struct MessageRow {
     conversation_id: Id<ConversationId>,
     seq: i64,
     author: Name<Author>,
+    user_id: Option<Id<UserId>>,
+    user_name: Option<String>,
+    kind: Name<MessageKind>,
     content: String,
     state: Name<MessageState>,
     outcome: Option<Name<Outcome>>,
@@ -73,6 +76,13 @@ macro_rules! select_messages {
                 messages.conversation_id,
                 messages.seq,
                 messages.author,
+                messages.user_id,
+                (
+                    SELECT users.name
+                    FROM users
+                    WHERE users.id = messages.user_id
+                ) AS user_name,
+                messages.kind,
                 messages.content,
                 messages.state,
                 messages.outcome,
@@ -117,6 +127,8 @@ pub async fn insert(
         "conversationId": message.conversation_id,
         "seq": seq,
         "author": message.author.name(),
+        "userId": message.operator.as_ref().map(|operator| operator.id),
+        "type": message.kind.name(),
         "outcome": message.outcome.map(Outcome::name),
     });
     events::insert(tx, workspace, "message.created", &message.id.to_string(), &payload, now)
@@ -214,6 +226,54 @@ pub async fn list(
         .all()
         .await?;
     Ok(rows.into_iter().map(Message::from).collect())
+}
+
+/// The `limit` messages next below the sequence number `before`, in order.
+pub async fn list_before(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<Message>> {
+    let rows: Vec<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND seq < $3
+            ORDER BY seq DESC
+            LIMIT $4"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(before)
+        .bind(limit)
+        .all()
+        .await?;
+    Ok(rows.into_iter().rev().map(Message::from).collect())
+}
+
+/// How many messages of a conversation have a sequence number below `before`; all of them with `i64::MAX`.
+pub async fn count_before(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    before: i64,
+) -> Result<i64> {
+    let (count,): (i64,) = conn
+        .statement(
+            "SELECT COUNT(*)
+            FROM messages
+            WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND seq < $3",
+        )
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(before)
+        .one()
+        .await?;
+    Ok(count)
 }
 
 /// The newest `limit` messages above `after`, in order: what a prompt is made of.
@@ -498,10 +558,12 @@ async fn insert_row(
             agent_version,
             agent_draft,
             client_id,
-            created_at
+            created_at,
+            kind,
+            user_id
         )
         VALUES (
-            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
         )",
     )
     .bind(Id(message.id))
@@ -521,6 +583,8 @@ async fn insert_row(
     .bind(message.answered_from.and_then(|from| from.draft))
     .bind(client_id)
     .bind(Micros(message.created_at))
+    .bind(Name(message.kind))
+    .bind(message.operator.as_ref().map(|operator| Id(operator.id)))
     .later()
     .await
 }
@@ -675,6 +739,10 @@ impl From<MessageRow> for Message {
             conversation_id: row.conversation_id.0,
             seq: row.seq,
             author: row.author.0,
+            operator: row
+                .user_id
+                .map(|id| Operator { id: id.0, name: row.user_name.unwrap_or_default() }),
+            kind: row.kind.0,
             content: row.content,
             state: row.state.0,
             outcome: row.outcome.map(|outcome| outcome.0),

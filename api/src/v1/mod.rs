@@ -1,6 +1,7 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
 mod auth;
+mod conversations;
 mod etag;
 mod members;
 mod paging;
@@ -25,6 +26,7 @@ pub(crate) fn routes() -> Routes {
         .with(members::routes())
         .with(projects::routes())
         .with(widget_settings::routes())
+        .with(conversations::routes())
 }
 
 /// The description of the surface.

@@ -52,6 +52,20 @@ pub(super) struct Meta {
     has_next_page: bool,
 }
 
+impl Meta {
+    /// Of a page of a list of `item_count` entries.
+    pub fn of(page: usize, take: usize, item_count: usize) -> Self {
+        let page_count = item_count.div_ceil(take);
+        let (has_previous_page, has_next_page) = (page > 1, page < page_count);
+        Self { page, take, item_count, page_count, has_previous_page, has_next_page }
+    }
+
+    /// The same, where the entries before and after do not follow from the page.
+    pub fn between(self, has_previous_page: bool, has_next_page: bool) -> Self {
+        Self { has_previous_page, has_next_page, ..self }
+    }
+}
+
 impl ListQuery {
     /// The page of a list that is small enough to be read whole, oldest first; `texts` are what `criteria` looks at.
     pub fn page_of<T, V: From<T>>(
@@ -79,12 +93,9 @@ impl ListQuery {
                 texts(entry).iter().any(|text| text.to_lowercase().contains(&criteria))
             });
         }
-        let item_count = all.len();
-        let page_count = item_count.div_ceil(take);
+        let meta = Meta::of(page, take, all.len());
         let start = (page - 1).saturating_mul(take);
         let data = all.into_iter().skip(start).take(take).map(V::from).collect();
-        let (has_previous_page, has_next_page) = (page > 1, page < page_count);
-        let meta = Meta { page, take, item_count, page_count, has_previous_page, has_next_page };
         Ok(List { data, meta })
     }
 }

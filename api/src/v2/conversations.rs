@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 
 use axum::extract::State;
+use domain::attachment::Attachment;
 use domain::contact::Contact;
 use domain::conversation::{Conversation, Transition};
 use domain::message::{Citation, Message, ShownImage};
-use domain::{Action, AgentId, ContactId, ConversationId, DomainError, MessageId, Timestamp, text};
+use domain::{
+    Action, AgentId, ContactId, ConversationId, DomainError, MessageId, Timestamp, WorkspaceId,
+    text,
+};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use storage::conversations::{self, ConversationFilter, ConversationRating};
-use storage::{Conn, citations, contacts, messages};
+use storage::{Conn, attachments, citations, contacts, messages};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
@@ -18,6 +22,7 @@ use super::chat::CitedSource;
 use super::tools::UsedTool;
 use super::words::{Channel, ConversationStatus, Handler, MessageState, Outcome, Rating, Role};
 use super::{PageQuery, required_nullable};
+use crate::attachment_links;
 use crate::auth::Caller;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
@@ -93,6 +98,23 @@ struct ImageView {
     bytes: i64,
 }
 
+/// A file that a message shows.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Attachment)]
+struct AttachmentView {
+    #[schema(pattern = "^att_[0-9a-f]{32}$")]
+    id: String,
+    #[schema(example = "foto.png")]
+    name: String,
+    #[schema(example = "image/png")]
+    media_type: String,
+    /// Its size.
+    bytes: i64,
+    /// Opens the file without a credential, for about a day; read the message again for a new one.
+    url: String,
+}
+
 /// One message.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -103,6 +125,10 @@ struct MessageView {
     #[schema(pattern = "^conv_[0-9a-f]{32}$")]
     conversation_id: String,
     role: Role,
+    /// Of a person of the workspace: the name that the customer sees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Andrea")]
+    operator_name: Option<String>,
     /// What it says; of an answer that broke off, what was produced until then.
     content: String,
     state: MessageState,
@@ -128,6 +154,10 @@ struct MessageView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     images: Vec<ImageView>,
+    /// The files that it shows. Absent when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    attachments: Vec<AttachmentView>,
     /// The tools that it used, in the order of the calls.
     tools: Vec<UsedTool>,
     /// What the customer thinks of it.
@@ -326,6 +356,10 @@ async fn list_messages(
     for (message, images) in messages::images(&mut conn, workspace, &ids).await? {
         shown.insert(message, images.into_iter().map(Into::into).collect());
     }
+    let mut files: HashMap<MessageId, Vec<AttachmentView>> = HashMap::new();
+    for (message, file) in attachments::of_messages(&mut conn, workspace, &ids).await? {
+        files.entry(message).or_default().push(attachment_view(&state, workspace, file));
+    }
     let mut rated: HashMap<MessageId, FeedbackView> = HashMap::new();
     for (message, rating, comment) in messages::feedbacks(&mut conn, workspace, &ids).await? {
         rated.insert(message, FeedbackView { rating: rating.into(), comment });
@@ -336,7 +370,8 @@ async fn list_messages(
         let tools = used.get(&message.id).cloned().unwrap_or_default();
         let feedback = rated.get(&message.id).cloned();
         let images = shown.get(&message.id).cloned().unwrap_or_default();
-        MessageView { images, feedback, ..message_view(message, sources, tools) }
+        let attachments = files.get(&message.id).cloned().unwrap_or_default();
+        MessageView { images, attachments, feedback, ..message_view(message, sources, tools) }
     })))
 }
 
@@ -479,6 +514,7 @@ fn message_view(message: Message, sources: Vec<CitedSource>, tools: Vec<UsedTool
         id: message.id.to_string(),
         conversation_id: message.conversation_id.to_string(),
         role: message.author.into(),
+        operator_name: message.operator.map(|operator| operator.name),
         content: message.content,
         state: message.state.into(),
         outcome: message.outcome.map(Into::into),
@@ -489,8 +525,20 @@ fn message_view(message: Message, sources: Vec<CitedSource>, tools: Vec<UsedTool
         unsupported: message.unsupported,
         sources,
         images: Vec::new(),
+        attachments: Vec::new(),
         tools,
         created_at: message.created_at.to_rfc3339(),
+    }
+}
+
+fn attachment_view(state: &AppState, workspace: WorkspaceId, file: Attachment) -> AttachmentView {
+    let now = state.ambient.now();
+    AttachmentView {
+        url: attachment_links::link(&state.vault, workspace, file.id, now),
+        id: file.id.to_string(),
+        name: file.name,
+        media_type: file.media_type,
+        bytes: file.bytes,
     }
 }
 

@@ -1,5 +1,5 @@
 //! `ingest.sweep`: what fell through the cracks. At every start, sources without a job; once a day also files
-//! that no source names, and the index against the rows.
+//! that nothing names, and the index against the rows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::{Core, LATER, VersionJob, ingest_kind, json, kinds, payload};
 const EVERY: Duration = Duration::from_hours(24);
 /// A source without progress for this long is looked at: whether it has a job.
 const STUCK_AFTER: Duration = Duration::from_mins(10);
-/// A file that no source names after this long was left by an upload that broke off, or by a removal that
+/// A file that neither a source nor an attachment names after this long was left by an upload that broke off, or by a removal that
 /// never came through. Long, so that an older backup can be tried out beside the files.
 const ORPHANED_AFTER: Duration = Duration::from_hours(24);
 /// Files looked up at once.
@@ -149,7 +149,7 @@ impl Sweep {
         Ok(())
     }
 
-    /// Removes stored files that no source names. Those of workspaces that are not in this database are left
+    /// Removes stored files that neither a source nor an attachment names. Those of workspaces that are not in this database are left
     /// alone: a bucket may be shared.
     async fn delete_orphaned_files(&self, context: &JobContext, job: &Job) -> Result<(), Halt> {
         let core = &self.0;
@@ -163,7 +163,11 @@ impl Sweep {
             for some in old.chunks(FILES) {
                 stop_when_told(context, job)?;
                 let mut conn = core.db.read().await?;
-                let used = storage::sources::blobs_in_use(&mut conn, workspace.id, some).await?;
+                let mut used =
+                    storage::sources::blobs_in_use(&mut conn, workspace.id, some).await?;
+                used.extend(
+                    storage::attachments::blobs_in_use(&mut conn, workspace.id, some).await?,
+                );
                 drop(conn);
                 for blob in some.iter().filter(|blob| !used.contains(blob)) {
                     core.blobs.delete(workspace.id, *blob).await?;
@@ -172,7 +176,7 @@ impl Sweep {
             }
         }
         if removed > 0 {
-            tracing::warn!(files = removed, "files that no source names were removed");
+            tracing::warn!(files = removed, "files that nothing names were removed");
         }
         Ok(())
     }

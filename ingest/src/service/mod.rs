@@ -19,6 +19,7 @@ use storage::{Blobs, Db, Tx};
 
 use self::intake::{Intake, NewText, explained};
 pub use self::validate::MAX_NAME_CHARS;
+pub(crate) use self::validate::{file_name, too_large};
 use tokio_util::task::TaskTracker;
 
 use crate::extract::{self, ExtractError, Format, MAX_TEXT_BYTES};
@@ -84,6 +85,10 @@ impl Ingest {
         Self { core: Arc::new(core), intake }
     }
 
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// The job handlers, to be registered with the runner.
     pub fn handlers(&self) -> Vec<Arc<dyn Handler>> {
         pipeline::handlers(&self.core)
@@ -113,7 +118,7 @@ impl Ingest {
         datastore: DatastoreId,
         file: NewFile,
     ) -> Result<Source, DomainError> {
-        let file_name = validate::file_name(&file.name)?;
+        let file_name = file_name(&file.name)?;
         let name = match &file.title {
             Some(title) => validate::name(title)?,
             None => file_name.clone(),
@@ -121,7 +126,7 @@ impl Ingest {
         validate::metadata(&file.metadata)?;
         let most = self.core.settings.max_upload_bytes;
         if file.bytes > most as u64 {
-            return Err(validate::too_large("file", file.bytes, most));
+            return Err(too_large("file", file.bytes, most));
         }
         self.check_datastore(workspace, datastore).await?;
         let bytes = tokio::fs::read(&file.path).await.map_err(|error| {

@@ -86,6 +86,8 @@ impl Bench {
         }));
         let settings = IngestSettings {
             max_upload_bytes: 1 << 20,
+            max_attachment_bytes: 1 << 20,
+            max_visitor_attachment_bytes: 1 << 20,
             workers: 4,
             chunk_tokens: 60,
             chunk_overlap: 0,

@@ -124,6 +124,8 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
     vec![
         (settings.fetch.max_bytes == 0, "fetch.max_bytes", ONE),
         (ingest.max_upload_bytes == 0, "ingest.max_upload_bytes", ONE),
+        (ingest.max_attachment_bytes == 0, "ingest.max_attachment_bytes", ONE),
+        (ingest.max_visitor_attachment_bytes == 0, "ingest.max_visitor_attachment_bytes", ONE),
         (ingest.chunk_tokens < 16, "ingest.chunk_tokens", "give at least 16 tokens"),
         (
             ingest.chunk_overlap >= ingest.chunk_tokens,

@@ -176,6 +176,7 @@ fn storage_functions_take_the_workspace() {
     // held turns of all of them, and what is past its retention is removed whosesoever it is.
     let exempt = [
         "api_keys::find_by_hash",
+        "attachments::delete_unused",
         "citations::delete_uncited",
         "budgets::delete_older",
         "conversations::free_turns",

@@ -7,7 +7,7 @@ use domain::datastore::{IngestStage, SourceStatus};
 use domain::gap::{GapReason, GapStatus};
 use domain::ids::PrefixedId;
 use domain::job::JobState;
-use domain::message::{Author, MessageState, Outcome, Rating};
+use domain::message::{Author, MessageKind, MessageState, Outcome, Rating};
 use domain::{Lang, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -182,6 +182,7 @@ closed!(
     Handler,
     IngestStage,
     JobState,
+    MessageKind,
     MessageState,
     Outcome,
     domain::budget::Purpose,

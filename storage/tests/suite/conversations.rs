@@ -8,8 +8,8 @@ use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, T
 use domain::gap::{GapReason, GapStatus};
 use domain::lead::Lead;
 use domain::message::{
-    Author, Citation, CitedPassage, Message, MessageState, Outcome, Rating, ShownImage, ToolStatus,
-    ToolUse,
+    Author, Citation, CitedPassage, Message, MessageKind, MessageState, Outcome, Rating,
+    ShownImage, ToolStatus, ToolUse,
 };
 use domain::{ConversationId, Lang, MessageId, Timestamp, VisitorId};
 use serde_json::json;
@@ -64,6 +64,8 @@ pub fn message(
         conversation_id: conversation,
         seq: 0,
         author,
+        operator: None,
+        kind: MessageKind::Text,
         content: text.to_owned(),
         state: MessageState::Complete,
         outcome: None,

@@ -19,4 +19,5 @@ mod schema;
 mod spending;
 mod streams;
 mod support;
+mod threads;
 mod versions;

@@ -19,7 +19,9 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"currentPassword": "no es esta", "newPassword": "cuatro gatos"})
         }
         "/v1/workspaces/{workspaceId}/transfer" => json!({"userId": owner.id}),
-        path if path.ends_with("{memberId}") => json!({"role": "agent"}),
+        // That of the member whom the test names, who is to stay what they are.
+        path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
+        path if path.ends_with("/messages") || path.ends_with("/notes") => json!({"content": "x"}),
         _ => json!({"name": "x"}),
     }
 }
@@ -59,7 +61,11 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                 .replace("{workspaceId}", &owner.workspace)
                 .replace("{memberId}", &other.id)
                 .replace("{projectId}", &project)
-                .replace("{sessionId}", "sess_00000000000000000000000000000000");
+                .replace("{sessionId}", "sess_00000000000000000000000000000000")
+                .replace("{conversationId}", "conv_00000000000000000000000000000000")
+                .replace("{attachmentId}", "att_00000000000000000000000000000000")
+                .replace("{noteId}", "note_00000000000000000000000000000000")
+                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000");
             assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
             filled
         };

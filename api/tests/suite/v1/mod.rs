@@ -3,6 +3,7 @@
 mod account;
 mod matrix;
 mod projects;
+mod threads;
 mod workspaces;
 
 use http::Method;

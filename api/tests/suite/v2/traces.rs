@@ -174,13 +174,15 @@ async fn a_trace_is_for_its_workspace_and_an_old_one_opens() {
 }
 
 async fn store_old(app: &TestApp, tx: &mut storage::Tx, conversation: &str) -> String {
-    use domain::message::{Author, Message, MessageState};
+    use domain::message::{Author, Message, MessageKind, MessageState};
     let now = app.ambient.now();
     let message = Message {
         id: app.ambient.new_id(),
         conversation_id: conversation.parse().unwrap(),
         seq: 0,
         author: Author::Agent,
+        operator: None,
+        kind: MessageKind::Text,
         content: "De 9 a 18.".to_owned(),
         state: MessageState::Complete,
         outcome: None,
