@@ -49,7 +49,7 @@ const VIDEO: Family = Family {
 /// Families whose content tells them apart.
 const BINARY: [Family; 4] = [IMAGES, PDF, VIDEO, AUDIO];
 
-/// Packages of Office and OpenDocument: the extension, and what it is handed out as.
+/// Packages of office programs, of both standards: the extension, and what it is handed out as.
 const PACKAGES: [(&str, &str); 6] = [
     ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
     ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),

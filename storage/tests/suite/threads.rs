@@ -134,8 +134,8 @@ async fn a_file_is_shown_once_by_who_uploaded_it() {
         let mut tx = place.write().await;
         let here = (one.id, shown.id, 0);
         let there = (other.id, elsewhere.id, 0);
-        let hers = Uploader::Operator(Some(eva.id));
-        assert!(!attachments::attach(&mut tx, ws, file.id, &hers, here).await.unwrap());
+        let of_eva = Uploader::Operator(Some(eva.id));
+        assert!(!attachments::attach(&mut tx, ws, file.id, &of_eva, here).await.unwrap());
         assert!(!attachments::attach(&mut tx, ws, file.id, &of_ana, there).await.unwrap());
         assert!(!attachments::attach(&mut tx, stranger, file.id, &of_ana, here).await.unwrap());
         assert!(attachments::attach(&mut tx, ws, file.id, &of_ana, here).await.unwrap());

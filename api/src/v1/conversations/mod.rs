@@ -1,5 +1,7 @@
 //! Conversations: what is inside of one.
 
+#![expect(unused_qualifications, reason = "utoipa's macros qualify the types that they are given")]
+
 pub(super) mod attachments;
 mod messages;
 mod views;
