@@ -15,7 +15,7 @@ use domain::{
     Action, Actor, Ambient, ApiKeyId, DomainError, ErrorKind, Principal, Role, WorkspaceId,
 };
 use http::request::Parts;
-use http::{Extensions, HeaderMap, header};
+use http::{Extensions, HeaderMap, HeaderValue, header};
 use moka::sync::Cache;
 use storage::audit::AuditEntry;
 use storage::{Db, Tx, audit};
@@ -168,6 +168,34 @@ pub(crate) async fn authorize(State(gate): State<Gate>, request: Request, next: 
         standing.write(response.headers_mut());
     }
     response
+}
+
+/// The caller of a live connection, by the token or key of its first words: as a request to the panel with that
+/// credential, but not counted as one.
+pub(crate) async fn admit_to_panel(
+    state: &AppState,
+    request: &Parts,
+    token: &str,
+    workspace: Option<&str>,
+    action: Action,
+) -> ApiResult<Caller> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.extensions = request.extensions.clone();
+    let header = |text: &str| HeaderValue::from_str(text).map_err(|_| ApiError::not_signed_in());
+    parts.headers.insert(header::AUTHORIZATION, header(&format!("Bearer {token}"))?);
+    for name in ["x-forwarded-for", "user-agent"] {
+        if let Some(value) = request.headers.get(name) {
+            parts.headers.insert(name, value.clone());
+        }
+    }
+    if let Some(workspace) = workspace {
+        parts.headers.insert("x-workspace-id", header(workspace)?);
+    }
+    let gate = Gate { state: state.clone(), action: Some(action), surface: Surface::Panel };
+    match gate.principal(&parts).await {
+        Ok(principal) => gate.permit(principal, visit_of(&parts, state)),
+        Err(refusal) => Err(gate.refuse(refusal, &parts)),
+    }
 }
 
 impl Gate {
@@ -405,8 +433,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn seen(forwarded: &[&'static str], hops: u32) -> String {

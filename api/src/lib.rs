@@ -8,6 +8,7 @@ mod download;
 mod edge;
 mod error;
 mod extract;
+mod live;
 mod mcp;
 mod openai;
 mod paging;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::auth::Authenticator;
+use crate::live::Live;
 use crate::rate_limit::RateLimits;
 
 /// What the HTTP surfaces are built from.
@@ -61,6 +62,7 @@ pub struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimits,
+    pub(crate) live: Live,
     origins: Vec<HeaderValue>,
 }
 
@@ -77,12 +79,20 @@ impl AppState {
     pub fn new(parts: AppParts) -> Result<Self, DomainError> {
         let origins = parts.settings.server.cors_origins.iter().map(|text| origin(text));
         let origins = origins.collect::<Result<Vec<_>, _>>()?;
+        let live = Live::start(
+            &parts.db,
+            &parts.ambient,
+            parts.settings.server.max_connections,
+            &parts.tracker,
+            &parts.stopping,
+        );
         let authenticator =
             Authenticator::new(parts.db.clone(), parts.ambient.clone(), parts.tracker);
         Ok(Self(Arc::new(Shared {
             limits: RateLimits::per_minute(parts.settings.server.rate_limit),
             accounts: Accounts::new(parts.db.clone(), parts.ambient.clone(), &parts.vault),
             authenticator,
+            live,
             origins,
             db: parts.db,
             ambient: parts.ambient,

@@ -100,6 +100,20 @@ pub async fn list(
     Ok(rows.into_iter().map(|row| row.into_event(workspace)).collect())
 }
 
+/// The number of the newest event of a workspace, 0 before the first; `None` when the workspace is absent.
+pub async fn newest(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<i64>> {
+    let row: Option<(i64,)> = conn
+        .statement(
+            "SELECT event_seq
+            FROM workspaces
+            WHERE id = $1",
+        )
+        .bind(Id(workspace))
+        .optional()
+        .await?;
+    Ok(row.map(|(seq,)| seq))
+}
+
 /// Removes events older than `before`, at most `limit`; how many.
 pub async fn delete_older(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<i64> {
     tx.statement(
@@ -118,8 +132,8 @@ pub async fn delete_older(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<
     .await
 }
 
-/// Writes the events of a transaction that is about to commit; whether there were any.
-pub(crate) async fn write(conn: &mut Conn, pending: &[PendingEvent]) -> Result<bool> {
+/// Writes the events of a transaction that is about to commit; the workspaces that have some.
+pub(crate) async fn write(conn: &mut Conn, pending: &[PendingEvent]) -> Result<Vec<WorkspaceId>> {
     let mut workspaces: Vec<WorkspaceId> = pending.iter().map(|event| event.workspace).collect();
     // Locks are taken in the same order by everyone.
     workspaces.sort_unstable();
@@ -128,7 +142,7 @@ pub(crate) async fn write(conn: &mut Conn, pending: &[PendingEvent]) -> Result<b
         let events: Vec<_> = pending.iter().filter(|e| e.workspace == workspace).collect();
         write_of(conn, workspace, &events).await?;
     }
-    Ok(!workspaces.is_empty())
+    Ok(workspaces)
 }
 
 async fn write_of(conn: &mut Conn, workspace: WorkspaceId, events: &[&PendingEvent]) -> Result<()> {

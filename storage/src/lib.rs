@@ -44,5 +44,5 @@ pub mod visits;
 pub mod workspaces;
 
 pub use blobs::Blobs;
-pub use db::{Conn, Db, DbOptions, Tx, Wakeup};
+pub use db::{Conn, Db, DbOptions, News, Tx, Wakeup};
 pub use error::{Result, StorageError};

@@ -3,6 +3,7 @@
 mod auth;
 mod conversations;
 mod etag;
+mod live;
 mod members;
 mod paging;
 mod projects;
@@ -27,6 +28,7 @@ pub(crate) fn routes() -> Routes {
         .with(projects::routes())
         .with(widget_settings::routes())
         .with(conversations::routes())
+        .with(live::routes())
 }
 
 /// The description of the surface.

@@ -8,6 +8,7 @@ mod events;
 mod mcp;
 mod openai;
 mod openapi;
+mod socket;
 mod support;
 mod v1;
 mod v2;

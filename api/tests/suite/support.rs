@@ -262,6 +262,11 @@ impl TestApp {
         store_key(&self.db, &self.ambient, self.tenant.workspace, scopes, expires_at).await
     }
 
+    /// A key of any workspace that may do everything.
+    pub async fn key_of(&self, workspace: WorkspaceId) -> String {
+        store_key(&self.db, &self.ambient, workspace, &Scope::ALL, None).await
+    }
+
     /// A request with the first workspace's key.
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.request_as(&self.tenant.key, method, path)

@@ -8,7 +8,7 @@ use sqlx::{Executor as _, Postgres, Sqlite, Transaction};
 use tokio::runtime::Handle;
 
 use super::pools::Pools;
-use super::{Shared, Wakeup};
+use super::{News, Shared, Wakeup};
 use crate::events::{self, PendingEvent};
 use crate::sql::{Deferred, Executor};
 use crate::{Result, StorageError};
@@ -136,12 +136,18 @@ impl Tx {
         }
         let pending = std::mem::take(&mut self.events);
         let mut wakeups = std::mem::take(&mut self.wakeups);
-        if events::write(&mut self.conn, &pending).await? {
+        let told = events::write(&mut self.conn, &pending).await?;
+        if !told.is_empty() {
             wakeups.push(Wakeup::Events);
         }
-        if self.conn.is_postgres() {
-            for wakeup in &wakeups {
+        let here = !self.conn.is_postgres();
+        if !here {
+            // The news of a workspace's events wake up the readers of events, too.
+            for wakeup in wakeups.iter().filter(|wakeup| **wakeup != Wakeup::Events) {
                 wakeup.notify(&mut self.conn).await?;
+            }
+            for workspace in &told {
+                News::Events(*workspace).notify(&mut self.conn).await?;
             }
         }
         match std::mem::replace(&mut self.conn.inner, Inner::Ended) {
@@ -153,7 +159,10 @@ impl Tx {
         }
         for wakeup in wakeups {
             // Nobody may be listening.
-            let _ = self.shared.wakeups.send(wakeup);
+            let _ = self.shared.ears.wakeups.send(wakeup);
+        }
+        for workspace in told.into_iter().filter(|_| here) {
+            let _ = self.shared.ears.news.send(News::Events(workspace));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod wakeups;
 use std::path::Path;
 use std::sync::Arc;
 
+use domain::WorkspaceId;
 use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::conn::{Conn, Tx};
 use self::pools::Pools;
-pub use self::wakeups::Wakeup;
+pub use self::wakeups::{News, Wakeup};
 use crate::{Result, StorageError};
 
 /// The database: SQLite or PostgreSQL. Cheap to clone.
@@ -37,12 +38,14 @@ struct Shared {
     /// Whatever must end although the caller went away: beginning, committing, listening.
     tasks: TaskTracker,
     stop: CancellationToken,
-    wakeups: broadcast::Sender<Wakeup>,
+    ears: wakeups::Ears,
 }
 
 /// Wake-ups that a slow receiver may be behind before it is told that it lagged. Few are enough: a
 /// receiver that lagged looks at the tables, as it does after any wake-up.
 const WAKEUPS_KEPT: usize = 64;
+/// News that a slow receiver may be behind before it must look everywhere.
+const NEWS_KEPT: usize = 1_024;
 
 impl Db {
     /// Connects to `sqlite:<path>` or `postgres://…`. The folder of a SQLite file must be there; the file
@@ -53,11 +56,14 @@ impl Db {
             pools,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            wakeups: broadcast::Sender::new(WAKEUPS_KEPT),
+            ears: wakeups::Ears {
+                wakeups: broadcast::Sender::new(WAKEUPS_KEPT),
+                news: broadcast::Sender::new(NEWS_KEPT),
+            },
         };
         if let Pools::Postgres(pool) = &shared.pools {
             let listener = wakeups::Listener::connect(pool).await?;
-            shared.tasks.spawn(listener.run(shared.wakeups.clone(), shared.stop.clone()));
+            shared.tasks.spawn(listener.run(shared.ears.clone(), shared.stop.clone()));
         }
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -97,7 +103,28 @@ impl Db {
     /// Wake-ups of commits of this process and, on PostgreSQL, of others (`LISTEN`). On PostgreSQL a
     /// commit of this process may be told twice.
     pub fn wakeups(&self) -> broadcast::Receiver<Wakeup> {
-        self.shared.wakeups.subscribe()
+        self.shared.ears.wakeups.subscribe()
+    }
+
+    /// What happens in the workspaces, in this process and, on PostgreSQL, in others. A receiver that lagged takes it
+    /// for [`News::Missed`].
+    pub fn news(&self) -> broadcast::Receiver<News> {
+        self.shared.ears.news.subscribe()
+    }
+
+    /// Tells every process something passing about a workspace, at most 7,500 bytes of text without NUL; longer is an
+    /// error. Who does not listen right now never hears it.
+    pub async fn signal(&self, workspace: WorkspaceId, text: &str) -> Result<()> {
+        if text.len() > wakeups::MAX_SIGNAL {
+            return Err(configuration("a signal has at most 7,500 bytes"));
+        }
+        let news = News::Signal(workspace, text.into());
+        if self.is_postgres() {
+            return news.notify(&mut self.read().await?).await;
+        }
+        // Nobody may be listening.
+        let _ = self.shared.ears.news.send(news);
+        Ok(())
     }
 
     /// A consistent copy of a SQLite database into a new file (`VACUUM INTO`); writers go on meanwhile.

@@ -1,7 +1,9 @@
 //! Wake-ups: within the process by broadcast, across processes by `LISTEN` and `NOTIFY`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use domain::WorkspaceId;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::sync::broadcast;
@@ -25,8 +27,25 @@ pub enum Wakeup {
     Evals,
 }
 
+/// What happened in a workspace, in whichever process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Events were added to the outbox; readers read by sequence, so hearing it twice costs a look.
+    Events(WorkspaceId),
+    /// Something passing, which is stored nowhere and lost on who is not there: that somebody types.
+    Signal(WorkspaceId, Arc<str>),
+    /// News may have been missed: there may be events in every workspace.
+    Missed,
+}
+
+/// The most bytes of a signal: what `NOTIFY` takes, with room for the rest.
+pub(super) const MAX_SIGNAL: usize = 7_500;
+
 /// The channel of `NOTIFY`. Channels belong to one database of a cluster.
 const CHANNEL: &str = "vocero_wakeups";
+/// How payloads of news begin.
+const EVENTS: &str = "events-of";
+const SIGNAL: &str = "signal-of";
 /// How long to wait before trying again to reach a database that is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -45,10 +64,39 @@ impl Wakeup {
 
     /// Tells other processes, once the transaction is committed.
     pub(super) async fn notify(self, conn: &mut Conn) -> Result<()> {
-        let notify = conn.statement("SELECT pg_notify($1, $2)");
-        notify.bind(CHANNEL).bind(self.name()).execute().await?;
-        Ok(())
+        notify(conn, self.name()).await
     }
+}
+
+impl News {
+    /// Tells every process, this one too, once the transaction is committed.
+    pub(super) async fn notify(&self, conn: &mut Conn) -> Result<()> {
+        match self {
+            Self::Events(workspace) => notify(conn, &format!("{EVENTS} {workspace}")).await,
+            Self::Signal(workspace, text) => {
+                notify(conn, &format!("{SIGNAL} {workspace} {text}")).await
+            }
+            Self::Missed => Ok(()),
+        }
+    }
+
+    fn parse(payload: &str) -> Option<Self> {
+        let (kind, rest) = payload.split_once(' ')?;
+        match kind {
+            EVENTS => rest.parse().ok().map(Self::Events),
+            SIGNAL => {
+                let (workspace, text) = rest.split_once(' ')?;
+                Some(Self::Signal(workspace.parse().ok()?, text.into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn notify(conn: &mut Conn, payload: &str) -> Result<()> {
+    let notify = conn.statement("SELECT pg_notify($1, $2)");
+    notify.bind(CHANNEL).bind(payload).execute().await?;
+    Ok(())
 }
 
 /// Hears the wake-ups of other processes.
@@ -67,19 +115,19 @@ impl Listener {
 
     /// Passes on what is heard until `stop`. What was said while the connection was lost is made up for by
     /// waking everyone once it is back.
-    pub(super) async fn run(self, to: broadcast::Sender<Wakeup>, stop: CancellationToken) {
+    pub(super) async fn run(self, to: Ears, stop: CancellationToken) {
         stop.run_until_cancelled_owned(Box::pin(self.pass_on(to))).await;
     }
 
-    async fn pass_on(mut self, to: broadcast::Sender<Wakeup>) {
+    async fn pass_on(mut self, to: Ears) {
         loop {
             match self.heard.try_recv().await {
-                Ok(Some(notification)) => tell(&to, named(&notification)),
-                Ok(None) => tell(&to, Wakeup::ALL),
+                Ok(Some(notification)) => to.tell(&notification),
+                Ok(None) => to.tell_all(),
                 Err(error) => {
                     tracing::warn!(%error, "cannot hear the changes of other processes");
                     self.heard = self.listen_again().await;
-                    tell(&to, Wakeup::ALL);
+                    to.tell_all();
                 }
             }
         }
@@ -110,13 +158,31 @@ async fn listen(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
     Ok(listener)
 }
 
-fn named(notification: &PgNotification) -> Option<Wakeup> {
-    Wakeup::ALL.into_iter().find(|wakeup| wakeup.name() == notification.payload())
+/// Who in this process is told.
+#[derive(Debug, Clone)]
+pub(super) struct Ears {
+    pub(super) wakeups: broadcast::Sender<Wakeup>,
+    pub(super) news: broadcast::Sender<News>,
 }
 
-fn tell(to: &broadcast::Sender<Wakeup>, wakeups: impl IntoIterator<Item = Wakeup>) {
-    for wakeup in wakeups {
+impl Ears {
+    fn tell(&self, notification: &PgNotification) {
+        let payload = notification.payload();
         // Nobody may be listening.
-        let _ = to.send(wakeup);
+        if let Some(news) = News::parse(payload) {
+            if matches!(news, News::Events(_)) {
+                let _ = self.wakeups.send(Wakeup::Events);
+            }
+            let _ = self.news.send(news);
+        } else if let Some(wakeup) = Wakeup::ALL.into_iter().find(|w| w.name() == payload) {
+            let _ = self.wakeups.send(wakeup);
+        }
+    }
+
+    fn tell_all(&self) {
+        for wakeup in Wakeup::ALL {
+            let _ = self.wakeups.send(wakeup);
+        }
+        let _ = self.news.send(News::Missed);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::WorkspaceId;
 use serde_json::json;
-use storage::{Tx, events};
+use storage::{News, Tx, events};
 use tokio_util::task::TaskTracker;
 
 use crate::support::{ids, places};
@@ -54,6 +54,33 @@ async fn events_are_the_workspaces_own_and_go_when_they_are_old() {
         tx.commit().await.unwrap();
         let all = events::list(&mut place.read().await, ws, 0, 9).await.unwrap();
         assert_eq!(ids(&all, |e| e.seq), [4], "numbers do not come back");
+    }
+}
+
+#[tokio::test]
+async fn news_name_the_workspace_and_signals_pass() {
+    for place in places("news").await {
+        let ws = place.ws();
+        let patience = Duration::from_mins(1);
+        let (mut here, mut beside) = (place.db().news(), place.db().news());
+        let newest = events::newest(&mut place.read().await, ws).await.unwrap();
+        assert_eq!(newest, Some(0));
+        let mut tx = place.write().await;
+        tell(&mut tx, ws, "a").await;
+        tell(&mut tx, ws, "b").await;
+        tx.commit().await.unwrap();
+        place.db().signal(ws, r#"{"typing":"ñ"}"#).await.unwrap();
+        for news in [&mut here, &mut beside] {
+            let told = tokio::time::timeout(patience, news.recv()).await.unwrap().unwrap();
+            assert_eq!(told, News::Events(ws), "once for a transaction");
+            let told = tokio::time::timeout(patience, news.recv()).await.unwrap().unwrap();
+            assert_eq!(told, News::Signal(ws, r#"{"typing":"ñ"}"#.into()));
+        }
+        let newest = events::newest(&mut place.read().await, ws).await.unwrap();
+        assert_eq!(newest, Some(2));
+        assert!(place.db().signal(ws, &"x".repeat(8_000)).await.is_err());
+        let absent = place.ambient.new_id();
+        assert_eq!(events::newest(&mut place.read().await, absent).await.unwrap(), None);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The panel.
 
 mod account;
+mod live;
 mod matrix;
 mod projects;
 mod threads;
