@@ -11,6 +11,10 @@ use domain::conversation::{Conversation, ConversationStatus, Handler, Transition
 use domain::datastore::Datastore;
 use domain::message::{Author, Message, MessageKind, MessageState};
 use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
+use domain::message::{Author, Message, MessageState};
+use domain::{
+    AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, Timestamp, WorkspaceId,
+};
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
 use storage::agents::AgentAtWork;
@@ -72,13 +76,13 @@ pub(crate) enum Begun {
 
 /// The parts of a turn that is stored with its question.
 #[derive(Debug, Clone, Copy)]
-struct NewTurn {
-    conversation: ConversationId,
-    answer: MessageId,
+pub(crate) struct NewTurn {
+    pub(crate) conversation: ConversationId,
+    pub(crate) answer: MessageId,
     /// Nobody in this process is before it.
-    first: bool,
+    pub(crate) first: bool,
     /// It goes on without a reader.
-    recorded: bool,
+    pub(crate) recorded: bool,
 }
 
 /// Requests that must not begin at the same time: those of one conversation, so that turns are in the
@@ -404,7 +408,7 @@ async fn datastores_among(
 }
 
 /// The message of an earlier request with the same client id that, like this one, named no conversation.
-async fn asked_before(
+pub(crate) async fn asked_before(
     inner: &Inner,
     request: &TurnRequest,
 ) -> Result<Option<Message>, DomainError> {
@@ -457,6 +461,7 @@ async fn store(
         trace: None,
         client_id: request.client_id.clone(),
     };
+    let new = question_of(inner, request, id, now);
     let question = messages::insert(&mut tx, request.workspace, &new, now).await?;
     if question.id != new.message.id {
         return Ok(Stored::Before(question));
@@ -478,6 +483,39 @@ async fn store(
     };
     tx.commit().await?;
     Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
+}
+
+/// What a customer says, as it is stored.
+pub(crate) fn question_of(
+    inner: &Inner,
+    request: &TurnRequest,
+    conversation: ConversationId,
+    now: Timestamp,
+) -> NewMessage {
+    NewMessage {
+        message: Message {
+            id: inner.ambient.new_id(),
+            conversation_id: conversation,
+            seq: 0,
+            author: Author::Customer,
+            content: request.query.clone(),
+            state: MessageState::Complete,
+            outcome: None,
+            model: None,
+            reply_to: None,
+            prompt_tokens: None,
+            completion_tokens: None,
+            unsupported: Vec::new(),
+            answered_from: None,
+            created_at: now,
+        },
+        images: request.images.iter().map(|image| image.shown.clone()).collect(),
+        citations: Vec::new(),
+        tools: Vec::new(),
+        passages: Vec::new(),
+        trace: None,
+        client_id: request.client_id.clone(),
+    }
 }
 
 /// Notes that the turn can be rejoined.
@@ -551,7 +589,7 @@ async fn note_details(
     Ok(())
 }
 
-async fn begin_conversation(
+pub(crate) async fn begin_conversation(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
@@ -590,7 +628,7 @@ async fn begin_conversation(
     Ok(conversation)
 }
 
-async fn continue_conversation(
+pub(crate) async fn continue_conversation(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,

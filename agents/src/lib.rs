@@ -13,6 +13,7 @@ mod forget;
 mod gaps;
 mod images;
 mod keep;
+mod left;
 mod likeness;
 mod meaning;
 mod model;
@@ -43,6 +44,7 @@ pub use approve::Decision;
 pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
+pub use left::Left;
 pub use paid::PaidModel;
 pub use publish::{
     Candidate, Missing, MissingKind, publish_in, stale_draft, stale_version, without_missing,

@@ -255,7 +255,7 @@ impl Gate {
     fn unauthorized(&self) -> ApiError {
         match self.surface {
             Surface::Programs => ApiError::unauthorized(),
-            Surface::Panel => ApiError::not_signed_in(),
+            _ => ApiError::not_signed_in(),
         }
     }
 
@@ -337,7 +337,11 @@ fn visit_of(parts: &Parts, state: &AppState) -> accounts::Visit {
 }
 
 /// The address of the client: the peer's, or what the outermost trusted proxy saw.
-fn client_address(headers: &HeaderMap, extensions: &Extensions, trusted_hops: u32) -> IpAddr {
+pub(crate) fn client_address(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    trusted_hops: u32,
+) -> IpAddr {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     if trusted_hops == 0 {

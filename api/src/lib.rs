@@ -19,9 +19,10 @@ mod state;
 mod system;
 mod v1;
 mod v2;
+mod visitors;
 mod words;
 
-pub use routes::RouteInfo;
+pub use routes::{RouteInfo, Surface};
 pub use state::{AppParts, AppState};
 
 use axum::Router;
@@ -46,7 +47,9 @@ pub fn router(state: AppState) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(middleware::from_fn_with_state(state, edge::edge))
+    router
+        .layer(middleware::from_fn_with_state(state.clone(), visitors::answer_browsers))
+        .layer(middleware::from_fn_with_state(state, edge::edge))
 }
 
 /// The description of `/v1`, the panel (OpenAPI 3.1), as committed in `openapi/v1.json`.

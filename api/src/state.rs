@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accounts::Accounts;
+use accounts::{Accounts, VisitorTokens};
 use agents::Agents;
 use domain::settings::Settings;
 use domain::vault::Vault;
@@ -19,6 +19,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::auth::Authenticator;
 use crate::live::Live;
 use crate::rate_limit::RateLimits;
+use crate::visitors::Visitors;
 
 /// What the HTTP surfaces are built from.
 pub struct AppParts {
@@ -62,7 +63,12 @@ pub struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimits,
+<<<<<<< HEAD
     pub(crate) live: Live,
+=======
+    pub(crate) visitors: Visitors,
+    pub(crate) visitor_tokens: VisitorTokens,
+>>>>>>> 11c6903 (The widget's own routes: visitors, messages, history, offline form, rating, end)
     origins: Vec<HeaderValue>,
 }
 
@@ -90,6 +96,8 @@ impl AppState {
             Authenticator::new(parts.db.clone(), parts.ambient.clone(), parts.tracker);
         Ok(Self(Arc::new(Shared {
             limits: RateLimits::per_minute(parts.settings.server.rate_limit),
+            visitors: Visitors::new(parts.settings.server.visitor_rate_limit),
+            visitor_tokens: VisitorTokens::new(&parts.vault),
             accounts: Accounts::new(parts.db.clone(), parts.ambient.clone(), &parts.vault),
             authenticator,
             live,

@@ -53,6 +53,8 @@ pub struct ServerSettings {
     pub roles: Vec<ProcessRole>,
     /// Requests a minute for each API key; 0 turns the limit off. `VOCERO_RATE_LIMIT`.
     pub rate_limit: u32,
+    /// Messages a minute for each visitor of a site; 0 turns the limit off.
+    pub visitor_rate_limit: u32,
     /// Proxies in front whose `X-Forwarded-For` entry is believed.
     pub trusted_hops: u32,
     /// Seconds that a client may take for its request head.

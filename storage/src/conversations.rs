@@ -199,6 +199,35 @@ pub async fn list(
     rows.into_iter().map(ConversationRow::into_conversation).collect()
 }
 
+/// The conversations that a visitor began on a site, the newest first, each with the number of its newest message.
+pub async fn of_visitor(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    visitor: &VisitorId,
+    limit: i64,
+) -> Result<Vec<(Conversation, i64)>> {
+    let rows: Vec<ConversationRow> = conn
+        .statement(select_conversations!(
+            "WHERE workspace_id = $1
+                AND project_id = $2
+                AND visitor_id = $3
+            ORDER BY id DESC
+            LIMIT $4"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(project))
+        .bind(visitor.as_str())
+        .bind(limit)
+        .all()
+        .await?;
+    let last = |row: ConversationRow| {
+        let last = row.last_seq;
+        Ok((row.into_conversation()?, last))
+    };
+    rows.into_iter().map(last).collect()
+}
+
 /// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. One that gives the conversation back to the agent moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody.
 pub async fn transition(
     tx: &mut Tx,
@@ -665,6 +694,8 @@ async fn tell(
         "channel": conversation.channel.name(),
         "status": conversation.status.name(),
         "handler": conversation.handler.name(),
+        "projectId": conversation.project_id,
+        "visitorId": conversation.visitor_id.as_ref().map(VisitorId::as_str),
     });
     events::insert(tx, conversation.workspace_id, kind, &conversation.id.to_string(), &payload, now)
         .await

@@ -110,7 +110,8 @@ pub async fn insert(
     let NewMessage { message, images, citations, passages, tools, trace, client_id } = message;
     if let Some(client_id) = client_id {
         lock_conversation(tx, workspace, message.conversation_id).await?;
-        if let Some(stored) = find(tx, workspace, message.conversation_id, client_id).await? {
+        let stored = of_client_in(tx, workspace, message.conversation_id, client_id).await?;
+        if let Some(stored) = stored {
             return Ok(stored);
         }
     }
@@ -180,6 +181,52 @@ pub async fn of_client(
         .optional()
         .await?;
     Ok(row.map(Message::from))
+}
+
+/// The message of a conversation that carries this `client_id`.
+pub async fn of_client_in(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    client_id: &str,
+) -> Result<Option<Message>> {
+    let row: Option<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND client_id = $3"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(client_id)
+        .optional()
+        .await?;
+    Ok(row.map(Message::from))
+}
+
+/// The callers' own ids of those messages that have one.
+pub async fn client_ids(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, String)>> {
+    let rows: Vec<(Id<MessageId>, String)> = conn
+        .statement(with_list!(
+            "SELECT
+                id,
+                client_id
+            FROM messages
+            WHERE workspace_id = $1
+                AND client_id IS NOT NULL
+                AND ",
+            "id" in "$2";
+            ""
+        ))
+        .bind(Id(workspace))
+        .list(messages)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(id, client_id)| (id.0, client_id)).collect())
 }
 
 /// The agent's answer to a message (its `reply_to`), the newest when there are several.
@@ -485,26 +532,6 @@ async fn lock_conversation(tx: &mut Tx, workspace: WorkspaceId, id: Conversation
     .execute()
     .await?;
     Ok(())
-}
-
-async fn find(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    conversation: ConversationId,
-    client_id: &str,
-) -> Result<Option<Message>> {
-    let row: Option<MessageRow> = tx
-        .statement(select_messages!(
-            "WHERE workspace_id = $1
-                AND conversation_id = $2
-                AND client_id = $3"
-        ))
-        .bind(Id(workspace))
-        .bind(Id(conversation))
-        .bind(client_id)
-        .optional()
-        .await?;
-    Ok(row.map(Message::from))
 }
 
 /// Counts a message; its sequence number.

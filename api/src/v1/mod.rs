@@ -9,11 +9,14 @@ mod paging;
 mod projects;
 mod sessions;
 mod views;
+mod widget;
 mod widget_settings;
 mod widget_words;
 mod workspaces;
 
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Components, InfoBuilder, License, OpenApi, OpenApiBuilder, Paths, Server};
 
 use crate::routes::Routes;
@@ -28,7 +31,11 @@ pub(crate) fn routes() -> Routes {
         .with(projects::routes())
         .with(widget_settings::routes())
         .with(conversations::routes())
+<<<<<<< HEAD
         .with(live::routes())
+=======
+        .with(widget::routes())
+>>>>>>> 11c6903 (The widget's own routes: visitors, messages, history, offline form, rating, end)
 }
 
 /// The description of the surface.
@@ -40,6 +47,18 @@ pub(crate) fn openapi() -> OpenApi {
         .description(Some("The `token` of register, login, refresh or switch; or an API key."))
         .build();
     components.add_security_scheme("token", SecurityScheme::Http(token));
+    for (name, header, text) in [
+        ("siteKey", "x-site-key", "The key of a project; `?siteKey=` is as good."),
+        (
+            "visitorToken",
+            "x-visitor-token",
+            "The `visitorToken` of init; `Authorization: Visitor …` is as good.",
+        ),
+    ] {
+        let key =
+            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(header, text)));
+        components.add_security_scheme(name, key);
+    }
     let mut license = License::new("Apache-2.0");
     license.identifier = Some("Apache-2.0".to_owned());
     let description = "The panel: people, workspaces, members, projects and their widgets. \

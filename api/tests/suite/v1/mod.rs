@@ -5,6 +5,7 @@ mod live;
 mod matrix;
 mod projects;
 mod threads;
+mod widget;
 mod workspaces;
 
 use http::Method;
