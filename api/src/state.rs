@@ -63,12 +63,9 @@ pub struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimits,
-<<<<<<< HEAD
     pub(crate) live: Live,
-=======
     pub(crate) visitors: Visitors,
     pub(crate) visitor_tokens: VisitorTokens,
->>>>>>> 11c6903 (The widget's own routes: visitors, messages, history, offline form, rating, end)
     origins: Vec<HeaderValue>,
 }
 

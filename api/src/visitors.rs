@@ -3,6 +3,7 @@
 //! Browsers say which page is calling (`Origin`), and only pages of the project's origins are let in; the answer tells the
 //! browser so. Nothing here goes by cookies, so there is nothing that another page could make a browser send.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use domain::{DomainError, ErrorKind, Lang, VisitorId, WorkspaceId};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use storage::projects;
 use url::form_urlencoded;
@@ -29,6 +31,8 @@ use crate::state::AppState;
 
 /// Every route of the widget is under it.
 const PREFIX: &str = "/v1/widget/";
+/// The routes where a token may stand in the address: browsers set no headers on what is live.
+const LIVE: [&str; 2] = ["/v1/widget/stream", "/v1/widget/ws"];
 const SITE_KEY: HeaderName = HeaderName::from_static("x-site-key");
 const VISITOR_TOKEN: HeaderName = HeaderName::from_static("x-visitor-token");
 /// How long an origin is believed to be let in, or not, by some project; what a call itself may is looked up each time.
@@ -36,6 +40,8 @@ const BELIEVED_FOR: Duration = Duration::from_secs(10);
 const REMEMBERED_ORIGINS: u64 = 1_000;
 /// Seconds that a browser may believe what it was told of a route.
 const PREFLIGHT_SECONDS: &str = "600";
+/// Live connections of one visitor.
+const MOST_SOCKETS: usize = 5;
 
 /// The site that a call comes from.
 #[derive(Debug, Clone)]
@@ -44,6 +50,10 @@ pub(crate) struct Site {
     pub workspace: WorkspaceId,
     /// The project, as it is now.
     pub project: Arc<Project>,
+    /// The key that the page carries.
+    pub key: String,
+    /// The page's, as its browser says.
+    pub origin: Option<String>,
 }
 
 /// A visitor of a site.
@@ -61,6 +71,14 @@ pub(crate) struct Guest {
 pub(crate) struct Visitors {
     messages: MessageLimit,
     origins: Cache<String, bool>,
+    sockets: Arc<Mutex<HashMap<Uuid, usize>>>,
+}
+
+/// A live connection of a visitor; dropping it gives the place back.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    sockets: Arc<Mutex<HashMap<Uuid, usize>>>,
+    key: Uuid,
 }
 
 /// The origin that an answer may be read by.
@@ -76,12 +94,45 @@ impl Visitors {
                 .max_capacity(REMEMBERED_ORIGINS)
                 .time_to_live(BELIEVED_FOR)
                 .build(),
+            sockets: Arc::default(),
         }
     }
 
     /// Counts a message: 429 when there were too many.
     pub fn count_message(&self, guest: &Guest) -> ApiResult<()> {
         self.messages.count(guest.key())
+    }
+
+    /// A place for a live connection; `None` when the visitor has as many as they may.
+    pub fn seat(&self, guest: &Guest) -> Option<Seat> {
+        let key = guest.key();
+        let mut sockets = self.sockets.lock();
+        let count = sockets.entry(key).or_insert(0);
+        if *count >= MOST_SOCKETS {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { sockets: self.sockets.clone(), key })
+    }
+}
+
+/// There are as many live connections as there may be.
+pub(crate) fn too_many_sockets() -> ApiError {
+    let message =
+        "there are as many live connections as there may be; close one, or try again in a while";
+    let error = DomainError::new(ErrorKind::RateLimited, "RATE_LIMITED", message);
+    DomainError { retry_after: Some(Duration::from_secs(30)), ..error }.into()
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut sockets = self.sockets.lock();
+        if let Some(count) = sockets.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                sockets.remove(&self.key);
+            }
+        }
     }
 }
 
@@ -117,7 +168,7 @@ impl Guest {
     }
 
     /// What they are counted under.
-    fn key(&self) -> Uuid {
+    pub fn key(&self) -> Uuid {
         let name = format!("{}\0{}", self.site.workspace, self.visitor);
         let digest: [u8; 32] = Sha256::digest(name.as_bytes()).into();
         let mut key = [0; 16];
@@ -163,11 +214,17 @@ async fn site_of(state: &AppState, parts: &Parts) -> ApiResult<Site> {
             "no site has this key; send the one of the project as `x-site-key`",
         ));
     };
-    let origin = parts.headers.get(header::ORIGIN);
-    if origin.is_some_and(|origin| !project.lets_in(origin.to_str().unwrap_or_default())) {
-        return Err(foreign_page());
-    }
-    Ok(Site { workspace, project: Arc::new(project) })
+    let origin = match parts.headers.get(header::ORIGIN) {
+        None => None,
+        Some(origin) => {
+            let origin = origin.to_str().unwrap_or_default();
+            if !project.lets_in(origin) {
+                return Err(foreign_page());
+            }
+            Some(origin.to_owned())
+        }
+    };
+    Ok(Site { workspace, project: Arc::new(project), key, origin })
 }
 
 fn admit_guest(gate: &Gate, site: &Site, parts: &mut Parts) -> ApiResult<()> {
@@ -212,7 +269,8 @@ fn visitor_token(parts: &Parts) -> Option<String> {
         let (scheme, token) = credential.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("visitor").then(|| token.trim().to_owned());
     }
-    None
+    let is_live = LIVE.contains(&parts.uri.path());
+    if is_live { in_query(parts.uri.query(), "visitorToken") } else { None }
 }
 
 fn in_query(query: Option<&str>, name: &str) -> Option<String> {

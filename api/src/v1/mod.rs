@@ -33,9 +33,7 @@ pub(crate) fn routes() -> Routes {
         .with(conversations::routes())
 <<<<<<< HEAD
         .with(live::routes())
-=======
         .with(widget::routes())
->>>>>>> 11c6903 (The widget's own routes: visitors, messages, history, offline form, rating, end)
 }
 
 /// The description of the surface.

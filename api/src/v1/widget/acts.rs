@@ -5,6 +5,7 @@ use domain::conversation::Transition;
 use domain::text;
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use storage::conversations::{self, ConversationRating};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -18,7 +19,7 @@ use crate::state::AppState;
 use crate::visitors::Guest;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().visitor(routes!(rate)).visitor(routes!(end))
+    Routes::new().visitor(routes!(rate)).visitor(routes!(end)).visitor(routes!(typing))
 }
 
 /// What a visitor thinks of a conversation.
@@ -42,6 +43,59 @@ struct RatingInput {
 struct Named {
     #[schema(pattern = "^conv_[0-9a-f]{32}$")]
     conversation_id: String,
+}
+
+/// Whether a visitor writes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = VisitorTyping)]
+struct TypingInput {
+    #[schema(pattern = "^conv_[0-9a-f]{32}$")]
+    conversation_id: String,
+    /// False when they stopped.
+    #[schema(default = true, nullable = false)]
+    typing: Option<bool>,
+}
+
+/// Tell that the visitor types
+///
+/// People who look at the conversation see it. Nothing is stored.
+#[utoipa::path(
+    post,
+    path = "/v1/widget/typing",
+    tag = "Widget",
+    operation_id = "tellVisitorTypes",
+    request_body = TypingInput,
+    responses(
+        (status = 204, description = "Told."),
+        (status = 404, description = "The conversation is not the visitor's own.", body = ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v1.widget.typing", skip_all)]
+async fn typing(
+    State(state): State<AppState>,
+    guest: Guest,
+    Json(input): Json<TypingInput>,
+) -> ApiResult<StatusCode> {
+    let signal = json!({"kind": "typing", "typing": input.typing.unwrap_or(true)});
+    tell_people(&state, &guest, &input.conversation_id, signal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tells the members of the workspace something passing about a visitor in one of their own conversations.
+pub(super) async fn tell_people(
+    state: &AppState,
+    guest: &Guest,
+    conversation: &str,
+    mut signal: Value,
+) -> ApiResult<()> {
+    let id = read_conversation(conversation)?;
+    let mut conn = state.db.read().await?;
+    own_conversation(&mut conn, guest, id).await?;
+    drop(conn);
+    signal["conversationId"] = json!(id);
+    signal["visitorId"] = json!(guest.visitor.as_str());
+    Ok(state.live.signal(guest.site.workspace, &signal).await?)
 }
 
 /// Rate a conversation

@@ -7,7 +7,7 @@ use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation};
 use domain::message::Message;
-use domain::{AgentId, ConversationId, DomainError, ErrorKind, Lang, text};
+use domain::{AgentId, ConversationId, DomainError, ErrorKind, Lang, MessageId, text};
 use serde::Serialize;
 use serde_json::json;
 use storage::{Conn, agents, messages};
@@ -39,7 +39,9 @@ pub(super) struct Answering {
     pub conversation: ConversationId,
     /// As it is stored.
     pub question: Message,
+    answer: Option<MessageId>,
     source: Source,
+    is_over: bool,
 }
 
 enum Source {
@@ -87,24 +89,39 @@ impl Answering {
                 return Ok(Self {
                     conversation: left.conversation.id,
                     question: left.message,
+                    answer: None,
                     source: Source::Nobody,
+                    is_over: false,
                 });
             }
             begun => begun?,
         };
-        let (conversation, source) = match begun {
-            Resumable::Following(follow) => (follow.conversation, Source::Follow(follow)),
-            Resumable::Told(turn) => (turn.conversation, Source::Turn(turn)),
+        let (conversation, answer, source) = match begun {
+            Resumable::Following(follow) => {
+                (follow.conversation, follow.message, Source::Follow(follow))
+            }
+            Resumable::Told(turn) => (turn.conversation, turn.message, Source::Turn(turn)),
         };
         let mut conn = state.db.read().await?;
         let question =
             messages::of_client_in(&mut conn, workspace, conversation, &client_id).await?;
         let question = question.ok_or_else(ApiError::internal)?;
-        Ok(Self { conversation, question, source })
+        Ok(Self { conversation, question, answer: Some(answer), source, is_over: false })
+    }
+
+    /// The id that the answer has, or will have.
+    pub fn answer(&self) -> Option<MessageId> {
+        self.answer
     }
 
     /// What happens next; none after `done` or `error`, and when nobody answers. May be dropped: nothing ends by it.
     pub async fn next(&mut self) -> Option<Vec<Piece>> {
+        let next = self.next_of_source().await;
+        self.is_over = next.is_none();
+        next
+    }
+
+    async fn next_of_source(&mut self) -> Option<Vec<Piece>> {
         match &mut self.source {
             Source::Follow(follow) => {
                 let events = follow.next().await?;
@@ -120,6 +137,11 @@ impl Answering {
             }
             Source::Nobody => None,
         }
+    }
+
+    /// Whether nothing follows because nobody answers.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// Waits for the end; whether it was answered, or stored for people. The answer itself is read from where it is

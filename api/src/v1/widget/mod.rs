@@ -6,8 +6,11 @@ mod acts;
 mod answering;
 mod history;
 mod init;
+mod live;
 mod messages;
 mod offline;
+mod socket;
+mod stream;
 mod views;
 
 use domain::conversation::Conversation;
@@ -25,6 +28,8 @@ pub(super) fn routes() -> Routes {
         .with(history::routes())
         .with(offline::routes())
         .with(acts::routes())
+        .with(stream::routes())
+        .with(socket::routes())
 }
 
 /// A conversation that the visitor began on this site; 404 for every other one.

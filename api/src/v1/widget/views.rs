@@ -174,6 +174,13 @@ pub(super) async fn of_messages(
     Ok(found.into_iter().map(view).collect())
 }
 
+impl ConversationView {
+    /// Whether it is over.
+    pub fn is_closed(&self) -> bool {
+        self.status == VisitorConversationStatus::Closed
+    }
+}
+
 impl From<Citation> for CitationView {
     fn from(citation: Citation) -> Self {
         Self {

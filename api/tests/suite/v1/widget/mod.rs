@@ -2,6 +2,7 @@
 
 mod chat;
 mod doors;
+mod live;
 mod visits;
 
 use http::Method;
