@@ -10,8 +10,6 @@ use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::datastore::Datastore;
 use domain::message::{Author, Message, MessageKind, MessageState};
-use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
-use domain::message::{Author, Message, MessageState};
 use domain::{
     AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, Timestamp, WorkspaceId,
 };
@@ -435,32 +433,6 @@ async fn store(
         Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
         None => begin_conversation(inner, &mut tx, request, turn).await?,
     };
-    let new = NewMessage {
-        message: Message {
-            id: inner.ambient.new_id(),
-            conversation_id: id,
-            seq: 0,
-            author: Author::Customer,
-            operator: None,
-            kind: MessageKind::Text,
-            content: request.query.clone(),
-            state: MessageState::Complete,
-            outcome: None,
-            model: None,
-            reply_to: None,
-            prompt_tokens: None,
-            completion_tokens: None,
-            unsupported: Vec::new(),
-            answered_from: None,
-            created_at: now,
-        },
-        images: request.images.iter().map(|image| image.shown.clone()).collect(),
-        citations: Vec::new(),
-        tools: Vec::new(),
-        passages: Vec::new(),
-        trace: None,
-        client_id: request.client_id.clone(),
-    };
     let new = question_of(inner, request, id, now);
     let question = messages::insert(&mut tx, request.workspace, &new, now).await?;
     if question.id != new.message.id {
@@ -498,6 +470,8 @@ pub(crate) fn question_of(
             conversation_id: conversation,
             seq: 0,
             author: Author::Customer,
+            operator: None,
+            kind: MessageKind::Text,
             content: request.query.clone(),
             state: MessageState::Complete,
             outcome: None,

@@ -31,7 +31,6 @@ pub(crate) fn routes() -> Routes {
         .with(projects::routes())
         .with(widget_settings::routes())
         .with(conversations::routes())
-<<<<<<< HEAD
         .with(live::routes())
         .with(widget::routes())
 }

@@ -164,7 +164,7 @@ impl Answering {
         let conversation = own_conversation(&mut conn, guest, self.conversation).await?;
         let reply = messages::reply(&mut conn, workspace, self.question.id).await?;
         let both = [Some(self.question.clone()), reply].into_iter().flatten().collect();
-        let mut both = views::of_messages(&mut conn, guest, both).await?.into_iter();
+        let mut both = views::of_messages(state, &mut conn, guest, both).await?.into_iter();
         let message = both.next().ok_or_else(ApiError::internal)?;
         Ok(Sent {
             conversation_id: self.conversation.to_string(),

@@ -108,7 +108,7 @@ async fn list_messages(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = found.len() > limit;
     found.truncate(limit);
-    let data = views::of_messages(&mut conn, &guest, found).await?;
+    let data = views::of_messages(&state, &mut conn, &guest, found).await?;
     Ok(Json(Messages { data, has_more, conversation: Some(conversation.into()) }))
 }
 

@@ -209,7 +209,7 @@ impl Follower {
             let Some(last) = found.last().map(|message| message.seq) else { return Ok(()) };
             let is_known: Vec<bool> =
                 found.iter().map(|message| self.known.remove(&message.id)).collect();
-            let views = views::of_messages(conn, &self.guest, found).await?;
+            let views = views::of_messages(&self.state, conn, &self.guest, found).await?;
             let new = views.into_iter().zip(is_known).filter(|(_, known)| !known);
             self.ready.extend(new.map(|(view, _)| Told::Message(Box::new(view))));
             self.seen.insert(id, last);

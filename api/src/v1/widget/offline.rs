@@ -98,7 +98,7 @@ async fn leave(
     request.contact = known.contact;
     let left = state.agents.leave(request, known.fields).await?;
     let mut conn = state.db.read().await?;
-    let mut views = views::of_messages(&mut conn, &guest, vec![left.message]).await?;
+    let mut views = views::of_messages(&state, &mut conn, &guest, vec![left.message]).await?;
     let view = LeftView {
         conversation_id: left.conversation.id.to_string(),
         message: views.pop().ok_or_else(ApiError::internal)?,

@@ -344,7 +344,8 @@ impl Connection {
         visiting.conversation = Some(answering.conversation);
         visiting.follower.acknowledge(answering.conversation, question.id, question.seq);
         let mut conn = self.state.db.read().await.map_err(ApiError::from)?;
-        let views = views::of_messages(&mut conn, &visiting.guest, vec![question]).await;
+        let views =
+            views::of_messages(&self.state, &mut conn, &visiting.guest, vec![question]).await;
         drop(conn);
         let message = views.map_err(ApiError::from)?.pop();
         let ack = json!({"type": "ack", "clientMessageId": client_id, "message": message});

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
+use domain::attachment::Attachment;
 use domain::conversation::Conversation;
 use domain::message::{Citation, Message};
 use domain::{MessageId, VisitorId};
 use serde::Serialize;
-use storage::{Conn, StorageError, citations, messages};
+use storage::{Conn, StorageError, attachments, citations, messages};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::attachment_links;
+use crate::state::AppState;
 use crate::visitors::Guest;
 use crate::words::words;
 
@@ -87,11 +90,17 @@ pub(super) struct MessageView {
     #[schema(minimum = 1)]
     pub seq: i64,
     pub author: VisitorMessageAuthor,
+    /// The name of the person who wrote it, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub author_name: Option<String>,
     /// The text; `[n]` marks what it takes from the citation with that `index`.
     pub content: String,
     pub state: VisitorMessageState,
     /// What the text rests on, in order of first use.
     pub citations: Vec<CitationView>,
+    /// The files that it shows.
+    pub attachments: Vec<FileView>,
     /// The page's own id of it, where it gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -99,6 +108,35 @@ pub(super) struct MessageView {
     /// RFC 3339.
     #[schema(format = DateTime)]
     pub created_at: String,
+}
+
+/// A file of a message.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = VisitorAttachment)]
+pub(super) struct FileView {
+    #[schema(pattern = "^att_[0-9a-f]{32}$")]
+    id: String,
+    #[schema(example = "foto.png")]
+    name: String,
+    #[schema(example = "image/png")]
+    media_type: String,
+    #[schema(minimum = 1)]
+    bytes: i64,
+    /// Where it is saved from, for a day; read the message again for another one.
+    url: String,
+}
+
+impl FileView {
+    fn new(file: Attachment, url: String) -> Self {
+        Self {
+            id: file.id.to_string(),
+            name: file.name,
+            media_type: file.media_type,
+            bytes: file.bytes,
+            url,
+        }
+    }
 }
 
 /// What an answer rests on.
@@ -141,6 +179,7 @@ fn shown_client_id(visitor: &VisitorId, stored: &str) -> Option<String> {
 
 /// Messages as their visitor sees them, in the same order.
 pub(super) async fn of_messages(
+    state: &AppState,
     conn: &mut Conn,
     guest: &Guest,
     found: Vec<Message>,
@@ -154,6 +193,12 @@ pub(super) async fn of_messages(
     for (message, citation) in citations::of_messages(conn, workspace, &ids).await? {
         cited.entry(message).or_default().push(citation.into());
     }
+    let now = state.ambient.now();
+    let mut shown: HashMap<MessageId, Vec<FileView>> = HashMap::new();
+    for (message, file) in attachments::of_messages(conn, workspace, &ids).await? {
+        let url = attachment_links::link(&state.vault, workspace, file.id, now);
+        shown.entry(message).or_default().push(FileView::new(file, url));
+    }
     let named = messages::client_ids(conn, workspace, &ids).await?;
     let mut named: HashMap<MessageId, String> = named.into_iter().collect();
     let view = |message: Message| {
@@ -164,6 +209,8 @@ pub(super) async fn of_messages(
             conversation_id: message.conversation_id.to_string(),
             seq: message.seq,
             author: message.author.into(),
+            author_name: message.operator.map(|operator| operator.name),
+            attachments: shown.remove(&message.id).unwrap_or_default(),
             citations: cited.remove(&message.id).unwrap_or_default(),
             content: message.content,
             state: message.state.into(),

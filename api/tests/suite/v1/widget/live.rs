@@ -117,6 +117,8 @@ async fn operator_says(app: &TestApp, site: &Site, conversation: &Value, content
             conversation_id: id,
             seq: 0,
             author: Author::Operator,
+            operator: None,
+            kind: domain::message::MessageKind::Text,
             content: content.to_owned(),
             state: MessageState::Complete,
             outcome: None,
