@@ -23,6 +23,8 @@ use crate::visitors::Guest;
 const MOST_CONVERSATIONS: i64 = 50;
 /// Messages read at once.
 const PAGE: i64 = 100;
+/// The cursor of a visitor who has no conversation.
+const NOTHING: &str = "-";
 
 /// Where a client says that it was.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ pub(super) struct Place {
 /// Something to be told.
 #[derive(Debug)]
 pub(super) enum Told {
-    Message(Box<MessageView>),
+    Message(ConversationId, Box<MessageView>),
     Conversation(ConversationView),
     Typing {
         conversation: ConversationId,
@@ -52,14 +54,23 @@ pub(super) struct Follower {
     state: AppState,
     guest: Guest,
     subscription: Subscription,
-    /// The newest message that was told, of each conversation.
+    /// The newest message that was read, of each conversation.
     seen: BTreeMap<ConversationId, i64>,
+    /// The newest message that was told.
+    told: BTreeMap<ConversationId, i64>,
     standing: BTreeMap<ConversationId, Standing>,
     /// Messages that the client knows by other ways.
     known: HashSet<MessageId>,
     /// Heard, not acted upon yet: whoever gives up waiting loses nothing.
     heard: Option<Heard>,
-    ready: VecDeque<Told>,
+    ready: VecDeque<Entry>,
+}
+
+/// What waits to be told.
+enum Entry {
+    Tell(Told),
+    /// The client knows this message.
+    Pass(ConversationId, i64),
 }
 
 impl Follower {
@@ -75,6 +86,7 @@ impl Follower {
             guest: guest.clone(),
             subscription,
             seen: BTreeMap::new(),
+            told: BTreeMap::new(),
             standing: BTreeMap::new(),
             known: HashSet::new(),
             heard: None,
@@ -84,7 +96,9 @@ impl Follower {
         let place = place.read(&mut conn, guest).await?;
         for (conversation, last) in follower.own(&mut conn).await? {
             let id = conversation.id;
-            follower.seen.insert(id, place.seen(id).unwrap_or(last));
+            let seen = place.seen(id).unwrap_or(last);
+            follower.seen.insert(id, seen);
+            follower.told.insert(id, seen);
             follower.note_standing(&conversation);
             follower.catch_up(&mut conn, id).await?;
         }
@@ -100,12 +114,17 @@ impl Follower {
 
     /// Where the follower stands: what its client comes back with.
     pub fn cursor(&self) -> String {
-        let places = self.seen.iter().rev().take(usize::try_from(MOST_CONVERSATIONS).unwrap_or(50));
+        if self.told.is_empty() {
+            return NOTHING.to_owned();
+        }
+        let most = usize::try_from(MOST_CONVERSATIONS).unwrap_or(usize::MAX);
+        let places = self.told.iter().rev().take(most);
         places.map(|(id, seq)| format!("{id}:{seq}")).collect::<Vec<_>>().join(",")
     }
 
     /// Takes a message for told; one that was told already is known to be.
     pub fn acknowledge(&mut self, conversation: ConversationId, message: MessageId, seq: i64) {
+        self.told.entry(conversation).or_insert(0);
         let seen = self.seen.entry(conversation).or_insert(0);
         if *seen < seq {
             self.known.insert(message);
@@ -120,8 +139,18 @@ impl Follower {
     /// The next thing. May be dropped before it ends: nothing is lost.
     pub async fn next(&mut self) -> ApiResult<Told> {
         loop {
-            if let Some(told) = self.ready.pop_front() {
-                return Ok(told);
+            match self.ready.pop_front() {
+                Some(Entry::Tell(told)) => {
+                    if let Told::Message(conversation, message) = &told {
+                        self.told.insert(*conversation, message.seq);
+                    }
+                    return Ok(told);
+                }
+                Some(Entry::Pass(conversation, seq)) => {
+                    self.told.insert(conversation, seq);
+                    continue;
+                }
+                None => {}
             }
             if self.heard.is_none() {
                 self.heard = Some(self.subscription.next().await?);
@@ -175,6 +204,7 @@ impl Follower {
                     && *project == json!(self.guest.site.project.id);
                 if let Some(id) = event.subject.parse().ok().filter(|_| is_own) {
                     self.seen.entry(id).or_insert(0);
+                    self.told.entry(id).or_insert(0);
                 }
             }
             "conversation.updated" => {
@@ -194,9 +224,10 @@ impl Follower {
         let own = self.own(&mut conn).await?;
         for (conversation, _) in own.into_iter().rev() {
             self.seen.entry(conversation.id).or_insert(0);
+            self.told.entry(conversation.id).or_insert(0);
             self.catch_up(&mut conn, conversation.id).await?;
             if self.note_standing(&conversation) {
-                self.ready.push_back(Told::Conversation(conversation.into()));
+                self.ready.push_back(Entry::Tell(Told::Conversation(conversation.into())));
             }
         }
         Ok(())
@@ -207,11 +238,16 @@ impl Follower {
             let after = self.seen.get(&id).copied().unwrap_or(0);
             let found = messages::list(conn, self.workspace(), id, after, PAGE).await?;
             let Some(last) = found.last().map(|message| message.seq) else { return Ok(()) };
-            let is_known: Vec<bool> =
-                found.iter().map(|message| self.known.remove(&message.id)).collect();
+            let ids: Vec<MessageId> = found.iter().map(|message| message.id).collect();
             let views = views::of_messages(&self.state, conn, &self.guest, found).await?;
-            let new = views.into_iter().zip(is_known).filter(|(_, known)| !known);
-            self.ready.extend(new.map(|(view, _)| Told::Message(Box::new(view))));
+            // From here on nothing is awaited: it happens wholly or not at all.
+            for (message, view) in ids.into_iter().zip(views) {
+                self.ready.push_back(if self.known.remove(&message) {
+                    Entry::Pass(id, view.seq)
+                } else {
+                    Entry::Tell(Told::Message(id, Box::new(view)))
+                });
+            }
             self.seen.insert(id, last);
         }
     }
@@ -222,7 +258,7 @@ impl Follower {
         if let Some(conversation) = found
             && self.note_standing(&conversation)
         {
-            self.ready.push_back(Told::Conversation(conversation.into()));
+            self.ready.push_back(Entry::Tell(Told::Conversation(conversation.into())));
         }
         Ok(())
     }
@@ -238,7 +274,7 @@ impl Follower {
         let id = signal["conversationId"].as_str().and_then(|id| id.parse().ok());
         if let Some(conversation) = id.filter(|id| is_of_a_person && self.seen.contains_key(id)) {
             let typing = signal["typing"].as_bool().unwrap_or(true);
-            self.ready.push_back(Told::Typing { conversation, typing });
+            self.ready.push_back(Entry::Tell(Told::Typing { conversation, typing }));
         }
     }
 }
@@ -293,6 +329,9 @@ fn read_cursor(text: &str) -> Option<BTreeMap<ConversationId, i64>> {
         let (id, seq) = text.split_once(':')?;
         Some((id.parse().ok()?, seq.parse().ok().filter(|seq| *seq >= 0)?))
     };
+    if text == NOTHING {
+        return Some(BTreeMap::new());
+    }
     text.split(',').map(place).collect()
 }
 
@@ -301,7 +340,7 @@ impl Told {
     pub fn frame(&self, cursor: &str) -> Value {
         let mut frame = self.data();
         frame["type"] = json!(self.kind());
-        if matches!(self, Self::Message(_)) {
+        if matches!(self, Self::Message(..)) {
             frame["cursor"] = json!(cursor);
         }
         frame
@@ -310,7 +349,7 @@ impl Told {
     /// `message`, `conversation` or `typing`.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Message(_) => "message",
+            Self::Message(..) => "message",
             Self::Conversation(_) => "conversation",
             Self::Typing { .. } => "typing",
             Self::Closed => "closed",
@@ -320,7 +359,7 @@ impl Told {
     /// What it says.
     pub fn data(&self) -> Value {
         match self {
-            Self::Message(message) => json!({"message": message}),
+            Self::Message(_, message) => json!({"message": message}),
             Self::Conversation(conversation) => json!({"conversation": conversation}),
             Self::Typing { conversation, typing } => {
                 json!({"conversationId": conversation, "typing": typing, "author": "operator"})
@@ -341,6 +380,7 @@ mod tests {
         let id = ConversationId::from_uuid(uuid::Uuid::from_u128(7));
         let read = read_cursor(&format!("{id}:12")).unwrap();
         assert_eq!(read.get(&id), Some(&12));
+        assert_eq!(read_cursor(NOTHING), Some(BTreeMap::new()));
         for bad in ["x", "conv_1:2", &format!("{id}"), &format!("{id}:-1"), &format!("{id}:1,")] {
             assert!(read_cursor(bad).is_none(), "{bad}");
         }

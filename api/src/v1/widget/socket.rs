@@ -275,10 +275,12 @@ impl Connection {
                 Some(piece) = visiting.pieces.1.recv() => self.send(&piece).await?,
                 message = self.socket.recv() => {
                     unanswered = 0;
-                    let Some(Ok(message)) = message else { return Ok(()) };
-                    if matches!(message, Message::Close(_)) {
-                        return Ok(());
-                    }
+                    let message = match message {
+                        None | Some(Ok(Message::Close(_))) => return Ok(()),
+                        // Whoever went away is not told; who is still there sent what is no frame of at most 64 KiB.
+                        Some(Err(_)) => return Err(End::new(close_code::SIZE, "no such frame")),
+                        Some(Ok(message)) => message,
+                    };
                     if let Some(said) = parse(&message)? {
                         self.answer(&mut visiting, said).await?;
                     }

@@ -194,7 +194,12 @@ async fn a_visitor_chats_and_sees_a_person_join() {
         let thanks = socket.say("Gracias", "m-2").await;
         assert_eq!((&thanks["conversationId"], &thanks["seq"]), (conversation, &json!(4)));
         socket.send(&json!({"type": "ping"})).await;
-        assert_eq!(socket.next().await, json!({"type": "pong"}), "the agent stays silent");
+        loop {
+            match socket.next().await["type"].as_str().unwrap() {
+                "pong" => break,
+                other => assert_ne!(other, "message", "the agent stays silent"),
+            }
+        }
     }
 }
 
@@ -291,8 +296,19 @@ async fn a_socket_is_for_pages_of_the_site_and_visitors_whose_token_holds() {
     let with_token = format!("{query}&visitorToken={}", visitor.token);
     let mut socket = dial(&app, &with_token, None).await.unwrap();
     socket.next_of("ready").await;
-    socket.send(&json!({"type": "message", "content": "x".repeat(70_000)})).await;
-    assert_eq!(socket.closed().await, 1009, "a frame has 64 KiB at most");
+    let large = json!({"type": "message", "content": "x".repeat(70_000)}).to_string();
+    // The server may have hung up before all of it is written.
+    let _ = socket.stream.send(Message::text(large)).await;
+    let ended = async {
+        loop {
+            match socket.stream.next().await {
+                Some(Ok(Message::Text(text))) => panic!("a frame has 64 KiB at most: {text}"),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the connection ends");
 }
 
 #[tokio::test]
