@@ -4,12 +4,15 @@
 
 mod acts;
 mod answering;
+#[expect(unused_qualifications, reason = "in what the macro of the route's description makes")]
 mod history;
 mod init;
 mod live;
 mod messages;
 mod offline;
+#[expect(unused_qualifications, reason = "in what the macro of the route's description makes")]
 mod socket;
+#[expect(unused_qualifications, reason = "in what the macro of the route's description makes")]
 mod stream;
 mod views;
 
