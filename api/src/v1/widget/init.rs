@@ -38,8 +38,9 @@ pub(super) fn routes() -> Routes {
 #[schema(as = WidgetInit)]
 struct InitRequest {
     /// Taken from the token alone: without one this begins a new visit.
+    #[serde(rename = "visitorId")]
     #[schema(example = "abc123")]
-    visitor_id: Option<String>,
+    _visitor_id: Option<String>,
     /// The page.
     #[schema(max_length = 4000, example = "https://cliente.cl/producto/123")]
     page_url: Option<String>,
