@@ -1,5 +1,6 @@
 //! Each route of the panel × {no credential, garbage, another tenant, each role}, from the router's own table.
 
+use api::Surface;
 use domain::Role;
 use http::Method;
 use serde_json::{Value, json};
@@ -84,6 +85,13 @@ async fn each_route_asks_for_a_credential_and_a_role() {
             let Some(action) = route.action else {
                 let reply = ask(&app, None, &route.method, &path, &body).await;
                 assert!(!reply.status.is_server_error(), "{name}: {}", reply.text);
+                if matches!(route.surface, Surface::Sites | Surface::Visitors) {
+                    // What opens the panel opens no widget; `widget/doors` has the rest.
+                    for token in [&owner.token, &app.tenant.key] {
+                        let reply = ask(&app, Some(token), &route.method, &path, &body).await;
+                        reply.expect_error(401, "UNAUTHORIZED");
+                    }
+                }
                 continue;
             };
             let unknown = format!("vk_{}", "a".repeat(64));
