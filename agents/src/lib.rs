@@ -54,8 +54,8 @@ pub use streams::{Follow, Joined, Render, Rendered, Resumable, StreamEvent};
 pub use supplied::Earlier;
 pub use support::unsupported_claims;
 pub use trace::{
-    EndedTurn, TraceCall, TraceFallback, TraceHit, TracePhase, TraceStep, TraceTool, TurnObserver,
-    TurnTrace,
+    EndedTurn, TraceCall, TraceFallback, TraceHit, TraceNeighbour, TracePhase, TraceStep,
+    TraceTool, TurnObserver, TurnTrace,
 };
 pub use turn::{
     Agents, AgentsOptions, Answer, ToolPhase, ToolStep, Turn, TurnEvent, TurnRequest, TurnSource,

@@ -6,7 +6,7 @@ use domain::canned_reply::CannedReply;
 use domain::{CannedReplyId, Timestamp, UserId, WorkspaceId};
 use sqlx::FromRow;
 
-use crate::sql::{Id, Json, Micros};
+use crate::sql::{Dialects, Id, Json, Micros};
 use crate::{Conn, Result, Tx};
 
 #[derive(FromRow)]
@@ -84,6 +84,28 @@ pub async fn get(
         .optional()
         .await?;
     Ok(row.map(CannedReply::from))
+}
+
+/// Keeps others from changing a reply until the transaction ends. SQLite has one writer anyway.
+pub async fn hold(tx: &mut Tx, workspace: WorkspaceId, id: CannedReplyId) -> Result<()> {
+    let rows: Vec<(Id<CannedReplyId>,)> = tx
+        .statement(Dialects {
+            sqlite: "SELECT id
+            FROM canned_replies
+            WHERE workspace_id = $1
+                AND id = $2",
+            postgres: "SELECT id
+            FROM canned_replies
+            WHERE workspace_id = $1
+                AND id = $2
+            FOR UPDATE",
+        })
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .all()
+        .await?;
+    drop(rows);
+    Ok(())
 }
 
 /// Those that everybody has and `user`'s own, by shortcut.

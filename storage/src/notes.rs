@@ -8,7 +8,7 @@ use domain::{ConversationId, NoteId, Timestamp, UserId, WorkspaceId};
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
-use crate::sql::{Id, Micros, with_list, with_rows};
+use crate::sql::{Dialects, Id, Micros, with_list, with_rows};
 use crate::{Conn, Result, StorageError, Tx, events};
 
 #[derive(FromRow)]
@@ -122,6 +122,28 @@ pub async fn get(
         .await?;
     let mut notes = with_mentions(conn, workspace, row.into_iter().collect()).await?;
     Ok(notes.pop())
+}
+
+/// Keeps others from changing a note until the transaction ends. SQLite has one writer anyway.
+pub async fn hold(tx: &mut Tx, workspace: WorkspaceId, id: NoteId) -> Result<()> {
+    let rows: Vec<(Id<NoteId>,)> = tx
+        .statement(Dialects {
+            sqlite: "SELECT id
+            FROM conversation_notes
+            WHERE workspace_id = $1
+                AND id = $2",
+            postgres: "SELECT id
+            FROM conversation_notes
+            WHERE workspace_id = $1
+                AND id = $2
+            FOR UPDATE",
+        })
+        .bind(Id(workspace))
+        .bind(Id(id))
+        .all()
+        .await?;
+    drop(rows);
+    Ok(())
 }
 
 /// The notes of a conversation, oldest first.

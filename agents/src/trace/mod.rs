@@ -13,8 +13,8 @@ use retrieval::{Hit, SearchResults};
 use serde_json::{Map, Value, json};
 
 pub use shape::{
-    EndedTurn, TraceCall, TraceFallback, TraceHit, TracePhase, TraceStep, TraceTool, TurnObserver,
-    TurnTrace,
+    EndedTurn, TraceCall, TraceFallback, TraceHit, TraceNeighbour, TracePhase, TraceStep,
+    TraceTool, TurnObserver, TurnTrace,
 };
 
 use crate::run::Work;
@@ -109,13 +109,15 @@ impl Trace {
         collected.hits = noted.collect();
     }
 
-    /// The passages that the answer could draw on: those that are not known yet a tool has found.
+    /// The passages that the answer could draw on, with the neighbours that were told with them: those that are not
+    /// known yet a tool has found.
     pub(crate) fn note_passages(&mut self, passages: &[Hit]) {
         let mut collected = self.0.lock();
         for hit in passages {
             let id = hit.live.chunk.id;
-            if !collected.hits.iter().any(|known| known.hit.live.chunk.id == id) {
-                collected.hits.push(NotedHit::new(hit, "tool"));
+            match collected.hits.iter_mut().find(|known| known.hit.live.chunk.id == id) {
+                Some(known) => known.hit.around = hit.around.clone(),
+                None => collected.hits.push(NotedHit::new(hit, "tool")),
             }
         }
     }
@@ -246,6 +248,14 @@ impl NotedHit {
 
     fn shown(&self) -> Value {
         let Self { hit, found_by, cited } = self;
+        let beside = [("before", &hit.around.before), ("after", &hit.around.after)];
+        let neighbours: Vec<Value> = beside
+            .into_iter()
+            .filter_map(|(place, chunk)| {
+                let chunk = chunk.as_ref()?;
+                Some(json!({"place": place, "chunkId": chunk.id.to_string()}))
+            })
+            .collect();
         json!({
             "chunkId": hit.live.chunk.id.to_string(),
             "sourceId": hit.live.chunk.source_id.to_string(),
@@ -256,6 +266,7 @@ impl NotedHit {
             "words": hit.scores.words,
             "grams": hit.scores.grams,
             "dense": hit.scores.dense,
+            "neighbours": neighbours,
         })
     }
 }

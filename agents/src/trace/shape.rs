@@ -191,6 +191,18 @@ pub struct TraceHit {
     pub grams: Option<f64>,
     /// By embeddings.
     pub dense: Option<f64>,
+    /// What stands around it and was told with it: searched for by nothing, and so without a score.
+    pub neighbours: Vec<TraceNeighbour>,
+}
+
+/// A passage that was told beside a hit.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TraceNeighbour {
+    /// `before` or `after` the hit.
+    pub place: String,
+    /// Its id.
+    pub chunk_id: String,
 }
 
 /// A model that could not be asked.

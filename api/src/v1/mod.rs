@@ -1,6 +1,7 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
 mod auth;
+mod canned_replies;
 mod conversations;
 mod etag;
 mod live;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Routes {
         .with(conversations::routes())
         .with(live::routes())
         .with(widget::routes())
+        .with(canned_replies::routes())
 }
 
 /// The description of the surface.

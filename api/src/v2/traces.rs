@@ -1,6 +1,6 @@
 //! How an answer came about.
 
-use agents::{TraceCall, TraceHit, TracePhase, TraceStep, TraceTool, TurnTrace};
+use agents::{TraceCall, TraceHit, TraceNeighbour, TracePhase, TraceStep, TraceTool, TurnTrace};
 use axum::extract::State;
 use domain::{Action, DomainError, ErrorKind, MessageId, Timestamp};
 use serde::Serialize;
@@ -121,6 +121,20 @@ struct TraceHitView {
     grams: Option<f64>,
     /// By embeddings.
     dense: Option<f64>,
+    /// What stands around it in its source and was told to the model with it.
+    neighbours: Vec<TraceNeighbourView>,
+}
+
+/// A passage that was told beside a hit.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TraceNeighbour)]
+struct TraceNeighbourView {
+    /// `before` or `after` the hit.
+    #[schema(pattern = "^(before|after)$")]
+    place: String,
+    #[schema(pattern = "^chunk_[0-9a-f]{32}$")]
+    chunk_id: String,
 }
 
 /// A step. `model` is there for calls of models, `tool` for calls of tools.
@@ -355,6 +369,12 @@ impl From<&TraceTool> for TraceStepView {
     }
 }
 
+impl From<TraceNeighbour> for TraceNeighbourView {
+    fn from(neighbour: TraceNeighbour) -> Self {
+        Self { place: neighbour.place, chunk_id: neighbour.chunk_id }
+    }
+}
+
 impl From<TraceHit> for TraceHitView {
     fn from(hit: TraceHit) -> Self {
         Self {
@@ -367,6 +387,7 @@ impl From<TraceHit> for TraceHitView {
             words: hit.words,
             grams: hit.grams,
             dense: hit.dense,
+            neighbours: hit.neighbours.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -137,10 +137,20 @@ fn found(hits: &[Value]) -> comfy_table::Table {
             score("dense"),
             if hit["cited"] == true { "yes".to_owned() } else { String::new() },
             text(&hit["source"]),
-            text(&hit["chunkId"]),
+            passage(hit),
         ]);
     }
     table
+}
+
+/// The passage's id, and under it those of its neighbours that were told with it.
+fn passage(hit: &Value) -> String {
+    let mut said = text(&hit["chunkId"]);
+    for neighbour in list(&hit["neighbours"]) {
+        let (place, id) = (text(&neighbour["place"]), text(&neighbour["chunkId"]));
+        said.push_str(&format!("\n{place}: {id}"));
+    }
+    said
 }
 
 fn tokens(tokens: &Value) -> String {

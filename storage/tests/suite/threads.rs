@@ -260,6 +260,7 @@ async fn notes_call_members_who_read_them() {
 
         let changed = Note { mentions: vec![leo.id], content: "Otra".to_owned(), ..second.clone() };
         let mut tx = place.write().await;
+        notes::hold(&mut tx, ws, changed.id).await.unwrap();
         assert!(notes::update(&mut tx, ws, &changed).await.unwrap());
         assert!(!notes::update(&mut tx, stranger, &changed).await.unwrap());
         assert_eq!(notes::read_all_mentions(&mut tx, ws, eva.id, now).await.unwrap(), 1);
@@ -335,6 +336,7 @@ async fn a_shortcut_names_one_reply_of_a_workspace() {
 
         let mut tx = place.write().await;
         let changed = CannedReply { title: "Adiós".to_owned(), ..own.clone() };
+        canned_replies::hold(&mut tx, ws, changed.id).await.unwrap();
         assert!(canned_replies::update(&mut tx, ws, &changed, now).await.unwrap());
         assert!(!canned_replies::update(&mut tx, stranger, &changed, now).await.unwrap());
         assert!(!canned_replies::delete(&mut tx, stranger, own.id).await.unwrap());

@@ -3,7 +3,10 @@
 #![expect(unused_qualifications, reason = "utoipa's macros qualify the types that they are given")]
 
 pub(super) mod attachments;
+mod export;
+mod mentions;
 mod messages;
+mod notes;
 mod views;
 mod words;
 
@@ -17,7 +20,12 @@ use crate::routes::Routes;
 
 /// Every route of conversations.
 pub(super) fn routes() -> Routes {
-    Routes::new().with(messages::routes()).with(attachments::routes())
+    Routes::new()
+        .with(messages::routes())
+        .with(attachments::routes())
+        .with(notes::routes())
+        .with(mentions::routes())
+        .with(export::routes())
 }
 
 /// The conversation, of the caller's workspace.

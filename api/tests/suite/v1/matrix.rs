@@ -22,6 +22,12 @@ fn body_of(path: &str, owner: &Person) -> Value {
         "/v1/workspaces/{workspaceId}/transfer" => json!({"userId": owner.id}),
         // That of the member whom the test names, who is to stay what they are.
         path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
+        "/v1/canned-replies" => {
+            json!({"shortcut": "x", "title": "x", "content": "x", "personal": true})
+        }
+        path if path.ends_with("/render") => {
+            json!({"conversationId": "conv_00000000000000000000000000000000"})
+        }
         path if path.ends_with("/messages") || path.ends_with("/notes") => json!({"content": "x"}),
         _ => json!({"name": "x"}),
     }

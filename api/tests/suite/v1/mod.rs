@@ -1,6 +1,7 @@
 //! The panel.
 
 mod account;
+mod canned_replies;
 mod live;
 mod matrix;
 mod projects;

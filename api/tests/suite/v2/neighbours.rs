@@ -160,6 +160,13 @@ async fn a_passage_is_told_with_what_stands_around_it_and_cited_as_what_it_is() 
             }
             assert!(done.get("unsupported").is_none(), "{done}");
             assert_eq!(done["sources"][0]["chunkId"], chunk["id"], "{done}");
+            let message = done["messageId"].as_str().unwrap();
+            let trace = place.app.get(&format!("/api/v2/messages/{message}/trace")).await;
+            let beside = [("before", -1), ("after", 1)].map(|(name, step)| {
+                json!({"place": name, "chunkId": place.beside(animal, step).0["id"]})
+            });
+            let traced = &trace.expect(200)["retrieval"]["hits"][0]["neighbours"];
+            assert_eq!(traced, &json!(beside));
             place.cites(&done["messageId"], chunk, &sentence).await;
         }
         // A turn that waited for a person's word knows its passage as it was.

@@ -2,6 +2,7 @@
 
 mod attachments;
 mod messages;
+mod notes;
 
 use domain::Role;
 use http::Method;
