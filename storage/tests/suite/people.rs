@@ -13,7 +13,7 @@ use crate::support::{Place, places};
 
 const DAY: Duration = Duration::from_hours(24);
 
-async fn person(place: &Place, name: &str) -> User {
+pub async fn person(place: &Place, name: &str) -> User {
     let user = User {
         id: place.ambient.new_id(),
         name: name.to_owned(),
