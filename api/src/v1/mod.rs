@@ -3,6 +3,7 @@
 mod auth;
 mod conversations;
 mod etag;
+mod inbox;
 mod live;
 mod members;
 mod paging;
@@ -29,6 +30,7 @@ pub(crate) fn routes() -> Routes {
         .with(widget_settings::routes())
         .with(conversations::routes())
         .with(live::routes())
+        .with(inbox::routes())
 }
 
 /// The description of the surface.

@@ -1,6 +1,7 @@
 //! The panel.
 
 mod account;
+mod inbox;
 mod live;
 mod matrix;
 mod projects;
