@@ -15,7 +15,7 @@ use domain::{Ambient, DomainError, ErrorKind, Role, SessionId, UserId, Vault, Wo
 use moka::sync::Cache;
 use secrecy::SecretString;
 use storage::members::MemberChange;
-use storage::{Db, StorageError, Tx, members, sessions, users, workspaces};
+use storage::{Db, StorageError, Tx, inbox, members, sessions, users, workspaces};
 
 use guesses::Guesses;
 use password::Passwords;
@@ -316,12 +316,15 @@ impl Accounts {
         self.hand_out(tx, user, person.session, membership, next).await
     }
 
-    /// Gives a member another role. Nobody gives or takes the owner's role but an owner.
+    /// Gives a member another role; who only reads from now on gives their conversations back. Nobody gives or takes the owner's role but an owner.
     pub async fn set_role(&self, by: &Person, member: UserId, role: Role) -> Result<Member> {
         let mut tx = self.0.db.write().await?;
         let found = self.member(&mut tx, by.workspace, member).await?;
         if by.role != Role::Owner && (role == Role::Owner || found.role == Role::Owner) {
             return Err(owners_only().into());
+        }
+        if role < Role::Agent {
+            inbox::release(&mut tx, by.workspace, member, self.0.ambient.now()).await?;
         }
         settle(members::set_role(&mut tx, by.workspace, member, role).await?)?;
         tx.commit().await?;
@@ -329,13 +332,15 @@ impl Accounts {
         Ok(Member { role, ..found })
     }
 
-    /// Takes a member out of the workspace: somebody else, by an administrator or owner, or oneself.
+    /// Takes a member out of the workspace: somebody else, by an administrator or owner, or oneself. Their conversations
+    /// wait for somebody else.
     pub async fn remove_member(&self, by: &Person, member: UserId) -> Result<()> {
         let mut tx = self.0.db.write().await?;
         let found = self.member(&mut tx, by.workspace, member).await?;
         if by.role != Role::Owner && found.role == Role::Owner {
             return Err(owners_only().into());
         }
+        inbox::release(&mut tx, by.workspace, member, self.0.ambient.now()).await?;
         settle(members::remove(&mut tx, by.workspace, member).await?)?;
         tx.commit().await?;
         self.0.known.invalidate_all();

@@ -12,6 +12,7 @@ mod fit;
 mod forget;
 mod gaps;
 mod images;
+mod inbox;
 mod keep;
 mod left;
 mod likeness;
@@ -45,6 +46,7 @@ pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
 pub use left::Left;
+pub use inbox::wake_up;
 pub use paid::PaidModel;
 pub use publish::{
     Candidate, Missing, MissingKind, publish_in, stale_draft, stale_version, without_missing,

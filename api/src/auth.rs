@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::ids::PrefixedId;
+use domain::inbox::By;
 use domain::principal::Scopes;
 use domain::{
     Action, Actor, Ambient, ApiKeyId, DomainError, ErrorKind, Principal, Role, WorkspaceId,
@@ -394,6 +395,11 @@ impl Caller {
                 Err(forbidden("an API key is nobody's account; sign in"))
             }
         }
+    }
+
+    /// Who it is, as what happens to a conversation names them.
+    pub fn by(&self) -> By {
+        By::from(&self.principal.actor)
     }
 
     /// Whether its role and scopes allow `action`.

@@ -134,6 +134,8 @@ prefixed_ids! {
     NoteId, "note_", "note";
     /// A text that operators answer with again and again.
     CannedReplyId, "canned_", "canned reply";
+    /// A tag of conversations.
+    TagId, "tag_", "tag";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

@@ -17,6 +17,7 @@ pub mod eval;
 pub mod gap;
 pub mod gate;
 pub mod ids;
+pub mod inbox;
 pub mod job;
 pub mod lang;
 pub mod lead;
@@ -41,7 +42,7 @@ pub use ids::{
     AgentId, ApiKeyId, ApprovalId, AttachmentId, AuditEntryId, BlobId, BudgetId, CannedReplyId,
     ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId,
     JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId, PublicationId, SessionId, SourceId,
-    UserId, VisitorId, WorkspaceId,
+    TagId, UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

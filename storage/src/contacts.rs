@@ -5,7 +5,7 @@ use domain::{Ambient, ContactId, VisitorId, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Micros, with_list};
-use crate::{Conn, Result, Tx};
+use crate::{Conn, Result, Tx, inbox};
 
 #[derive(FromRow)]
 struct ContactRow {
@@ -223,6 +223,7 @@ async fn insert(
     .bind(Micros(contact.created_at))
     .execute()
     .await?;
+    inbox::set_contact_words(tx, workspace, &contact).await?;
     Ok(contact)
 }
 
@@ -281,7 +282,9 @@ async fn fill_in(
         .bind(kept.conflict || contradicts)
         .optional()
         .await?;
-    Ok(row.map_or(kept, Contact::from))
+    let filled = row.map_or(kept, Contact::from);
+    inbox::set_contact_words(tx, workspace, &filled).await?;
+    Ok(filled)
 }
 
 fn differs(kept: Option<&String>, given: Option<&String>) -> bool {

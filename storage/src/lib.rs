@@ -24,6 +24,7 @@ pub mod events;
 pub mod gaps;
 pub mod gates;
 pub mod glossaries;
+pub mod inbox;
 pub mod jobs;
 pub mod leads;
 pub mod members;

@@ -4,6 +4,7 @@ mod auth;
 mod canned_replies;
 mod conversations;
 mod etag;
+mod inbox;
 mod live;
 mod members;
 mod paging;
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> Routes {
         .with(live::routes())
         .with(widget::routes())
         .with(canned_replies::routes())
+        .with(inbox::routes())
 }
 
 /// The description of the surface.

@@ -20,6 +20,11 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"currentPassword": "no es esta", "newPassword": "cuatro gatos"})
         }
         "/v1/workspaces/{workspaceId}/transfer" => json!({"userId": owner.id}),
+        "/v1/conversations/{conversationId}" => json!({"status": "pending"}),
+        "/v1/conversations/{conversationId}/assign" => json!({"assignedToUserId": owner.id}),
+        "/v1/conversations/bulk" => json!({"filter": {}, "action": "close"}),
+        "/v1/workspaces/{workspaceId}/inbox-settings" => json!({"assignment": "least-busy"}),
+        "/v1/workspaces/{workspaceId}/availability" => json!({"availability": "away"}),
         // That of the member whom the test names, who is to stay what they are.
         path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
         "/v1/canned-replies" => {
@@ -72,6 +77,7 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                 .replace("{conversationId}", "conv_00000000000000000000000000000000")
                 .replace("{attachmentId}", "att_00000000000000000000000000000000")
                 .replace("{noteId}", "note_00000000000000000000000000000000")
+                .replace("{tagId}", "tag_00000000000000000000000000000000")
                 .replace("{cannedReplyId}", "canned_00000000000000000000000000000000");
             assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
             filled
@@ -122,7 +128,7 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                     app.client.request(route.method.clone(), format!("{}{path}", app.base));
                 let request =
                     request.bearer_auth(&member.token).header("x-workspace-id", &owner.workspace);
-                let sends = [Method::POST, Method::PATCH].contains(&route.method);
+                let sends = [Method::POST, Method::PATCH, Method::PUT].contains(&route.method);
                 let reply = read(if sends { request.json(&body) } else { request }).await;
                 let told = format!("{name} as {role}: {}", reply.text);
                 assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");

@@ -2,6 +2,7 @@
 
 mod account;
 mod canned_replies;
+mod inbox;
 mod live;
 mod matrix;
 mod projects;
