@@ -1,6 +1,10 @@
 //! The panel.
 
 mod account;
+mod ai;
+mod end_users;
+mod erasure;
+mod kb;
 mod matrix;
 mod projects;
 mod threads;
