@@ -23,6 +23,7 @@ use crate::again::{Asking, try_answer};
 use crate::approve;
 use crate::begin;
 use crate::inbox::{Wake, Words};
+use crate::erase::Keeping;
 use crate::likeness::most_alike;
 use crate::meaning::{self, Meaning, meaning_of, same_meaning};
 use crate::reseal::Reseal;
@@ -218,6 +219,7 @@ impl Agents {
             Arc::new(Reseal(self.inner.clone())),
             Arc::new(Wake(self.inner.clone())),
             Arc::new(Words(self.inner.clone())),
+            Arc::new(Keeping(self.inner.clone())),
         ]
     }
 }

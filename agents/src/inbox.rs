@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::job::{Job, NewJob};
-use domain::{ContactId, ConversationId, Timestamp, WorkspaceId};
+use domain::{ConversationId, Timestamp, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use serde::{Deserialize, Serialize};
-use storage::{StorageError, contacts, inbox, messages};
+use storage::{StorageError, inbox, messages};
 
 use crate::turn::Inner;
 
@@ -88,10 +88,6 @@ impl Handler for Words {
 
 async fn keep_words(inner: &Inner, workspace: WorkspaceId) -> Outcome {
     let mut after = None;
-    while let Some(last) = words_of_contacts(inner, workspace, after).await.map_err(retry)? {
-        after = Some(last);
-    }
-    let mut after = None;
     loop {
         let mut conn = inner.db.read().await.map_err(retry)?;
         let titles =
@@ -103,21 +99,6 @@ async fn keep_words(inner: &Inner, workspace: WorkspaceId) -> Outcome {
             words_of_conversation(inner, workspace, id, &title).await.map_err(retry)?;
         }
     }
-}
-
-/// The last contact of the batch; `None` when there was none.
-async fn words_of_contacts(
-    inner: &Inner,
-    workspace: WorkspaceId,
-    after: Option<ContactId>,
-) -> Result<Option<ContactId>, StorageError> {
-    let mut tx = inner.db.write().await?;
-    let ids = inbox::contacts_after(&mut tx, workspace, after, BATCH).await?;
-    for contact in contacts::get_many(&mut tx, workspace, &ids).await? {
-        inbox::set_contact_words(&mut tx, workspace, &contact).await?;
-    }
-    tx.commit().await?;
-    Ok(ids.last().copied())
 }
 
 async fn words_of_conversation(

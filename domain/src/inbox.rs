@@ -272,7 +272,7 @@ pub fn search_words(text: &str) -> Vec<String> {
 }
 
 /// A letter of the Latin script without its accent; others as they are.
-fn folded(c: char) -> impl Iterator<Item = char> {
+pub(crate) fn folded(c: char) -> impl Iterator<Item = char> {
     let (first, second) = match c {
         'à' | 'á' | 'â' | 'ã' | 'ä' | 'å' | 'ā' | 'ă' | 'ą' => ('a', None),
         'ç' | 'ć' | 'ĉ' | 'ċ' | 'č' => ('c', None),

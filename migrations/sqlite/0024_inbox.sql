@@ -92,15 +92,6 @@ CREATE TABLE conversation_words (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX conversation_words_by_conversation ON conversation_words (conversation_id, word);
 
--- As above, of the names, addresses and numbers of contacts.
-CREATE TABLE contact_words (
-    workspace_id TEXT NOT NULL,
-    word TEXT NOT NULL,
-    contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
-    PRIMARY KEY (workspace_id, word, contact_id)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX contact_words_by_contact ON contact_words (contact_id, word);
-
 -- Who gets what enters the queue; no row: nobody.
 CREATE TABLE inbox_settings (
     workspace_id TEXT NOT NULL PRIMARY KEY REFERENCES workspaces (id) ON DELETE CASCADE,
@@ -115,7 +106,7 @@ CREATE TABLE inbox_settings (
 -- Whether a member is given conversations.
 ALTER TABLE members ADD COLUMN availability TEXT NOT NULL DEFAULT 'online' CHECK (availability IN ('online', 'away'));
 
--- What was said and who is known before words were kept: found once this job has read it.
+-- What was said before words were kept: found once this job has read it.
 INSERT INTO jobs (
     id, workspace_id, kind, payload, state, priority, run_at, attempt, max_attempts, cancel_requested, dedupe_key,
     created_at
@@ -134,5 +125,4 @@ SELECT
     'words',
     unixepoch() * 1000000
 FROM workspaces
-WHERE EXISTS (SELECT 1 FROM conversations WHERE conversations.workspace_id = workspaces.id)
-    OR EXISTS (SELECT 1 FROM contacts WHERE contacts.workspace_id = workspaces.id);
+WHERE EXISTS (SELECT 1 FROM conversations WHERE conversations.workspace_id = workspaces.id);

@@ -231,6 +231,63 @@ pub async fn of_visitor(
     rows.into_iter().map(last).collect()
 }
 
+/// A page of the conversations of a contact, oldest first, or newest first with `descending`.
+pub async fn of_contact(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+    descending: bool,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Conversation>> {
+    let text = if descending {
+        select_conversations!(
+            "WHERE workspace_id = $1
+                AND contact_id = $2
+            ORDER BY id DESC
+            LIMIT $3
+            OFFSET $4"
+        )
+    } else {
+        select_conversations!(
+            "WHERE workspace_id = $1
+                AND contact_id = $2
+            ORDER BY id
+            LIMIT $3
+            OFFSET $4"
+        )
+    };
+    let rows: Vec<ConversationRow> = conn
+        .statement(text)
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .bind(limit)
+        .bind(offset)
+        .all()
+        .await?;
+    rows.into_iter().map(ConversationRow::into_conversation).collect()
+}
+
+/// How many conversations a contact has.
+pub async fn count_of_contact(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+) -> Result<i64> {
+    let (count,): (i64,) = conn
+        .statement(
+            "SELECT CAST(COUNT(*) AS BIGINT)
+            FROM conversations
+            WHERE workspace_id = $1
+                AND contact_id = $2",
+        )
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .one()
+        .await?;
+    Ok(count)
+}
+
 /// As [`transition_by`], done by whoever does such a thing by themselves: the agent asks for a person and closes, the
 /// customer comes back.
 pub async fn transition(

@@ -1,19 +1,25 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
+mod ai;
 mod auth;
 mod canned_replies;
 mod conversations;
+mod end_users;
 mod etag;
 mod inbox;
 mod live;
+pub(crate) mod help;
+mod kb;
 mod members;
 mod paging;
 mod projects;
+mod retention;
 mod sessions;
 mod views;
 mod widget;
 mod widget_settings;
 mod widget_words;
+mod window;
 mod workspaces;
 
 use utoipa::openapi::security::{
@@ -37,6 +43,10 @@ pub(crate) fn routes() -> Routes {
         .with(widget::routes())
         .with(canned_replies::routes())
         .with(inbox::routes())
+        .with(end_users::routes())
+        .with(retention::routes())
+        .with(kb::routes())
+        .with(ai::routes())
 }
 
 /// The description of the surface.
@@ -80,5 +90,6 @@ pub(crate) fn openapi() -> OpenApi {
         .security(Some([SecurityRequirement::new("token", Vec::<String>::new())]))
         .build();
     routes().describe(&mut document);
+    help::routes().describe(&mut document);
     document
 }

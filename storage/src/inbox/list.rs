@@ -375,8 +375,8 @@ fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool)
         let statement = in_texts(statement, word).then(
             ") OR EXISTS (
                 SELECT 1
-                FROM contact_words
-                WHERE contact_words.contact_id = conversations.contact_id",
+                FROM contact_terms
+                WHERE contact_terms.contact_id = conversations.contact_id",
         );
         return in_contacts(statement, word).then("))");
     }
@@ -388,9 +388,9 @@ fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool)
     );
     let statement = in_texts(statement, word).then(
         ") OR contact_id IN (
-            SELECT contact_words.contact_id
-            FROM contact_words
-            WHERE contact_words.workspace_id = $1",
+            SELECT contact_terms.contact_id
+            FROM contact_terms
+            WHERE contact_terms.workspace_id = $1",
     );
     in_contacts(statement, word).then("))")
 }
@@ -406,11 +406,11 @@ fn in_texts<'c>(statement: Statement<'c>, word: &SoughtWord) -> Statement<'c> {
 
 fn in_contacts<'c>(statement: Statement<'c>, word: &SoughtWord) -> Statement<'c> {
     if !word.is_prefix {
-        return statement.when(" AND contact_words.word = ", Some(&word.word));
+        return statement.when(" AND contact_terms.term = ", Some(&word.word));
     }
     statement
-        .when(" AND contact_words.word >= ", Some(&word.word))
-        .when(" AND contact_words.word < ", Some(word.end()))
+        .when(" AND contact_terms.term >= ", Some(&word.word))
+        .when(" AND contact_terms.term < ", Some(word.end()))
 }
 
 /// Which of the words of a search are in many conversations.

@@ -25,5 +25,5 @@ pub use self::tags::{
     Tag, TagInUse, change_tag, create_tag, delete_tag, set_tags, tag, tags, tags_of,
 };
 pub use self::words::{
-    SoughtWord, add_words, contacts_after, set_contact_words, sought, titles_after,
+    SoughtWord, add_words, sought, titles_after,
 };

@@ -1,8 +1,7 @@
 //! The words that conversations are found by, kept in the transactions that write the texts.
 
-use domain::contact::Contact;
 use domain::inbox::search_words;
-use domain::{ContactId, ConversationId, WorkspaceId};
+use domain::{ConversationId, WorkspaceId};
 
 use crate::sql::{Id, with_rows};
 use crate::{Conn, Result, Tx};
@@ -75,48 +74,6 @@ pub async fn add_words(
     .await
 }
 
-/// Sets the words of a contact to those of its name, address and number.
-pub async fn set_contact_words(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    contact: &Contact,
-) -> Result<()> {
-    tx.statement(
-        "DELETE FROM contact_words
-        WHERE workspace_id = $1
-            AND contact_id = $2",
-    )
-    .bind(Id(workspace))
-    .bind(Id(contact.id))
-    .later()
-    .await?;
-    let texts = [&contact.first_name, &contact.last_name, &contact.email, &contact.phone];
-    let rows = rows_of(texts.into_iter().filter_map(Option::as_deref));
-    if rows.is_empty() {
-        return Ok(());
-    }
-    tx.statement(with_rows!(
-        "INSERT INTO contact_words (
-            workspace_id,
-            word,
-            contact_id
-        )
-        SELECT
-            $1,
-            value->>0,
-            $2
-        FROM ",
-        "$3",
-        " WHERE TRUE
-        ON CONFLICT (workspace_id, word, contact_id) DO NOTHING"
-    ))
-    .bind(Id(workspace))
-    .bind(Id(contact.id))
-    .json(&rows)
-    .later()
-    .await
-}
-
 fn rows_of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Vec<[String; 1]> {
     let words = texts.into_iter().flat_map(|text| search_words(text).into_iter().take(MOST));
     words.map(|word| [word]).collect()
@@ -146,28 +103,4 @@ pub async fn titles_after(
         .all()
         .await?;
     Ok(rows.into_iter().map(|(Id(id), title)| (id, title)).collect())
-}
-
-/// Contacts of a workspace after one, in order.
-pub async fn contacts_after(
-    conn: &mut Conn,
-    workspace: WorkspaceId,
-    after: Option<ContactId>,
-    limit: i64,
-) -> Result<Vec<ContactId>> {
-    let rows: Vec<(Id<ContactId>,)> = conn
-        .statement(
-            "SELECT id
-            FROM contacts
-            WHERE workspace_id = $1
-                AND id > COALESCE($2, '')
-            ORDER BY id
-            LIMIT $3",
-        )
-        .bind(Id(workspace))
-        .bind(after.map(Id))
-        .bind(limit)
-        .all()
-        .await?;
-    Ok(rows.into_iter().map(|(Id(id),)| id).collect())
 }
