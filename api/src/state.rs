@@ -34,6 +34,8 @@ pub struct AppParts {
     pub agents: Agents,
     /// Evaluations.
     pub evals: Evals,
+    /// People.
+    pub accounts: Accounts,
     /// Limits and defaults.
     pub settings: Settings,
     /// Seals the secrets of tools and providers.
@@ -90,7 +92,7 @@ impl AppState {
             Authenticator::new(parts.db.clone(), parts.ambient.clone(), parts.tracker);
         Ok(Self(Arc::new(Shared {
             limits: RateLimits::per_minute(parts.settings.server.rate_limit),
-            accounts: Accounts::new(parts.db.clone(), parts.ambient.clone(), &parts.vault),
+            accounts: parts.accounts,
             authenticator,
             live,
             origins,

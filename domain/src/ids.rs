@@ -134,6 +134,10 @@ prefixed_ids! {
     NoteId, "note_", "note";
     /// A text that operators answer with again and again.
     CannedReplyId, "canned_", "canned reply";
+    /// Somebody asked to join a workspace.
+    InvitationId, "inv_", "invitation";
+    /// A link that is sent by mail.
+    LinkId, "link_", "link";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

@@ -40,8 +40,8 @@ pub use error::{DomainError, ErrorKind};
 pub use ids::{
     AgentId, ApiKeyId, ApprovalId, AttachmentId, AuditEntryId, BlobId, BudgetId, CannedReplyId,
     ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId,
-    JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId, PublicationId, SessionId, SourceId,
-    UserId, VisitorId, WorkspaceId,
+    InvitationId, JobId, LeadId, LinkId, MessageId, NoteId, ProjectId, ProviderId, PublicationId,
+    SessionId, SourceId, UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

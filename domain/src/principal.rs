@@ -183,13 +183,15 @@ pub enum Action {
     ManageWorkspace,
     /// Hand the workspace over, delete it.
     OwnWorkspace,
+    /// See who changed what: the audit log.
+    ReadAudit,
     /// See and change what is one's own: account, sessions, the list of one's workspaces.
     OwnAccount,
 }
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
@@ -209,6 +211,7 @@ impl Action {
         Self::ReadWorkspace,
         Self::ManageWorkspace,
         Self::OwnWorkspace,
+        Self::ReadAudit,
         Self::OwnAccount,
     ];
 
@@ -233,6 +236,7 @@ impl Action {
             | Self::ManageProviders
             | Self::ManageEvals
             | Self::ManageProjects
+            | Self::ReadAudit
             | Self::ManageWorkspace => (Role::Admin, Scope::Manage),
             Self::OwnWorkspace => (Role::Owner, Scope::Manage),
         }

@@ -1,9 +1,13 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
+mod api_keys;
+mod audit;
+mod audit_query;
 mod auth;
 mod conversations;
 mod etag;
 mod live;
+mod invitations;
 mod members;
 mod paging;
 mod projects;
@@ -29,6 +33,9 @@ pub(crate) fn routes() -> Routes {
         .with(widget_settings::routes())
         .with(conversations::routes())
         .with(live::routes())
+        .with(invitations::routes())
+        .with(api_keys::routes())
+        .with(audit::routes())
 }
 
 /// The description of the surface.

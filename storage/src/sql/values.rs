@@ -183,6 +183,7 @@ closed!(
     IngestStage,
     JobState,
     MessageKind,
+    domain::user::LinkPurpose,
     MessageState,
     Outcome,
     domain::budget::Purpose,

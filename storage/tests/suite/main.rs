@@ -10,6 +10,7 @@ mod coverage;
 mod evals;
 mod files;
 mod gates;
+mod identity;
 mod knowledge;
 mod outbox;
 mod people;

@@ -22,6 +22,12 @@ fn body_of(path: &str, owner: &Person) -> Value {
         // That of the member whom the test names, who is to stay what they are.
         path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
         path if path.ends_with("/messages") || path.ends_with("/notes") => json!({"content": "x"}),
+        "/v1/workspaces/{workspaceId}/members/invite" => {
+            json!({"email": "nuevo@ejemplo.com", "role": "viewer"})
+        }
+        "/v1/auth/verify" => json!({"token": "x"}),
+        "/v1/auth/forgot-password" => json!({"email": "nadie@ejemplo.com"}),
+        "/v1/auth/reset-password" => json!({"token": "x", "newPassword": PASSWORD}),
         _ => json!({"name": "x"}),
     }
 }
@@ -65,7 +71,10 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                 .replace("{conversationId}", "conv_00000000000000000000000000000000")
                 .replace("{attachmentId}", "att_00000000000000000000000000000000")
                 .replace("{noteId}", "note_00000000000000000000000000000000")
-                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000");
+                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000")
+                .replace("{token}", "x")
+                .replace("{keyId}", "key_00000000000000000000000000000000")
+                .replace("{invitationId}", "inv_00000000000000000000000000000000");
             assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
             filled
         };

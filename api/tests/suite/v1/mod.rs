@@ -2,8 +2,13 @@
 
 mod account;
 mod live;
+mod api_keys;
+mod audit;
+mod invitations;
+mod links;
 mod matrix;
 mod projects;
+mod removal;
 mod threads;
 mod workspaces;
 
