@@ -1,11 +1,11 @@
 //! The panel.
 
 mod account;
-mod live;
 mod api_keys;
 mod audit;
 mod invitations;
 mod links;
+mod live;
 mod matrix;
 mod projects;
 mod removal;
