@@ -35,6 +35,8 @@ pub struct AppParts {
     pub agents: Agents,
     /// Evaluations.
     pub evals: Evals,
+    /// People.
+    pub accounts: Accounts,
     /// Limits and defaults.
     pub settings: Settings,
     /// Seals the secrets of tools and providers.
@@ -95,7 +97,7 @@ impl AppState {
             limits: RateLimits::per_minute(parts.settings.server.rate_limit),
             visitors: Visitors::new(parts.settings.server.visitor_rate_limit),
             visitor_tokens: VisitorTokens::new(&parts.vault),
-            accounts: Accounts::new(parts.db.clone(), parts.ambient.clone(), &parts.vault),
+            accounts: parts.accounts,
             authenticator,
             live,
             origins,

@@ -140,6 +140,10 @@ prefixed_ids! {
     CannedReplyId, "canned_", "canned reply";
     /// A tag of conversations.
     TagId, "tag_", "tag";
+    /// Somebody asked to join a workspace.
+    InvitationId, "inv_", "invitation";
+    /// A link that is sent by mail.
+    LinkId, "link_", "link";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

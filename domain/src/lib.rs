@@ -42,8 +42,8 @@ pub use error::{DomainError, ErrorKind};
 pub use ids::{
     AgentId, ApiKeyId, ApprovalId, ArticleId, AttachmentId, AuditEntryId, BlobId, BudgetId,
     CannedReplyId, CategoryId, ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId,
-    EvalRunId, EventId, GapId, JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId,
-    PublicationId, SessionId, SourceId, TagId, UserId, VisitorId, WorkspaceId,
+    EvalRunId, EventId, GapId, InvitationId, JobId, LeadId, LinkId, MessageId, NoteId, ProjectId,
+    ProviderId, PublicationId, SessionId, SourceId, TagId, UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

@@ -195,13 +195,15 @@ pub enum Action {
     ManageWorkspace,
     /// Hand the workspace over, delete it.
     OwnWorkspace,
+    /// See who changed what: the audit log.
+    ReadAudit,
     /// See and change what is one's own: account, sessions, the list of one's workspaces.
     OwnAccount,
 }
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
@@ -227,6 +229,7 @@ impl Action {
         Self::ReadWorkspace,
         Self::ManageWorkspace,
         Self::OwnWorkspace,
+        Self::ReadAudit,
         Self::OwnAccount,
     ];
 
@@ -257,6 +260,7 @@ impl Action {
             | Self::ManageProviders
             | Self::ManageEvals
             | Self::ManageProjects
+            | Self::ReadAudit
             | Self::ManageWorkspace => (Role::Admin, Scope::Manage),
             Self::OwnWorkspace => (Role::Owner, Scope::Manage),
         }

@@ -1,12 +1,16 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
 mod ai;
+mod api_keys;
+mod audit;
+mod audit_query;
 mod auth;
 mod canned_replies;
 mod conversations;
 mod end_users;
 mod etag;
 mod inbox;
+mod invitations;
 mod live;
 pub(crate) mod help;
 mod kb;
@@ -47,6 +51,9 @@ pub(crate) fn routes() -> Routes {
         .with(retention::routes())
         .with(kb::routes())
         .with(ai::routes())
+        .with(invitations::routes())
+        .with(api_keys::routes())
+        .with(audit::routes())
 }
 
 /// The description of the surface.

@@ -97,8 +97,9 @@ impl Ingest {
         handlers
     }
 
-    /// Wants the daily sweep, starting now. Called once at every start of a worker.
+    /// Wants the daily sweep, starting now, and the end of removals that were begun. Called once at every start of a worker.
     pub async fn schedule(&self) -> Result<(), DomainError> {
+        pipeline::want_closings(&self.core).await?;
         Ok(pipeline::schedule(&self.core).await?)
     }
 

@@ -187,6 +187,7 @@ closed!(
     IngestStage,
     JobState,
     MessageKind,
+    domain::user::LinkPurpose,
     MessageState,
     Outcome,
     domain::budget::Purpose,

@@ -14,6 +14,7 @@ mod evals;
 mod files;
 mod gates;
 mod inbox;
+mod identity;
 mod knowledge;
 mod outbox;
 mod people;

@@ -44,6 +44,12 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"conversationId": "conv_00000000000000000000000000000000"})
         }
         path if path.ends_with("/messages") || path.ends_with("/notes") => json!({"content": "x"}),
+        "/v1/workspaces/{workspaceId}/members/invite" => {
+            json!({"email": "nuevo@ejemplo.com", "role": "viewer"})
+        }
+        "/v1/auth/verify" => json!({"token": "x"}),
+        "/v1/auth/forgot-password" => json!({"email": "nadie@ejemplo.com"}),
+        "/v1/auth/reset-password" => json!({"token": "x", "newPassword": PASSWORD}),
         _ => json!({"name": "x"}),
     }
 }
@@ -94,7 +100,10 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                 .replace("{attachmentId}", "att_00000000000000000000000000000000")
                 .replace("{noteId}", "note_00000000000000000000000000000000")
                 .replace("{tagId}", "tag_00000000000000000000000000000000")
-                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000");
+                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000")
+                .replace("{token}", "x")
+                .replace("{keyId}", "key_00000000000000000000000000000000")
+                .replace("{invitationId}", "inv_00000000000000000000000000000000");
             assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
             filled
         };

@@ -2,7 +2,12 @@
 
 mod account;
 mod canned_replies;
+mod handoff;
 mod inbox;
+mod api_keys;
+mod audit;
+mod invitations;
+mod links;
 mod live;
 mod ai;
 mod end_users;
@@ -10,6 +15,7 @@ mod erasure;
 mod kb;
 mod matrix;
 mod projects;
+mod removal;
 mod threads;
 mod widget;
 mod workspaces;
