@@ -78,7 +78,7 @@ async fn kinds(place: &Place, id: ConversationId) -> Vec<(Happening, By)> {
 
 #[tokio::test]
 async fn one_takes_a_conversation_and_the_other_is_told_who_has_it() {
-    for place in places("taking over").await {
+    for place in places("taking a conversation").await {
         let (ana, eva) =
             (member(&place, "ana", Role::Agent).await, member(&place, "eva", Role::Agent).await);
         let id = begin(&place).await.id;
