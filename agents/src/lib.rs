@@ -48,8 +48,8 @@ pub use assist::{Rewriting, Rewritten, Suggestion, Summarized};
 pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
-pub use left::Left;
 pub use inbox::wake_up;
+pub use left::Left;
 pub use paid::PaidModel;
 pub use publish::{
     Candidate, Missing, MissingKind, publish_in, stale_draft, stale_version, without_missing,

@@ -24,6 +24,4 @@ pub use self::log::history;
 pub use self::tags::{
     Tag, TagInUse, change_tag, create_tag, delete_tag, set_tags, tag, tags, tags_of,
 };
-pub use self::words::{
-    SoughtWord, add_words, sought, titles_after,
-};
+pub use self::words::{SoughtWord, add_words, sought, titles_after};

@@ -205,8 +205,7 @@ async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
         workspace: workspace.to_string(),
     };
     let mut visitor = stage.visitor_line().await;
-    let mut screens =
-        [stage.operator_line(&ana).await, stage.operator_line(&eva).await];
+    let mut screens = [stage.operator_line(&ana).await, stage.operator_line(&eva).await];
     let asked_before = server.requests().len();
 
     // The agent answers from what it knows.
@@ -227,10 +226,8 @@ async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
 
     // Both reach for it: one has it, the other is told who.
     let take = of("/take-over");
-    let (first, second) = tokio::join!(
-        stage.call(&ana, &take, &json!({})),
-        stage.call(&eva, &take, &json!({})),
-    );
+    let (first, second) =
+        tokio::join!(stage.call(&ana, &take, &json!({})), stage.call(&eva, &take, &json!({})),);
     let mut statuses = [first.0, second.0];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409], "{first:?} {second:?}");
@@ -277,8 +274,14 @@ async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
     // Nothing was lost, nothing doubled, for anybody.
     let texts: Vec<&str> = visitor.told.iter().map(|(_, text)| text.as_str()).collect();
     let expected = [
-        FIRST_QUESTION, FIRST_ANSWER, WANTS_PERSON, HANDED_OFF, STILL_THERE, OPERATOR_SAYS,
-        LAST_QUESTION, LAST_ANSWER,
+        FIRST_QUESTION,
+        FIRST_ANSWER,
+        WANTS_PERSON,
+        HANDED_OFF,
+        STILL_THERE,
+        OPERATOR_SAYS,
+        LAST_QUESTION,
+        LAST_ANSWER,
     ];
     assert_eq!(texts, expected);
     for screen in &mut screens {
@@ -288,7 +291,10 @@ async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
     }
     let path = format!("/api/v2/conversations/{conversation}/messages?limit=100");
     let stored = app.get(&path).await.expect(200);
-    let stored: Vec<&str> = stored["data"].as_array().unwrap().iter()
+    let stored: Vec<&str> = stored["data"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|message| message["content"].as_str().or(message["text"].as_str()).unwrap_or_default())
         .collect();
     assert_eq!(stored, expected);

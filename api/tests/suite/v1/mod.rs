@@ -1,18 +1,18 @@
 //! The panel.
 
 mod account;
-mod canned_replies;
-mod handoff;
-mod inbox;
+mod ai;
 mod api_keys;
 mod audit;
-mod invitations;
-mod links;
-mod live;
-mod ai;
+mod canned_replies;
 mod end_users;
 mod erasure;
+mod handoff;
+mod inbox;
+mod invitations;
 mod kb;
+mod links;
+mod live;
 mod matrix;
 mod projects;
 mod removal;
