@@ -40,10 +40,12 @@ struct RetentionView {
 
 /// A change of it. What is absent stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 struct RetentionChange {
+    #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650, example = 365)]
     conversation_days: Patch<i64>,
+    #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650, example = 30)]
     contact_days: Patch<i64>,
 }

@@ -28,18 +28,23 @@ const MAX_VALUE: usize = 1_000;
 
 /// What is noted of an end-user. What is absent stays; null removes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::v1) struct EndUserChange {
     /// The first word becomes `firstName`, the rest `lastName`.
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, example = "Andrea")]
     name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
     first_name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
     last_name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "andrea@ejemplo.com")]
     email: Patch<String>,
     /// With its country's number: `+5491123456789`; without, it is read in the installation's country.
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "+5491123456789")]
     phone: Patch<String>,
     /// All of them, at most 50 of 1 to 50 characters.
@@ -48,12 +53,15 @@ pub(in crate::v1) struct EndUserChange {
     /// Those that are named: texts of at most 1,000 characters, numbers and booleans; null removes one. At most 50 in all, their
     /// names of 1 to 64 of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`.
     custom_attributes: Option<Map<String, Value>>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 10_000)]
     notes: Patch<String>,
     /// `es`, `en` or `pt`.
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "es")]
     language: Patch<String>,
     /// IANA name.
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "America/Santiago")]
     timezone: Patch<String>,
 }
