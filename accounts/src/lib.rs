@@ -1,7 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod audit;
 mod guesses;
+mod invitations;
+mod links;
+mod mail;
+mod members;
 mod password;
 mod token;
 mod visitor;
@@ -10,14 +15,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::user::{Member, Membership, Session, User};
-use domain::{Ambient, DomainError, ErrorKind, Role, SessionId, UserId, Vault, WorkspaceId, text};
+use domain::settings::{Registration as WhoMayRegister, Settings};
+use domain::user::{LinkPurpose, Member, Membership, Session, User};
+use domain::{
+    Actor, Ambient, DomainError, ErrorKind, Lang, Role, SessionId, UserId, Vault, WorkspaceId, text,
+};
 use moka::sync::Cache;
 use secrecy::SecretString;
-use storage::members::MemberChange;
-use storage::{Db, StorageError, Tx, members, sessions, users, workspaces};
+use serde_json::json;
+use storage::{Db, StorageError, Tx, sessions, users, workspaces};
 
+pub use invitations::{Invited, Joining, NewInvitation, OpenInvitation};
+
+use audit::Change;
 use guesses::Guesses;
+use mail::{LinkTokens, Mailer};
 use password::Passwords;
 use token::{Signer, Ticket};
 pub use visitor::{VISITOR_TOKEN, VisitorTicket, VisitorTokens, is_vouched_for};
@@ -64,6 +76,11 @@ struct Parts {
     signer: Signer,
     passwords: Passwords,
     guesses: Guesses,
+    /// Mails that somebody asked for: nobody fills a mailbox.
+    mails: Guesses,
+    mailer: Mailer,
+    tokens: LinkTokens,
+    registration: WhoMayRegister,
     /// What somebody may do in a workspace, as last looked up.
     known: Cache<(SessionId, WorkspaceId), Role>,
     /// Ended here within `BELIEVED_FOR`: wins over `known`, which a look-up under way could fill again.
@@ -77,6 +94,8 @@ pub struct Visit {
     pub address: IpAddr,
     /// The client's own name for itself.
     pub user_agent: String,
+    /// What the client likes to read.
+    pub language: Option<Lang>,
 }
 
 /// What somebody registers with.
@@ -101,6 +120,8 @@ pub struct SignedIn {
     pub refresh: String,
     /// How long `access` is good for.
     pub expires_in: Duration,
+    /// The session.
+    pub session: SessionId,
     /// Who.
     pub user: User,
     /// Where they act now.
@@ -132,21 +153,31 @@ pub enum Standing {
 }
 
 impl Accounts {
-    /// From the database and the vault, whose keys sign.
-    pub fn new(db: Db, ambient: Ambient, vault: &Vault) -> Self {
+    /// From the database, the vault, whose keys sign, and the settings. An error names the setting that is wrong.
+    pub fn new(
+        db: Db,
+        ambient: Ambient,
+        vault: &Vault,
+        settings: &Settings,
+    ) -> Result<Self, DomainError> {
         let kept = |time| Cache::builder().max_capacity(REMEMBERED).time_to_live(time);
-        Self(Arc::new(Parts {
+        Ok(Self(Arc::new(Parts {
             db,
             ambient,
             signer: Signer::new(vault),
             passwords: Passwords::new(),
-            guesses: Guesses::new(),
+            guesses: Guesses::of_passwords(),
+            mails: Guesses::of_mails(),
+            mailer: Mailer::new(settings)?,
+            tokens: LinkTokens::new(vault),
+            registration: settings.accounts.registration,
             known: Cache::builder().max_capacity(REMEMBERED).time_to_live(BELIEVED_FOR).build(),
             ended: kept(BELIEVED_FOR * 2).build(),
-        }))
+        })))
     }
 
-    /// Makes a person and their first workspace, and signs them in. `EMAIL_TAKEN` when the address has an account.
+    /// Makes a person and their first workspace, and signs them in; a mail asks them to verify the address. `EMAIL_TAKEN` when the
+    /// address has an account, `REGISTRATION_CLOSED` where strangers may not register.
     pub async fn register(&self, new: Registration, visit: &Visit) -> Result<SignedIn> {
         let name = text::required("name", &new.name, 100)?;
         let email = text::email("email", &new.email)?;
@@ -157,10 +188,15 @@ impl Accounts {
         };
         let hash = self.0.passwords.hash(&self.0.ambient, new.password).await?;
         let now = self.0.ambient.now();
-        let user = User { id: self.0.ambient.new_id(), name, email, created_at: now };
+        let user = User::new(self.0.ambient.new_id(), name, email, now);
+        let user = User { language: visit.language, ..user };
         let mut tx = self.0.db.write().await?;
+        if self.0.registration == WhoMayRegister::Closed && users::any(&mut tx).await? {
+            return Err(closed().into());
+        }
         users::insert(&mut tx, &user, &hash).await.map_err(taken)?;
         let membership = self.found(&mut tx, user.id, &workspace).await?;
+        self.send_link(&mut tx, membership.workspace.id, &user, LinkPurpose::Verify, visit).await?;
         let signed_in = self.begin(&mut tx, user, membership, visit).await?;
         tx.commit().await?;
         Ok(signed_in)
@@ -218,14 +254,23 @@ impl Accounts {
     }
 
     /// Ends the session.
-    pub async fn log_out(&self, person: &Person) -> Result<()> {
-        self.end_session(person.user, person.session).await.map(drop)
+    pub async fn log_out(&self, person: &Person, visit: &Visit) -> Result<()> {
+        self.end_session(person, person.session, visit).await.map(drop)
     }
 
     /// Ends one of a person's sessions; `false` when it is not theirs or has ended.
-    pub async fn end_session(&self, user: UserId, session: SessionId) -> Result<bool> {
+    pub async fn end_session(
+        &self,
+        person: &Person,
+        session: SessionId,
+        visit: &Visit,
+    ) -> Result<bool> {
         let mut tx = self.0.db.write().await?;
-        let ended = sessions::revoke(&mut tx, user, session, self.0.ambient.now()).await?;
+        let ended = sessions::revoke(&mut tx, person.user, session, self.0.ambient.now()).await?;
+        if ended {
+            let change = Change::new("session.ended", session);
+            self.note(&mut tx, person, visit, change).await?;
+        }
         tx.commit().await?;
         if ended {
             self.0.ended.insert(session, ());
@@ -234,9 +279,12 @@ impl Accounts {
     }
 
     /// Ends every session of a person.
-    pub async fn log_out_everywhere(&self, user: UserId) -> Result<()> {
+    pub async fn log_out_everywhere(&self, person: &Person, visit: &Visit) -> Result<()> {
+        let (user, now) = (person.user, self.0.ambient.now());
         let mut tx = self.0.db.write().await?;
-        let ended = sessions::revoke_others(&mut tx, user, None, self.0.ambient.now()).await?;
+        let ended = sessions::revoke_others(&mut tx, user, None, now).await?;
+        let change = Change::new("sessions.ended", user).to(json!({"sessions": ended.len()}));
+        self.note(&mut tx, person, visit, change).await?;
         tx.commit().await?;
         self.forget(ended);
         Ok(())
@@ -248,8 +296,9 @@ impl Accounts {
         person: &Person,
         current: SecretString,
         new: SecretString,
-        address: IpAddr,
+        visit: &Visit,
     ) -> Result<()> {
+        let address = visit.address;
         let wrong = || DomainError::invalid("currentPassword", "`currentPassword` is wrong");
         let mut conn = self.0.db.read().await?;
         let user = users::get(&mut conn, person.user).await?.ok_or_else(wrong)?;
@@ -268,7 +317,9 @@ impl Accounts {
             let message = "the password was changed meanwhile; sign in with the new one";
             return Err(DomainError::conflict("CONFLICT", message).into());
         }
+        storage::links::end(&mut tx, user.id, LinkPurpose::Reset, now).await?;
         let ended = sessions::revoke_others(&mut tx, user.id, Some(person.session), now).await?;
+        self.note(&mut tx, person, visit, Change::new("password.changed", user.id)).await?;
         tx.commit().await?;
         self.forget(ended);
         Ok(())
@@ -279,7 +330,7 @@ impl Accounts {
         let mut conn = self.0.db.read().await?;
         let found = users::get(&mut conn, user).await?;
         let user = found.ok_or_else(|| DomainError::not_found("user"))?;
-        let places = members::of_user(&mut conn, user.id).await?;
+        let places = storage::members::of_user(&mut conn, user.id).await?;
         Ok((user, places))
     }
 
@@ -290,16 +341,26 @@ impl Accounts {
     }
 
     /// Makes a further workspace, owned by the person.
-    pub async fn create_workspace(&self, user: UserId, name: &str) -> Result<Membership> {
+    pub async fn create_workspace(
+        &self,
+        by: &Person,
+        name: &str,
+        visit: &Visit,
+    ) -> Result<Membership> {
+        let user = by.user;
         let name = text::required("name", name, 100)?;
         let mut tx = self.0.db.write().await?;
-        let places = members::of_user(&mut tx, user).await?;
+        let places = storage::members::of_user(&mut tx, user).await?;
         let owned = places.iter().filter(|place| place.role == Role::Owner).count();
         if owned >= MOST_OWNED {
             let message = format!("a person may own {MOST_OWNED} workspaces; delete one first");
             return Err(DomainError::conflict("TOO_MANY_WORKSPACES", message).into());
         }
         let membership = self.found(&mut tx, user, &name).await?;
+        let id = membership.workspace.id;
+        let change = Change::new("workspace.created", id).to(json!({"name": name}));
+        let there = Person { workspace: id, role: Role::Owner, ..*by };
+        self.note(&mut tx, &there, visit, change).await?;
         tx.commit().await?;
         Ok(membership)
     }
@@ -314,47 +375,6 @@ impl Accounts {
         let mut tx = self.0.db.write().await?;
         sessions::give_token(&mut tx, person.session, &hash, now).await?;
         self.hand_out(tx, user, person.session, membership, next).await
-    }
-
-    /// Gives a member another role. Nobody gives or takes the owner's role but an owner.
-    pub async fn set_role(&self, by: &Person, member: UserId, role: Role) -> Result<Member> {
-        let mut tx = self.0.db.write().await?;
-        let found = self.member(&mut tx, by.workspace, member).await?;
-        if by.role != Role::Owner && (role == Role::Owner || found.role == Role::Owner) {
-            return Err(owners_only().into());
-        }
-        settle(members::set_role(&mut tx, by.workspace, member, role).await?)?;
-        tx.commit().await?;
-        self.0.known.invalidate_all();
-        Ok(Member { role, ..found })
-    }
-
-    /// Takes a member out of the workspace: somebody else, by an administrator or owner, or oneself.
-    pub async fn remove_member(&self, by: &Person, member: UserId) -> Result<()> {
-        let mut tx = self.0.db.write().await?;
-        let found = self.member(&mut tx, by.workspace, member).await?;
-        if by.role != Role::Owner && found.role == Role::Owner {
-            return Err(owners_only().into());
-        }
-        settle(members::remove(&mut tx, by.workspace, member).await?)?;
-        tx.commit().await?;
-        self.0.known.invalidate_all();
-        Ok(())
-    }
-
-    /// Makes another member an owner and the person an administrator.
-    pub async fn hand_over(&self, by: &Person, member: UserId) -> Result<()> {
-        let mut tx = self.0.db.write().await?;
-        self.member(&mut tx, by.workspace, member).await?;
-        if member == by.user {
-            let message = "`userId` must be another member";
-            return Err(DomainError::invalid("userId", message).into());
-        }
-        settle(members::set_role(&mut tx, by.workspace, member, Role::Owner).await?)?;
-        settle(members::set_role(&mut tx, by.workspace, by.user, Role::Admin).await?)?;
-        tx.commit().await?;
-        self.0.known.invalidate_all();
-        Ok(())
     }
 
     /// Who comes with this access token, in `wanted` or else in the workspace that it names.
@@ -376,12 +396,27 @@ impl Accounts {
         if !active {
             return Ok(Standing::Nobody);
         }
-        let member = members::get(&mut conn, workspace, ticket.user).await?;
+        let member = storage::members::get(&mut conn, workspace, ticket.user).await?;
         let Some(Member { role, .. }) = member else { return Ok(Standing::Stranger) };
         self.0.known.insert((ticket.session, workspace), role);
         // What ended meanwhile stays ended.
         let ended = self.0.ended.contains_key(&ticket.session);
         Ok(if ended { Standing::Nobody } else { ticket.member(workspace, role) })
+    }
+
+    /// Whose access token this is, wherever they are a member; `None` when it does not hold or its session has ended.
+    pub async fn bearer(&self, access: &str) -> Result<Option<(UserId, SessionId)>> {
+        let now = self.0.ambient.now();
+        let Some(ticket) = self.0.signer.read(access, now) else { return Ok(None) };
+        let session = sessions::get(&mut self.0.db.read().await?, ticket.session).await?;
+        let active =
+            session.is_some_and(|session| session.user_id == ticket.user && session.is_active(now));
+        Ok(active.then_some((ticket.user, ticket.session)))
+    }
+
+    /// What members may do was changed by this process, all at once.
+    pub fn forget_members(&self) {
+        self.0.known.invalidate_all();
     }
 
     fn forget(&self, ended: Vec<SessionId>) {
@@ -394,7 +429,7 @@ impl Accounts {
     async fn found(&self, tx: &mut Tx, user: UserId, name: &str) -> Result<Membership> {
         let born = workspaces::create(tx, &self.0.ambient, name).await?;
         let now = self.0.ambient.now();
-        members::insert(tx, born.workspace.id, user, Role::Owner, now).await?;
+        storage::members::insert(tx, born.workspace.id, user, Role::Owner, now).await?;
         Ok(Membership { workspace: born.workspace, role: Role::Owner })
     }
 
@@ -405,7 +440,7 @@ impl Accounts {
         user: &User,
         last: Option<WorkspaceId>,
     ) -> Result<Membership> {
-        let places = members::of_user(tx, user.id).await?;
+        let places = storage::members::of_user(tx, user.id).await?;
         let place = places.iter().find(|place| Some(place.workspace.id) == last);
         match place.or(places.first()) {
             Some(place) => Ok(place.clone()),
@@ -434,6 +469,9 @@ impl Accounts {
         };
         let (refresh, hash) = token::new_refresh(&self.0.ambient);
         sessions::insert(tx, &session, &hash).await?;
+        let actor = Actor::User { id: user.id, session: session.id };
+        let change = Change::new("session.begun", session.id).to(json!({"email": user.email}));
+        self.note_as(tx, membership.workspace.id, actor, visit, change).await?;
         self.tokens(user, session.id, membership, refresh)
     }
 
@@ -460,12 +498,7 @@ impl Accounts {
     ) -> Result<SignedIn> {
         let ticket = Ticket { user: user.id, session, workspace: membership.workspace.id };
         let access = self.0.signer.sign(ticket, self.0.ambient.now())?;
-        Ok(SignedIn { access, refresh, expires_in: token::ACCESS, user, membership })
-    }
-
-    async fn member(&self, tx: &mut Tx, workspace: WorkspaceId, user: UserId) -> Result<Member> {
-        let found = members::get(tx, workspace, user).await?;
-        Ok(found.ok_or_else(|| DomainError::not_found("member"))?)
+        Ok(SignedIn { access, refresh, expires_in: token::ACCESS, session, user, membership })
     }
 }
 
@@ -475,6 +508,11 @@ impl Ticket {
     }
 }
 
+fn closed() -> DomainError {
+    let message = "strangers may not register here; ask a member of a workspace to invite you";
+    DomainError::new(ErrorKind::Forbidden, "REGISTRATION_CLOSED", message)
+}
+
 fn taken(error: StorageError) -> Error {
     match error {
         StorageError::Conflict(_) => {
@@ -482,21 +520,5 @@ fn taken(error: StorageError) -> Error {
             DomainError::conflict("EMAIL_TAKEN", message).at("email").into()
         }
         other => other.into(),
-    }
-}
-
-fn owners_only() -> DomainError {
-    let message = "only an owner may do this to an owner, or make one";
-    DomainError::new(ErrorKind::Forbidden, "FORBIDDEN", message)
-}
-
-fn settle(change: MemberChange) -> Result<()> {
-    match change {
-        MemberChange::Done => Ok(()),
-        MemberChange::Absent => Err(DomainError::not_found("member").into()),
-        MemberChange::LastOwner => {
-            let message = "a workspace is never without an owner; make another member one first";
-            Err(DomainError::conflict("LAST_OWNER", message).into())
-        }
     }
 }

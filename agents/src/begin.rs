@@ -10,7 +10,10 @@ use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::datastore::Datastore;
 use domain::message::{Author, Message, MessageKind, MessageState};
-use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
+use domain::{
+    AgentId, ApiKeyId, ContactId, ConversationId, DatastoreId, DomainError, ErrorKind, MessageId,
+    Timestamp, VisitorId, WorkspaceId,
+};
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
 use storage::agents::AgentAtWork;
@@ -72,13 +75,13 @@ pub(crate) enum Begun {
 
 /// The parts of a turn that is stored with its question.
 #[derive(Debug, Clone, Copy)]
-struct NewTurn {
-    conversation: ConversationId,
-    answer: MessageId,
+pub(crate) struct NewTurn {
+    pub(crate) conversation: ConversationId,
+    pub(crate) answer: MessageId,
     /// Nobody in this process is before it.
-    first: bool,
+    pub(crate) first: bool,
     /// It goes on without a reader.
-    recorded: bool,
+    pub(crate) recorded: bool,
 }
 
 /// Requests that must not begin at the same time: those of one conversation, so that turns are in the
@@ -386,6 +389,8 @@ async fn datastores_among(
     let mut found: Vec<KnownDatastore> = Vec::new();
     if !named.is_empty() {
         let rows = datastores::get_many(conn, agent.workspace_id, &named).await?;
+        // Whoever answers from the default one, answers from the articles too.
+        wants_defaults |= rows.iter().any(|datastore| datastore.is_default);
         found.extend(rows.into_iter().map(known));
     }
     match defaults {
@@ -404,7 +409,7 @@ async fn datastores_among(
 }
 
 /// The message of an earlier request with the same client id that, like this one, named no conversation.
-async fn asked_before(
+pub(crate) async fn asked_before(
     inner: &Inner,
     request: &TurnRequest,
 ) -> Result<Option<Message>, DomainError> {
@@ -431,32 +436,7 @@ async fn store(
         Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
         None => begin_conversation(inner, &mut tx, request, turn).await?,
     };
-    let new = NewMessage {
-        message: Message {
-            id: inner.ambient.new_id(),
-            conversation_id: id,
-            seq: 0,
-            author: Author::Customer,
-            operator: None,
-            kind: MessageKind::Text,
-            content: request.query.clone(),
-            state: MessageState::Complete,
-            outcome: None,
-            model: None,
-            reply_to: None,
-            prompt_tokens: None,
-            completion_tokens: None,
-            unsupported: Vec::new(),
-            answered_from: None,
-            created_at: now,
-        },
-        images: request.images.iter().map(|image| image.shown.clone()).collect(),
-        citations: Vec::new(),
-        tools: Vec::new(),
-        passages: Vec::new(),
-        trace: None,
-        client_id: request.client_id.clone(),
-    };
+    let new = question_of(inner, request, id, now);
     let question = messages::insert(&mut tx, request.workspace, &new, now).await?;
     if question.id != new.message.id {
         return Ok(Stored::Before(question));
@@ -478,6 +458,41 @@ async fn store(
     };
     tx.commit().await?;
     Ok(Stored::New { conversation, question, locked, spending: Box::new(spending) })
+}
+
+/// What a customer says, as it is stored.
+pub(crate) fn question_of(
+    inner: &Inner,
+    request: &TurnRequest,
+    conversation: ConversationId,
+    now: Timestamp,
+) -> NewMessage {
+    NewMessage {
+        message: Message {
+            id: inner.ambient.new_id(),
+            conversation_id: conversation,
+            seq: 0,
+            author: Author::Customer,
+            operator: None,
+            kind: MessageKind::Text,
+            content: request.query.clone(),
+            state: MessageState::Complete,
+            outcome: None,
+            model: None,
+            reply_to: None,
+            prompt_tokens: None,
+            completion_tokens: None,
+            unsupported: Vec::new(),
+            answered_from: None,
+            created_at: now,
+        },
+        images: request.images.iter().map(|image| image.shown.clone()).collect(),
+        citations: Vec::new(),
+        tools: Vec::new(),
+        passages: Vec::new(),
+        trace: None,
+        client_id: request.client_id.clone(),
+    }
 }
 
 /// Notes that the turn can be rejoined.
@@ -551,7 +566,7 @@ async fn note_details(
     Ok(())
 }
 
-async fn begin_conversation(
+pub(crate) async fn begin_conversation(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
@@ -565,6 +580,8 @@ async fn begin_conversation(
         let (ambient, workspace) = (&inner.ambient, request.workspace);
         contacts::resolve(tx, ambient, workspace, visitor, &request.contact).await?
     };
+    let contact_id = contact.map(|contact| contact.id);
+    refuse_blocked(tx, request.workspace, contact_id, visitor).await?;
     let conversation = Conversation {
         id: turn.conversation,
         workspace_id: request.workspace,
@@ -572,7 +589,7 @@ async fn begin_conversation(
         channel: request.channel,
         project_id: request.project,
         visitor_id: request.visitor.clone(),
-        contact_id: contact.map(|contact| contact.id),
+        contact_id,
         status: ConversationStatus::Open,
         handler: Handler::Bot,
         title: title_of(&request.query),
@@ -590,7 +607,7 @@ async fn begin_conversation(
     Ok(conversation)
 }
 
-async fn continue_conversation(
+pub(crate) async fn continue_conversation(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
@@ -606,17 +623,34 @@ async fn continue_conversation(
         let returned = conversations::transition(tx, workspace, id, transition, now).await?;
         conversation = returned.ok_or_else(absent)?;
     }
+    let visitor = request.visitor.clone().or_else(|| conversation.visitor_id.clone());
+    let visitor = visitor.as_ref();
+    refuse_blocked(tx, workspace, conversation.contact_id, visitor).await?;
     if request.contact.is_empty() && request.visitor.is_none() {
         return Ok(conversation);
     }
-    let visitor = request.visitor.as_ref().or(conversation.visitor_id.as_ref());
     let contact =
         contacts::resolve(tx, &inner.ambient, workspace, visitor, &request.contact).await?;
     if let Some(contact) = contact.filter(|contact| conversation.contact_id != Some(contact.id)) {
+        refuse_blocked(tx, workspace, Some(contact.id), None).await?;
         conversations::set_contact(tx, workspace, id, contact.id).await?;
         conversation.contact_id = Some(contact.id);
     }
     Ok(conversation)
+}
+
+/// Nobody answers a customer who was blocked; what they write is not stored.
+async fn refuse_blocked(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    contact: Option<ContactId>,
+    visitor: Option<&VisitorId>,
+) -> Result<(), DomainError> {
+    if !contacts::is_blocked(tx, workspace, contact, visitor).await? {
+        return Ok(());
+    }
+    let message = "we cannot take messages in this chat; please contact us in another way";
+    Err(DomainError::new(ErrorKind::Forbidden, "BLOCKED", message))
 }
 
 /// What a repeated request tells again, since it is not stored.

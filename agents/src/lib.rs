@@ -3,16 +3,20 @@
 
 mod again;
 mod approve;
+mod assist;
 mod begin;
 mod citations;
 mod claim;
 mod context;
+mod erase;
 mod errand;
 mod fit;
 mod forget;
 mod gaps;
 mod images;
+mod inbox;
 mod keep;
+mod left;
 mod likeness;
 mod meaning;
 mod model;
@@ -40,9 +44,12 @@ mod turn;
 mod words;
 
 pub use approve::Decision;
+pub use assist::{Rewriting, Rewritten, Suggestion, Summarized};
 pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};
+pub use inbox::wake_up;
+pub use left::Left;
 pub use paid::PaidModel;
 pub use publish::{
     Candidate, Missing, MissingKind, publish_in, stale_draft, stale_version, without_missing,

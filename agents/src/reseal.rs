@@ -8,10 +8,11 @@ use domain::agent::AgentTool;
 use domain::agent_version::AgentConfig;
 use domain::job::{Job, NewJob};
 use domain::vault::{SecretPlace, Vault, VaultError};
-use domain::{AgentId, Ambient, WorkspaceId};
+use domain::workspace::SiteIdentity;
+use domain::{AgentId, Ambient, ProjectId, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use serde_json::{Value, json};
-use storage::{Db, StorageError, secrets, workspaces};
+use storage::{Conn, Db, StorageError, projects, secrets, workspaces};
 
 use crate::turn::{Agents, Inner};
 
@@ -157,6 +158,7 @@ async fn count(
     let keys = secrets::provider_keys(&mut conn, workspace).await?;
     let tools = secrets::agent_tools(&mut conn, workspace).await?;
     let configs = secrets::agent_configs(&mut conn, workspace).await?;
+    let identities = identity_secrets(&mut conn, workspace).await?;
     drop(conn);
     let mut found = SealedSecrets::default();
     for (id, sealed) in keys {
@@ -178,7 +180,19 @@ async fn count(
             found.add(vault, of_tools(workspace, &row), sealed);
         }
     }
+    for (id, sealed) in identities {
+        found.add(vault, SiteIdentity::place(workspace, &id.to_string()), &sealed);
+    }
     Ok(found)
+}
+
+/// The secrets that the workspace's sites vouch with.
+async fn identity_secrets(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+) -> Result<Vec<(ProjectId, String)>, StorageError> {
+    let all = projects::list(conn, workspace).await?.into_iter();
+    Ok(all.filter_map(|project| Some((project.id, project.identity?.secret))).collect())
 }
 
 async fn reseal(
@@ -191,7 +205,16 @@ async fn reseal(
     let keys = secrets::provider_keys(&mut conn, workspace).await?;
     let tools = secrets::agent_tools(&mut conn, workspace).await?;
     let configs = secrets::agent_configs(&mut conn, workspace).await?;
+    let identities = identity_secrets(&mut conn, workspace).await?;
     drop(conn);
+    for (id, before) in identities {
+        let row = id.to_string();
+        let place = SiteIdentity::place(workspace, &row);
+        let Ok(Some(after)) = sealed_anew(ambient, vault, place, &before) else { continue };
+        let mut tx = db.write().await?;
+        secrets::replace_identity_secret(&mut tx, workspace, id, &before, &after).await?;
+        tx.commit().await?;
+    }
     for (id, before) in keys {
         let row = id.to_string();
         let place = of_provider(workspace, &row);

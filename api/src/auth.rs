@@ -8,12 +8,11 @@ use accounts::{Person, Standing};
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::api_key::{ApiKey, ApiKeySecret};
+use domain::api_key::{ApiKey, ApiKeySecret, FoundKey};
 use domain::ids::PrefixedId;
+use domain::inbox::By;
 use domain::principal::Scopes;
-use domain::{
-    Action, Actor, Ambient, ApiKeyId, DomainError, ErrorKind, Principal, Role, WorkspaceId,
-};
+use domain::{Action, Actor, Ambient, ApiKeyId, DomainError, ErrorKind, Principal, WorkspaceId};
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderValue, header};
 use moka::sync::Cache;
@@ -21,6 +20,7 @@ use storage::audit::AuditEntry;
 use storage::{Db, Tx, audit};
 use tokio_util::task::TaskTracker;
 
+use crate::edge::preferred_language;
 use crate::error::{ApiError, ApiResult, source_chain};
 use crate::rate_limit;
 use crate::routes::Surface;
@@ -40,7 +40,7 @@ pub(crate) struct Authenticator {
     db: Db,
     ambient: Ambient,
     tracker: TaskTracker,
-    known: Cache<[u8; 32], Arc<ApiKey>>,
+    known: Cache<[u8; 32], Arc<FoundKey>>,
     /// Revoked here within `BELIEVED_FOR`: wins over `known`, which a look-up under way could fill again.
     revoked: Cache<ApiKeyId, ()>,
     noted: Cache<ApiKeyId, ()>,
@@ -72,31 +72,39 @@ impl Authenticator {
         }
     }
 
-    async fn key_of(&self, headers: &HeaderMap) -> Result<Arc<ApiKey>, Refusal> {
+    /// Who comes with a key: what it may do is bounded by what the person who made it may do today.
+    async fn key_of(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         let Some(credential) = headers.get(header::AUTHORIZATION) else {
             return Err(Refusal::Unauthorized);
         };
         let secret = credential.to_str().ok().and_then(bearer).and_then(ApiKeySecret::parse);
         let hash = secret.ok_or(Refusal::Guess)?.hash();
-        let key = match self.known.get(&hash) {
-            Some(key) => key,
+        let found = match self.known.get(&hash) {
+            Some(found) => found,
             None => self.look_up(hash).await?,
         };
-        if self.revoked.contains_key(&key.id) || !key.is_active(self.ambient.now()) {
+        let key = &found.key;
+        let role = found.role(self.ambient.now()).ok_or(Refusal::Unauthorized)?;
+        if self.revoked.contains_key(&key.id) {
             return Err(Refusal::Unauthorized);
         }
-        self.note_use(&key);
-        Ok(key)
+        self.note_use(key);
+        Ok(Principal {
+            workspace: key.workspace_id,
+            role,
+            scopes: key.scopes,
+            actor: Actor::ApiKey(key.id),
+        })
     }
 
-    async fn look_up(&self, hash: [u8; 32]) -> Result<Arc<ApiKey>, Refusal> {
+    async fn look_up(&self, hash: [u8; 32]) -> Result<Arc<FoundKey>, Refusal> {
         let found = self.find(&hash).await.map_err(Refusal::Failed)?;
         let key = Arc::new(found.ok_or(Refusal::Guess)?);
         self.known.insert(hash, key.clone());
         Ok(key)
     }
 
-    async fn find(&self, hash: &[u8; 32]) -> ApiResult<Option<ApiKey>> {
+    async fn find(&self, hash: &[u8; 32]) -> ApiResult<Option<FoundKey>> {
         let mut conn = self.db.read().await?;
         Ok(storage::api_keys::find_by_hash(&mut conn, hash).await?)
     }
@@ -104,6 +112,11 @@ impl Authenticator {
     /// A key was revoked by this process: it stops working at once.
     pub fn forget(&self, key: ApiKeyId) {
         self.revoked.insert(key, ());
+    }
+
+    /// What members may do was changed by this process: so was what their keys may do.
+    pub fn forget_makers(&self) {
+        self.known.invalidate_all();
     }
 
     /// Notes the time of use in a task of its own: no request waits for it.
@@ -124,6 +137,11 @@ impl Authenticator {
             }
         });
     }
+}
+
+/// The token that a request carries, whatever kind it is.
+pub(crate) fn bearer_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok().and_then(bearer)
 }
 
 fn bearer(credential: &str) -> Option<&str> {
@@ -219,15 +237,14 @@ impl Gate {
 
     async fn principal(&self, request: &Parts) -> Result<Principal, Refusal> {
         if self.surface == Surface::Programs {
-            return Ok(of_key(&*self.state.authenticator.key_of(&request.headers).await?));
+            return self.state.authenticator.key_of(&request.headers).await;
         }
         let wanted = wanted_workspace(request).map_err(Refusal::Failed)?;
-        let token = request.headers.get(header::AUTHORIZATION);
-        let token = token.and_then(|value| value.to_str().ok()).and_then(bearer);
+        let token = bearer_of(&request.headers);
         let Some(token) = token.filter(|token| !token.starts_with(ApiKeySecret::PREFIX)) else {
             let key = self.state.authenticator.key_of(&request.headers).await?;
-            let elsewhere = wanted.is_some_and(|wanted| wanted != key.workspace_id);
-            return if elsewhere { Err(no_workspace()) } else { Ok(of_key(&key)) };
+            let elsewhere = wanted.is_some_and(|wanted| wanted != key.workspace);
+            return if elsewhere { Err(no_workspace()) } else { Ok(key) };
         };
         let standing = self.state.accounts.standing(token, wanted).await;
         match standing.map_err(|error| Refusal::Failed(error.into()))? {
@@ -255,7 +272,7 @@ impl Gate {
     fn unauthorized(&self) -> ApiError {
         match self.surface {
             Surface::Programs => ApiError::unauthorized(),
-            Surface::Panel => ApiError::not_signed_in(),
+            _ => ApiError::not_signed_in(),
         }
     }
 
@@ -269,16 +286,6 @@ impl Gate {
             Actor::ApiKey(_) => forbidden("an API key may not do this; sign in as an owner"),
             _ => forbidden(&format!("this needs the role {role} in the workspace")),
         })
-    }
-}
-
-/// A key stands for the administrator who made it; its scopes narrow that.
-fn of_key(key: &ApiKey) -> Principal {
-    Principal {
-        workspace: key.workspace_id,
-        role: Role::Admin,
-        scopes: key.scopes,
-        actor: Actor::ApiKey(key.id),
     }
 }
 
@@ -333,11 +340,19 @@ fn visit_of(parts: &Parts, state: &AppState) -> accounts::Visit {
     let address = client_address(&parts.headers, &parts.extensions, hops);
     let user_agent = parts.headers.get(header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accounts::Visit { address, user_agent: user_agent.chars().take(MAX_USER_AGENT).collect() }
+    accounts::Visit {
+        address,
+        user_agent: user_agent.chars().take(MAX_USER_AGENT).collect(),
+        language: preferred_language(&parts.headers),
+    }
 }
 
 /// The address of the client: the peer's, or what the outermost trusted proxy saw.
-fn client_address(headers: &HeaderMap, extensions: &Extensions, trusted_hops: u32) -> IpAddr {
+pub(crate) fn client_address(
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    trusted_hops: u32,
+) -> IpAddr {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     if trusted_hops == 0 {
@@ -390,6 +405,16 @@ impl Caller {
                 Err(forbidden("an API key is nobody's account; sign in"))
             }
         }
+    }
+
+    /// Who it is, as what happens to a conversation names them.
+    pub fn by(&self) -> By {
+        By::from(&self.principal.actor)
+    }
+
+    /// Where the call comes from.
+    pub fn visit(&self) -> &accounts::Visit {
+        &self.visit
     }
 
     /// Whether its role and scopes allow `action`.

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use crate::error::{ApiError, ErrorEnvelope};
 use crate::openai;
 use crate::state::AppState;
+use crate::visitors;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -29,6 +30,7 @@ pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: 
     let language = preferred_language(request.headers());
     let method = request.method().clone();
     let writes_as_openai = openai::owns(request.uri().path());
+    let writes_to_customers = visitors::owns(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!(
@@ -45,7 +47,7 @@ pub(crate) async fn edge(State(state): State<AppState>, request: Request, next: 
         let body = if writes_as_openai {
             openai::write_error(&error, language)
         } else {
-            envelope(&error, language, &request_id)
+            envelope(&error, language, &request_id, writes_to_customers)
         };
         write_error(&mut response, &error, body);
     }
@@ -81,7 +83,7 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> HeaderValue {
 }
 
 /// The language among es, en and pt that the client likes best; `None` when it names none of them.
-fn preferred_language(headers: &HeaderMap) -> Option<Lang> {
+pub(crate) fn preferred_language(headers: &HeaderMap) -> Option<Lang> {
     let text = headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()?;
     let mut best: Option<(f64, Lang)> = None;
     for entry in text.split(',') {
@@ -97,9 +99,18 @@ fn preferred_language(headers: &HeaderMap) -> Option<Lang> {
     best.map(|(_, language)| language)
 }
 
-/// The body of an error on our own surfaces.
-fn envelope(error: &ApiError, language: Option<Lang>, request_id: &HeaderValue) -> Vec<u8> {
-    let body: ErrorEnvelope = error.body(language, request_id.to_str().unwrap_or_default());
+/// The body of an error on our own surfaces. Customers are told politely.
+fn envelope(
+    error: &ApiError,
+    language: Option<Lang>,
+    request_id: &HeaderValue,
+    to_customers: bool,
+) -> Vec<u8> {
+    let mut body: ErrorEnvelope = error.body(language, request_id.to_str().unwrap_or_default());
+    let told = error.domain();
+    if to_customers && let Some(polite) = visitors::polite(told.code, told.kind, language) {
+        polite.clone_into(&mut body.error.message);
+    }
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
@@ -176,7 +187,7 @@ mod tests {
         let mut response = router.oneshot(Request::new(Body::empty())).await.unwrap();
         assert_eq!(response.status(), http::StatusCode::INTERNAL_SERVER_ERROR);
         let error = response.extensions_mut().remove::<ApiError>().unwrap();
-        let body = envelope(&error, None, &HeaderValue::from_static("req_1"));
+        let body = envelope(&error, None, &HeaderValue::from_static("req_1"), false);
         write_error(&mut response, &error, body);
         let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

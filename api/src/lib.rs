@@ -19,9 +19,10 @@ mod state;
 mod system;
 mod v1;
 mod v2;
+mod visitors;
 mod words;
 
-pub use routes::RouteInfo;
+pub use routes::{RouteInfo, Surface};
 pub use state::{AppParts, AppState};
 
 use axum::Router;
@@ -34,6 +35,7 @@ pub fn router(state: AppState) -> Router {
     let cors = state.cors_layer();
     let router = Router::new()
         .merge(v1::routes().into_router(&state))
+        .merge(v1::help::routes().into_router(&state).layer(state::any_origin()))
         .merge(v2::routes().into_router(&state))
         .merge(openai::routes().into_router(&state))
         .route(mcp::PATH, routes::for_any_key(mcp::service(&state), &state))
@@ -46,7 +48,9 @@ pub fn router(state: AppState) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(middleware::from_fn_with_state(state, edge::edge))
+    router
+        .layer(middleware::from_fn_with_state(state.clone(), visitors::answer_browsers))
+        .layer(middleware::from_fn_with_state(state, edge::edge))
 }
 
 /// The description of `/v1`, the panel (OpenAPI 3.1), as committed in `openapi/v1.json`.
@@ -56,7 +60,7 @@ pub fn openapi_v1() -> utoipa::openapi::OpenApi {
 
 /// Every route of `/v1` with the action that it needs, in the order of declaration.
 pub fn routes_v1() -> Vec<RouteInfo> {
-    v1::routes().table()
+    [v1::routes().table(), v1::help::routes().table()].concat()
 }
 
 /// The description of `/api/v2` (OpenAPI 3.1), as committed in `openapi/v2.json`.

@@ -1,4 +1,4 @@
-//! Limits: requests of a key, wrong credentials of an address.
+//! Limits: requests of a key, wrong credentials of an address, messages of a visitor.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -74,6 +74,29 @@ impl RateLimits {
         outcome
             .map(drop)
             .map_err(|refused| limited(refused.wait_time_from(active.addresses.clock().now())))
+    }
+}
+
+/// How many messages a visitor may send a minute: a token bucket that fills up evenly.
+pub(crate) struct MessageLimit(Option<Limiter<Uuid>>);
+
+impl MessageLimit {
+    /// `None` turns it off.
+    pub fn per_minute(messages: Option<NonZeroU32>) -> Self {
+        Self(
+            messages
+                .map(|messages| RateLimiter::keyed(Quota::per_minute(messages)).with_middleware()),
+        )
+    }
+
+    /// Counts a message of a visitor: an error when there were too many.
+    pub fn count(&self, visitor: Uuid) -> Result<(), ApiError> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        if limiter.len() > REMEMBERED_ADDRESSES {
+            limiter.retain_recent();
+        }
+        let outcome = limiter.check_key(&visitor);
+        outcome.map(drop).map_err(|refused| limited(refused.wait_time_from(limiter.clock().now())))
     }
 }
 

@@ -7,12 +7,14 @@ use axum::routing::MethodRouter;
 use domain::Action;
 use http::Method;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::auth::{Gate, authorize, limit};
 use crate::error::ErrorEnvelope;
 use crate::state::AppState;
+use crate::visitors::admit;
 
 /// A route and the action that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,17 +23,24 @@ pub struct RouteInfo {
     pub method: Method,
     /// Its path, with `{parameters}`.
     pub path: String,
-    /// What its caller must be allowed to do; `None` where nobody needs to be anybody.
+    /// What its caller must be allowed to do; `None` where nobody needs to be anybody, and for visitors, who do what is
+    /// their own.
     pub action: Option<Action>,
+    /// Whose credentials it takes.
+    pub surface: Surface,
 }
 
 /// Whose credentials a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Surface {
+pub enum Surface {
     /// API keys.
     Programs,
     /// The tokens of people, and API keys.
     Panel,
+    /// The keys of sites, from their own pages.
+    Sites,
+    /// As above, with the token of a visitor.
+    Visitors,
 }
 
 /// Routes with their actions, in the order of declaration.
@@ -69,6 +78,18 @@ impl Routes {
         self
     }
 
+    /// A route for pages that carry the key of a site.
+    pub fn site(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.0.push(Entry { action: None, uploads: false, surface: Surface::Sites, routes });
+        self
+    }
+
+    /// A route for a visitor of a site.
+    pub fn visitor(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.0.push(Entry { action: None, uploads: false, surface: Surface::Visitors, routes });
+        self
+    }
+
     /// As [`Self::route`], for a route that takes a file.
     pub fn upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
         let (action, surface) = (Some(action), Surface::Programs);
@@ -95,11 +116,12 @@ impl Routes {
         for entry in &self.0 {
             for (path, item) in &entry.routes.1.paths {
                 let methods = operations(item).into_iter().map(|(method, _)| method);
-                let action = entry.action;
+                let (action, surface) = (entry.action, entry.surface);
                 table.extend(methods.map(|method| RouteInfo {
                     method,
                     path: path.clone(),
                     action,
+                    surface,
                 }));
             }
         }
@@ -117,10 +139,14 @@ impl Routes {
             }
             let (action, surface) = (entry.action, entry.surface);
             let gate = Gate { state: state.clone(), action, surface };
-            methods = if action.is_some() {
-                methods.route_layer(middleware::from_fn_with_state(gate, authorize))
-            } else {
-                methods.route_layer(middleware::from_fn_with_state(gate, limit))
+            methods = match surface {
+                Surface::Sites | Surface::Visitors => {
+                    methods.route_layer(middleware::from_fn_with_state(gate, admit))
+                }
+                _ if action.is_some() => {
+                    methods.route_layer(middleware::from_fn_with_state(gate, authorize))
+                }
+                _ => methods.route_layer(middleware::from_fn_with_state(gate, limit)),
             };
             for path in paths.paths.keys() {
                 router = router.route(path, methods.clone());
@@ -145,13 +171,24 @@ impl Routes {
             components.schemas.extend(schemas);
             for (path, mut item) in paths.paths {
                 for operation in operations_mut(&mut item) {
-                    add_errors(operation, &path, entry.action.is_some());
+                    let is_public = entry.action.is_none()
+                        && !matches!(entry.surface, Surface::Sites | Surface::Visitors);
+                    add_errors(operation, &path, !is_public);
                     let note = match (entry.action.map(Action::needs), entry.surface) {
                         (Some((_, scope)), Surface::Programs) => {
                             format!("Needs the scope `{scope}`.")
                         }
                         (Some((role, scope)), Surface::Panel) => {
                             format!("Needs the role {role}; with an API key, the scope `{scope}`.")
+                        }
+                        (_, Surface::Sites) => {
+                            operation.security = Some(needs(&["siteKey"]));
+                            "Needs the key of a site, from one of its pages.".to_owned()
+                        }
+                        (_, Surface::Visitors) => {
+                            operation.security = Some(needs(&["siteKey", "visitorToken"]));
+                            "Needs the key of a site, from one of its pages, and the visitor's token."
+                                .to_owned()
                         }
                         (None, _) => {
                             operation.security = Some(Vec::new());
@@ -172,6 +209,13 @@ impl Routes {
             }
         }
     }
+}
+
+/// All of these credentials together.
+fn needs(schemes: &[&str]) -> Vec<SecurityRequirement> {
+    let none = Vec::<String>::new;
+    let first = SecurityRequirement::default();
+    vec![schemes.iter().fold(first, |all, scheme| all.add(*scheme, none()))]
 }
 
 /// A service behind the check of key and limit alone: what is asked of it decides which action is needed, and

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accounts::Accounts;
+use accounts::{Accounts, VisitorTokens};
 use agents::Agents;
 use domain::settings::Settings;
 use domain::vault::Vault;
@@ -19,6 +19,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::auth::Authenticator;
 use crate::live::Live;
 use crate::rate_limit::RateLimits;
+use crate::visitors::Visitors;
 
 /// What the HTTP surfaces are built from.
 pub struct AppParts {
@@ -34,6 +35,8 @@ pub struct AppParts {
     pub agents: Agents,
     /// Evaluations.
     pub evals: Evals,
+    /// People.
+    pub accounts: Accounts,
     /// Limits and defaults.
     pub settings: Settings,
     /// Seals the secrets of tools and providers.
@@ -63,6 +66,8 @@ pub struct Shared {
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimits,
     pub(crate) live: Live,
+    pub(crate) visitors: Visitors,
+    pub(crate) visitor_tokens: VisitorTokens,
     origins: Vec<HeaderValue>,
 }
 
@@ -90,7 +95,9 @@ impl AppState {
             Authenticator::new(parts.db.clone(), parts.ambient.clone(), parts.tracker);
         Ok(Self(Arc::new(Shared {
             limits: RateLimits::per_minute(parts.settings.server.rate_limit),
-            accounts: Accounts::new(parts.db.clone(), parts.ambient.clone(), &parts.vault),
+            visitors: Visitors::new(parts.settings.server.visitor_rate_limit),
+            visitor_tokens: VisitorTokens::new(&parts.vault),
+            accounts: parts.accounts,
             authenticator,
             live,
             origins,
@@ -133,6 +140,15 @@ impl AppState {
             .expose_headers(exposed.chain([request_id]).collect::<Vec<_>>());
         Some(cors)
     }
+}
+
+/// Answers to browsers on any origin, who bring no credential: for what is everybody's anyway.
+pub(crate) fn any_origin() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::any())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, header::ACCEPT_LANGUAGE])
+        .expose_headers([header::ETAG])
 }
 
 fn origin(text: &str) -> Result<HeaderValue, DomainError> {

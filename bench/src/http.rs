@@ -78,7 +78,21 @@ impl Api {
         Stream::open(request.json(&json!({"query": query, "streaming": true}))).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// Reads a path; how long it took until the body was there.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let url = format!("{}{path}", self.base);
+        let response = self.client.get(url).bearer_auth(&self.key).send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        if !status.is_success() {
+            bail!("{path} answered {status}: {text}");
+        }
+        Ok(started.elapsed())
+    }
+
+    /// Sends a body; the answer.
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let response = self.client.post(url).bearer_auth(&self.key).json(body).send().await?;
         let status = response.status();

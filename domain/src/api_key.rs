@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::principal::Scopes;
-use crate::{Ambient, ApiKeyId, Timestamp, WorkspaceId};
+use crate::{Ambient, ApiKeyId, Role, Timestamp, UserId, WorkspaceId};
 
 /// What is stored of an API key; never the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct ApiKey {
     pub prefix: String,
     /// What it may be used for.
     pub scopes: Scopes,
+    /// The person who made it; `None` for keys of the command line and those older than people.
+    pub created_by: Option<UserId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it stops working.
@@ -28,6 +30,26 @@ pub struct ApiKey {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A key that was found by its secret, and what it opens now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundKey {
+    /// The key.
+    pub key: ApiKey,
+    /// What the person who made it is in the workspace today; `None` when they are no member any more.
+    pub maker: Option<Role>,
+}
+
+impl FoundKey {
+    /// What the key may do at most: what its maker may, and never what is an owner's. `None` when it opens nothing at `now`.
+    pub fn role(&self, now: Timestamp) -> Option<Role> {
+        let role = match self.key.created_by {
+            Some(_) => self.maker?.min(Role::Admin),
+            None => Role::Admin,
+        };
+        self.key.is_active(now).then_some(role)
+    }
 }
 
 impl ApiKey {

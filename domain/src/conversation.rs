@@ -37,6 +37,13 @@ pub struct Conversation {
     pub closed_at: Option<Timestamp>,
 }
 
+impl Conversation {
+    /// Whether it is over, unless the customer comes back.
+    pub fn is_closed(&self) -> bool {
+        self.status == ConversationStatus::Closed
+    }
+}
+
 /// Where a conversation takes place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Channel {

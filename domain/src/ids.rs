@@ -122,6 +122,10 @@ prefixed_ids! {
     ProviderId, "prov_", "provider";
     /// A version of an agent on its way to be published.
     PublicationId, "pub_", "publication";
+    /// A category of the knowledge base.
+    CategoryId, "cat_", "category";
+    /// An article of the knowledge base.
+    ArticleId, "art_", "article";
     /// A person who signs in.
     UserId, "user_", "user";
     /// One place that a person is signed in at.
@@ -134,6 +138,12 @@ prefixed_ids! {
     NoteId, "note_", "note";
     /// A text that operators answer with again and again.
     CannedReplyId, "canned_", "canned reply";
+    /// A tag of conversations.
+    TagId, "tag_", "tag";
+    /// Somebody asked to join a workspace.
+    InvitationId, "inv_", "invitation";
+    /// A link that is sent by mail.
+    LinkId, "link_", "link";
 }
 
 fn parse(prefix: &'static str, kind: &'static str, text: &str) -> Result<Uuid, InvalidId> {

@@ -6,6 +6,7 @@ pub mod agent_version;
 pub mod ambient;
 pub mod api_key;
 pub mod approval;
+pub mod article;
 pub mod attachment;
 pub mod budget;
 pub mod canned_reply;
@@ -17,6 +18,7 @@ pub mod eval;
 pub mod gap;
 pub mod gate;
 pub mod ids;
+pub mod inbox;
 pub mod job;
 pub mod lang;
 pub mod lead;
@@ -38,10 +40,10 @@ pub use ambient::{
 };
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
-    AgentId, ApiKeyId, ApprovalId, AttachmentId, AuditEntryId, BlobId, BudgetId, CannedReplyId,
-    ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId,
-    JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId, PublicationId, SessionId, SourceId,
-    UserId, VisitorId, WorkspaceId,
+    AgentId, ApiKeyId, ApprovalId, ArticleId, AttachmentId, AuditEntryId, BlobId, BudgetId,
+    CannedReplyId, CategoryId, ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId,
+    EvalRunId, EventId, GapId, InvitationId, JobId, LeadId, LinkId, MessageId, NoteId, ProjectId,
+    ProviderId, PublicationId, SessionId, SourceId, TagId, UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

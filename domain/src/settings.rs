@@ -31,6 +31,10 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// Answers.
     pub agents: AgentDefaults,
+    /// People.
+    pub accounts: AccountSettings,
+    /// Mails to people.
+    pub mail: MailSettings,
     /// Logs.
     pub log: LogSettings,
     /// What is told to a collector of traces.
@@ -53,6 +57,8 @@ pub struct ServerSettings {
     pub roles: Vec<ProcessRole>,
     /// Requests a minute for each API key; 0 turns the limit off. `VOCERO_RATE_LIMIT`.
     pub rate_limit: u32,
+    /// Messages a minute for each visitor of a site; 0 turns the limit off.
+    pub visitor_rate_limit: u32,
     /// Proxies in front whose `X-Forwarded-For` entry is believed.
     pub trusted_hops: u32,
     /// Seconds that a client may take for its request head.
@@ -68,6 +74,16 @@ pub struct ServerSettings {
     /// Origins that a browser may call the API from; empty means none but the server's own.
     #[serde(deserialize_with = "one_or_many")]
     pub cors_origins: Vec<String>,
+}
+
+impl ServerSettings {
+    /// What every address of the server begins with, without a slash at its end.
+    pub fn public_base(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.listen),
+        }
+    }
 }
 
 /// What a process does.
@@ -308,6 +324,37 @@ pub struct AgentDefaults {
     pub turn_tokens: u32,
     /// Days that the trace of an answer is kept; 0 keeps none.
     pub trace_retention_days: u32,
+}
+
+/// People.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountSettings {
+    /// Who may register. `VOCERO_REGISTRATION`.
+    pub registration: Registration,
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registration {
+    /// Everybody.
+    Open,
+    /// The first person of the installation, and who is invited.
+    Closed,
+}
+
+/// Mails to people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailSettings {
+    /// `smtp://` or `smtps://`, with user and password where they are needed; without it links are shown instead of sent. `SMTP_URL`.
+    pub smtp_url: Option<ServiceUrl>,
+    /// Whom mails come from: `Vocero <vocero@example.com>`. `VOCERO_MAIL_FROM`.
+    pub from: Option<String>,
+    /// Seconds for one mail.
+    #[serde(deserialize_with = "seconds")]
+    pub timeout: Duration,
 }
 
 /// Logs.

@@ -12,6 +12,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::ids::PrefixedId;
 use crate::{Ambient, WorkspaceId};
 
 const VERSION: &str = "v1";
@@ -165,7 +166,12 @@ impl VaultKey {
     }
 }
 
-impl SecretPlace<'_> {
+impl<'a> SecretPlace<'a> {
+    /// The place of a secret that belongs to a person, who is of no workspace; `row` is their id.
+    pub fn of_person(table: &'a str, column: &'a str, row: &'a str) -> Self {
+        Self { workspace: WorkspaceId::from_uuid(uuid::Uuid::nil()), table, column, row }
+    }
+
     /// No part may hold a NUL, so different places never read the same.
     fn authenticated(&self) -> String {
         format!("{}\0{}\0{}\0{}", self.workspace, self.table, self.column, self.row)
@@ -177,7 +183,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::ids::PrefixedId;
 
     const ONE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
     const TWO: &str = "2222222222222222222222222222222222222222222222222222222222222222";

@@ -1,7 +1,7 @@
 //! Tenants and what they are born with.
 
 use crate::widget::Widget;
-use crate::{Ambient, ProjectId, Timestamp, WorkspaceId};
+use crate::{Ambient, ProjectId, SecretPlace, Timestamp, WorkspaceId};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,13 @@ pub struct SiteIdentity {
     pub secret: String,
     /// From 1, rising with each secret: visitors who were vouched for with another one are strangers.
     pub version: i64,
+}
+
+impl SiteIdentity {
+    /// Where the secret of the project is kept whose id reads `project`.
+    pub fn place(workspace: WorkspaceId, project: &str) -> SecretPlace<'_> {
+        SecretPlace { workspace, table: "projects", column: "identity_secret", row: project }
+    }
 }
 
 impl Project {

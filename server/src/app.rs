@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use accounts::Accounts;
 use agents::{Agents, AgentsOptions, TurnObserver};
 use anyhow::Context;
 use api::{AppParts, AppState};
@@ -43,6 +44,8 @@ pub struct App {
     pub agents: Agents,
     /// Evaluations.
     pub evals: Evals,
+    /// People.
+    pub accounts: Accounts,
     vault: Vault,
     /// The name that jobs are claimed under, when it outlives the process.
     worker: Option<String>,
@@ -151,6 +154,7 @@ impl App {
             },
             ambient.clone(),
         );
+        let accounts = Accounts::new(db.clone(), ambient.clone(), &vault, &settings)?;
         Ok(Self {
             settings,
             ambient,
@@ -159,6 +163,7 @@ impl App {
             ingest,
             agents,
             evals,
+            accounts,
             vault,
             worker: None,
             signals,
@@ -180,6 +185,7 @@ impl App {
             ingest: self.ingest.clone(),
             agents: self.agents.clone(),
             evals: self.evals.clone(),
+            accounts: self.accounts.clone(),
             settings: (*self.settings).clone(),
             vault: self.vault.clone(),
             tracker: self.signals.tracker.clone(),
@@ -202,6 +208,9 @@ impl App {
             if let Err(error) = ingest.schedule().await {
                 tracing::warn!(%error, "the sweep of sources could not be scheduled");
             }
+            if let Err(error) = agents.schedule_retention().await {
+                tracing::warn!(%error, "the daily look at what is kept too long could not be scheduled");
+            }
             if let Err(error) = agents.want_resealing().await {
                 tracing::warn!(%error, "nobody looked whether secrets are sealed with an older key");
             }
@@ -210,7 +219,8 @@ impl App {
 
     /// Who does which jobs.
     pub fn handlers(&self) -> Vec<Arc<dyn jobs::Handler>> {
-        [self.ingest.handlers(), self.agents.handlers(), self.evals.handlers()].concat()
+        let (ingest, agents) = (self.ingest.handlers(), self.agents.handlers());
+        [ingest, agents, self.evals.handlers(), self.accounts.handlers()].concat()
     }
 
     /// Tidies up after a process that died on the data folder and works under the folder's name from now on.

@@ -91,6 +91,7 @@ pub async fn create_key(
         name: name.to_owned(),
         prefix: secret.prefix().to_owned(),
         scopes,
+        created_by: None,
         created_at: ambient.now(),
         expires_at,
         last_used_at: None,
@@ -120,9 +121,10 @@ async fn ensure_local_key(
 ) -> anyhow::Result<ApiKeySecret> {
     if let Some(secret) = home.read_key()? {
         let mut conn = db.read().await?;
-        let key = storage::api_keys::find_by_hash(&mut conn, &secret.hash()).await?;
-        let opens =
-            key.is_some_and(|key| key.workspace_id == workspace && key.is_active(ambient.now()));
+        let found = storage::api_keys::find_by_hash(&mut conn, &secret.hash()).await?;
+        let opens = found.is_some_and(|found| {
+            found.key.workspace_id == workspace && found.role(ambient.now()).is_some()
+        });
         if opens {
             return Ok(secret);
         }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use domain::api_key::ApiKey;
+use domain::api_key::{ApiKey, FoundKey};
 use domain::principal::{Scope, Scopes};
-use domain::{ApiKeyId, Timestamp, WorkspaceId};
+use domain::{ApiKeyId, Role, Timestamp, UserId, WorkspaceId};
 use sqlx::FromRow;
 
-use crate::sql::{Id, Micros};
+use crate::sql::{Id, Micros, Name};
 use crate::{Conn, Result, StorageError, Tx};
 
 #[derive(FromRow)]
@@ -17,26 +17,36 @@ struct ApiKeyRow {
     name: String,
     prefix: String,
     scopes: String,
+    created_by: Option<Id<UserId>>,
     created_at: Micros,
     expires_at: Option<Micros>,
     last_used_at: Option<Micros>,
     revoked_at: Option<Micros>,
 }
 
+#[derive(FromRow)]
+struct FoundRow {
+    #[sqlx(flatten)]
+    key: ApiKeyRow,
+    maker: Option<Name<Role>>,
+}
+
 macro_rules! select_api_keys {
-    ($rest:literal) => {
+    ($more:literal, $rest:literal) => {
         concat!(
             "SELECT
-                id,
-                workspace_id,
-                name,
-                prefix,
-                scopes,
-                created_at,
-                expires_at,
-                last_used_at,
-                revoked_at
-            FROM api_keys ",
+                api_keys.id,
+                api_keys.workspace_id,
+                api_keys.name,
+                api_keys.prefix,
+                api_keys.scopes,
+                api_keys.created_by,
+                api_keys.created_at,
+                api_keys.expires_at,
+                api_keys.last_used_at,
+                api_keys.revoked_at",
+            $more,
+            " FROM api_keys ",
             $rest
         )
     };
@@ -55,12 +65,13 @@ pub async fn insert(tx: &mut Tx, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
             prefix,
             hash,
             scopes,
+            created_by,
             created_at,
             expires_at,
             last_used_at,
             revoked_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(Id(key.id))
     .bind(Id(key.workspace_id))
@@ -68,6 +79,7 @@ pub async fn insert(tx: &mut Tx, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
     .bind(&key.prefix)
     .bind(hash.as_slice())
     .bind(scopes_text(key.scopes))
+    .bind(key.created_by.map(Id))
     .bind(Micros(key.created_at))
     .bind(key.expires_at.map(Micros))
     .bind(key.last_used_at.map(Micros))
@@ -77,20 +89,35 @@ pub async fn insert(tx: &mut Tx, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
     Ok(())
 }
 
-/// The key with that hash, revoked or expired ones too. The one look-up without a workspace: the key names it.
-pub async fn find_by_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<ApiKey>> {
-    let row: Option<ApiKeyRow> = conn
-        .statement(select_api_keys!("WHERE hash = $1"))
+/// The key with that hash, revoked or expired ones too, and what its maker is today; `None` in a workspace that is being
+/// removed. The one look-up without a workspace: the key names it.
+pub async fn find_by_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<FoundKey>> {
+    let row: Option<FoundRow> = conn
+        .statement(select_api_keys!(
+            ", members.role AS maker",
+            "INNER JOIN workspaces
+                ON workspaces.id = api_keys.workspace_id
+                    AND workspaces.closing_at IS NULL
+            LEFT JOIN members
+                ON members.workspace_id = api_keys.workspace_id
+                    AND members.user_id = api_keys.created_by
+            WHERE api_keys.hash = $1"
+        ))
         .bind(hash.as_slice())
         .optional()
         .await?;
-    row.map(ApiKeyRow::into_key).transpose()
+    let found = row.map(|row| {
+        let maker = row.maker.map(|role| role.0);
+        row.key.into_key().map(|key| FoundKey { key, maker })
+    });
+    found.transpose()
 }
 
 /// The key.
 pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: ApiKeyId) -> Result<Option<ApiKey>> {
     let row: Option<ApiKeyRow> = conn
         .statement(select_api_keys!(
+            "",
             "WHERE workspace_id = $1
                 AND id = $2"
         ))
@@ -110,6 +137,7 @@ pub async fn list(
 ) -> Result<Vec<ApiKey>> {
     let rows: Vec<ApiKeyRow> = conn
         .statement(select_api_keys!(
+            "",
             "WHERE workspace_id = $1
                 AND id < COALESCE($2, '~')
             ORDER BY id DESC
@@ -118,6 +146,21 @@ pub async fn list(
         .bind(Id(workspace))
         .bind(before.map(Id))
         .bind(limit)
+        .all()
+        .await?;
+    rows.into_iter().map(ApiKeyRow::into_key).collect()
+}
+
+/// Every key that was not revoked, oldest first.
+pub async fn all(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<ApiKey>> {
+    let rows: Vec<ApiKeyRow> = conn
+        .statement(select_api_keys!(
+            "",
+            "WHERE workspace_id = $1
+                AND revoked_at IS NULL
+            ORDER BY id"
+        ))
+        .bind(Id(workspace))
         .all()
         .await?;
     rows.into_iter().map(ApiKeyRow::into_key).collect()
@@ -184,6 +227,7 @@ impl ApiKeyRow {
             name: self.name,
             prefix: self.prefix,
             scopes,
+            created_by: self.created_by.map(|id| id.0),
             created_at: self.created_at.0,
             expires_at: self.expires_at.map(|at| at.0),
             last_used_at: self.last_used_at.map(|at| at.0),

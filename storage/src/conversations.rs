@@ -1,6 +1,7 @@
 //! Conversations.
 
 use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition, apply};
+use domain::inbox::{By, Happening};
 use domain::{
     AgentId, ContactId, ConversationId, MessageId, ProjectId, Timestamp, VisitorId, WorkspaceId,
 };
@@ -8,7 +9,7 @@ use serde_json::json;
 use sqlx::FromRow;
 
 use crate::sql::{Dialects, Id, Micros, Name, with_list};
-use crate::{Conn, Result, StorageError, Tx, Wakeup, events};
+use crate::{Conn, Result, StorageError, Tx, Wakeup, events, inbox};
 
 /// Which conversations to list.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +155,9 @@ pub async fn insert(
     if stored.is_none() {
         return Err(StorageError::without_parent());
     }
-    tell(tx, conversation, "conversation.created", conversation.created_at).await
+    inbox::add_words(tx, conversation.workspace_id, conversation.id, &conversation.title).await?;
+    let by = By::Customer;
+    tell(tx, conversation, "conversation.created", by, conversation.created_at).await
 }
 
 /// The conversation.
@@ -199,7 +202,94 @@ pub async fn list(
     rows.into_iter().map(ConversationRow::into_conversation).collect()
 }
 
-/// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. One that gives the conversation back to the agent moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody.
+/// The conversations that a visitor began on a site, the newest first, each with the number of its newest message.
+pub async fn of_visitor(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    visitor: &VisitorId,
+    limit: i64,
+) -> Result<Vec<(Conversation, i64)>> {
+    let rows: Vec<ConversationRow> = conn
+        .statement(select_conversations!(
+            "WHERE workspace_id = $1
+                AND project_id = $2
+                AND visitor_id = $3
+            ORDER BY id DESC
+            LIMIT $4"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(project))
+        .bind(visitor.as_str())
+        .bind(limit)
+        .all()
+        .await?;
+    let last = |row: ConversationRow| {
+        let last = row.last_seq;
+        Ok((row.into_conversation()?, last))
+    };
+    rows.into_iter().map(last).collect()
+}
+
+/// A page of the conversations of a contact, oldest first, or newest first with `descending`.
+pub async fn of_contact(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+    descending: bool,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Conversation>> {
+    let text = if descending {
+        select_conversations!(
+            "WHERE workspace_id = $1
+                AND contact_id = $2
+            ORDER BY id DESC
+            LIMIT $3
+            OFFSET $4"
+        )
+    } else {
+        select_conversations!(
+            "WHERE workspace_id = $1
+                AND contact_id = $2
+            ORDER BY id
+            LIMIT $3
+            OFFSET $4"
+        )
+    };
+    let rows: Vec<ConversationRow> = conn
+        .statement(text)
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .bind(limit)
+        .bind(offset)
+        .all()
+        .await?;
+    rows.into_iter().map(ConversationRow::into_conversation).collect()
+}
+
+/// How many conversations a contact has.
+pub async fn count_of_contact(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+) -> Result<i64> {
+    let (count,): (i64,) = conn
+        .statement(
+            "SELECT CAST(COUNT(*) AS BIGINT)
+            FROM conversations
+            WHERE workspace_id = $1
+                AND contact_id = $2",
+        )
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .one()
+        .await?;
+    Ok(count)
+}
+
+/// As [`transition_by`], done by whoever does such a thing by themselves: the agent asks for a person and closes, the
+/// customer comes back.
 pub async fn transition(
     tx: &mut Tx,
     workspace: WorkspaceId,
@@ -207,12 +297,61 @@ pub async fn transition(
     transition: Transition,
     now: Timestamp,
 ) -> Result<Option<Conversation>> {
+    let by = match transition {
+        Transition::RequestHuman | Transition::Close => By::Agent,
+        Transition::CustomerReturns => By::Customer,
+        _ => By::System,
+    };
+    transition_by(tx, workspace, id, (transition, by), now).await
+}
+
+/// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`) and its entry of what happened; the conversation afterwards, `None` when absent. One that gives the conversation back to the agent moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody. What enters the queue is given to a member at once where the workspace wants that.
+pub async fn transition_by(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    (transition, by): (Transition, By),
+    now: Timestamp,
+) -> Result<Option<Conversation>> {
+    let Some(moved) = change(tx, workspace, id, (transition, by), now).await? else {
+        return Ok(None);
+    };
+    let Moved { before, after } = moved;
+    if before == after {
+        return Ok(Some(after));
+    }
+    let kind = happening(transition);
+    inbox::log::write(tx, workspace, id, (kind, by), &json!({}), now).await?;
+    let queued = after.handler == Handler::Queue && before.handler != Handler::Queue;
+    if queued && inbox::hand_out(tx, workspace, id, now).await?.is_some() {
+        return get(tx, workspace, id).await;
+    }
+    if before.handler == Handler::Operator {
+        inbox::hand_out_waiting(tx, workspace, 1, now).await?;
+    }
+    Ok(Some(after))
+}
+
+/// A conversation before and after a transition.
+pub(crate) struct Moved {
+    pub(crate) before: Conversation,
+    pub(crate) after: Conversation,
+}
+
+/// As [`transition_by`], without the entry of what happened and without handing anything out.
+pub(crate) async fn change(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    (transition, by): (Transition, By),
+    now: Timestamp,
+) -> Result<Option<Moved>> {
     let Some(row) = locked(tx, workspace, id).await? else { return Ok(None) };
     let last_seq = row.last_seq;
     let before = row.into_conversation()?;
     let (status, handler) = apply(before.status, before.handler, transition);
     if (status, handler) == (before.status, before.handler) {
-        return Ok(Some(before));
+        return Ok(Some(Moved { after: before.clone(), before }));
     }
     let closes = status == ConversationStatus::Closed;
     let returns = before.handler != Handler::Bot && handler == Handler::Bot;
@@ -229,14 +368,28 @@ pub async fn transition(
     if handler == Handler::Operator && before.handler != handler {
         stop_turn(tx, &after, now).await?;
     }
-    tell(tx, &after, "conversation.updated", now).await?;
+    tell(tx, &after, "conversation.updated", by, now).await?;
     if closes && before.status != status {
-        tell(tx, &after, "conversation.closed", now).await?;
+        tell(tx, &after, "conversation.closed", by, now).await?;
     }
     if handler == Handler::Queue && before.handler != handler {
-        tell(tx, &after, "handoff.requested", now).await?;
+        tell(tx, &after, "handoff.requested", by, now).await?;
     }
-    Ok(Some(after))
+    Ok(Some(Moved { before, after }))
+}
+
+/// What a transition is called among what happened.
+fn happening(transition: Transition) -> Happening {
+    match transition {
+        Transition::RequestHuman => Happening::HandoffRequested,
+        Transition::Close => Happening::Closed,
+        Transition::Reopen => Happening::Reopened,
+        Transition::CustomerReturns => Happening::CustomerReturned,
+        Transition::MarkPending => Happening::MarkedPending,
+        Transition::TakeOver => Happening::TakenOver,
+        Transition::Assign => Happening::Assigned,
+        Transition::HandBack => Happening::HandedBack,
+    }
 }
 
 /// Takes the turn of a conversation; `false` while another process holds it, and when the conversation is absent.
@@ -638,7 +791,18 @@ async fn write_state(tx: &mut Tx, conversation: &Conversation) -> Result<()> {
             handler = $4,
             context_after = $5,
             closed_at = $6,
-            updated_at = $7
+            updated_at = $7,
+            assignee_id = CASE
+                WHEN $4 = 'operator' THEN assignee_id
+            END,
+            snoozed_until = CASE
+                WHEN $3 <> 'closed' THEN snoozed_until
+            END,
+            waiting_since = CASE
+                WHEN $3 = 'closed' OR $4 = 'bot' THEN 9223372036854775807
+                WHEN $4 = 'queue' AND waiting_since = 9223372036854775807 THEN $7
+                ELSE waiting_since
+            END
         WHERE workspace_id = $1
             AND id = $2",
     )
@@ -658,13 +822,17 @@ async fn tell(
     tx: &mut Tx,
     conversation: &Conversation,
     kind: &'static str,
+    by: By,
     now: Timestamp,
 ) -> Result<()> {
     let payload = json!({
+        "by": by.to_string(),
         "agentId": conversation.agent_id,
         "channel": conversation.channel.name(),
         "status": conversation.status.name(),
         "handler": conversation.handler.name(),
+        "projectId": conversation.project_id,
+        "visitorId": conversation.visitor_id.as_ref().map(VisitorId::as_str),
     });
     events::insert(tx, conversation.workspace_id, kind, &conversation.id.to_string(), &payload, now)
         .await

@@ -492,6 +492,49 @@ pub async fn cancel(
     Ok(cancelled)
 }
 
+/// Cancels every job of a workspace that waits, and marks those that run, but for `spared`; how many still run.
+pub async fn cancel_all(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    spared: Option<JobId>,
+    now: Timestamp,
+) -> Result<i64> {
+    let cancelled = tx
+        .statement(
+            "UPDATE jobs
+            SET
+                finished_at = CASE WHEN state = 'waiting' THEN $3 END,
+                state = CASE WHEN state = 'waiting' THEN 'cancelled' ELSE state END,
+                cancel_requested = TRUE
+            WHERE workspace_id = $1
+                AND id <> COALESCE($2, '')
+                AND state IN ('waiting', 'running')
+                AND NOT cancel_requested",
+        )
+        .bind(Id(workspace))
+        .bind(spared.map(Id))
+        .bind(Micros(now))
+        .execute()
+        .await?;
+    if cancelled > 0 {
+        // Whoever runs one of them is to look at once.
+        tx.wake(Wakeup::Jobs);
+    }
+    let (running,): (i64,) = tx
+        .statement(
+            "SELECT CAST(COUNT(*) AS BIGINT)
+            FROM jobs
+            WHERE workspace_id = $1
+                AND id <> COALESCE($2, '')
+                AND state = 'running'",
+        )
+        .bind(Id(workspace))
+        .bind(spared.map(Id))
+        .one()
+        .await?;
+    Ok(running)
+}
+
 /// Puts a dead job back with as many attempts again as jobs have by default, also one that was to be stopped
 /// before it died; `false` when there is no such dead job, or another job has its dedupe key by now. Attempts
 /// go on counting, so that no worker of an earlier attempt can be taken for the one at work.

@@ -44,6 +44,9 @@ macro_rules! select_members {
                 users.id,
                 users.name,
                 users.email,
+                users.email_verified_at,
+                users.language,
+                users.second_factor_since,
                 users.created_at,
                 members.role,
                 members.created_at AS joined_at

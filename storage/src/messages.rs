@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::agent::ToolKind;
 use domain::agent_version::AnsweredFrom;
+use domain::inbox::By;
 use domain::message::{
     Author, Citation, CitedPassage, Message, MessageKind, MessageState, Operator, Outcome, Rating,
     ShownImage, ToolStatus, ToolUse,
@@ -14,7 +15,7 @@ use sqlx::FromRow;
 
 use crate::compress::{compress, decompress};
 use crate::sql::{Id, Json, Micros, Name, with_list, with_rows};
-use crate::{Conn, Result, StorageError, Tx, citations, events};
+use crate::{Conn, Result, StorageError, Tx, citations, events, inbox};
 
 /// A message to be stored; its sequence number is given by the conversation.
 #[derive(Debug, Clone)]
@@ -110,13 +111,15 @@ pub async fn insert(
     let NewMessage { message, images, citations, passages, tools, trace, client_id } = message;
     if let Some(client_id) = client_id {
         lock_conversation(tx, workspace, message.conversation_id).await?;
-        if let Some(stored) = find(tx, workspace, message.conversation_id, client_id).await? {
+        let stored = of_client_in(tx, workspace, message.conversation_id, client_id).await?;
+        if let Some(stored) = stored {
             return Ok(stored);
         }
     }
-    let seq = next_seq(tx, workspace, message.conversation_id, now).await?;
+    let seq = next_seq(tx, workspace, message, now).await?;
     let message = Message { seq, ..message.clone() };
     insert_row(tx, workspace, &message, client_id.as_deref()).await?;
+    inbox::add_words(tx, workspace, message.conversation_id, &message.content).await?;
     citations::insert(tx, workspace, message.id, citations, passages).await?;
     insert_tools(tx, workspace, message.id, tools).await?;
     insert_images(tx, workspace, message.id, images).await?;
@@ -180,6 +183,52 @@ pub async fn of_client(
         .optional()
         .await?;
     Ok(row.map(Message::from))
+}
+
+/// The message of a conversation that carries this `client_id`.
+pub async fn of_client_in(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    client_id: &str,
+) -> Result<Option<Message>> {
+    let row: Option<MessageRow> = conn
+        .statement(select_messages!(
+            "WHERE workspace_id = $1
+                AND conversation_id = $2
+                AND client_id = $3"
+        ))
+        .bind(Id(workspace))
+        .bind(Id(conversation))
+        .bind(client_id)
+        .optional()
+        .await?;
+    Ok(row.map(Message::from))
+}
+
+/// The callers' own ids of those messages that have one.
+pub async fn client_ids(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, String)>> {
+    let rows: Vec<(Id<MessageId>, String)> = conn
+        .statement(with_list!(
+            "SELECT
+                id,
+                client_id
+            FROM messages
+            WHERE workspace_id = $1
+                AND client_id IS NOT NULL
+                AND ",
+            "id" in "$2";
+            ""
+        ))
+        .bind(Id(workspace))
+        .list(messages)
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(id, client_id)| (id.0, client_id)).collect())
 }
 
 /// The agent's answer to a message (its `reply_to`), the newest when there are several.
@@ -487,50 +536,44 @@ async fn lock_conversation(tx: &mut Tx, workspace: WorkspaceId, id: Conversation
     Ok(())
 }
 
-async fn find(
-    tx: &mut Tx,
-    workspace: WorkspaceId,
-    conversation: ConversationId,
-    client_id: &str,
-) -> Result<Option<Message>> {
-    let row: Option<MessageRow> = tx
-        .statement(select_messages!(
-            "WHERE workspace_id = $1
-                AND conversation_id = $2
-                AND client_id = $3"
-        ))
-        .bind(Id(workspace))
-        .bind(Id(conversation))
-        .bind(client_id)
-        .optional()
-        .await?;
-    Ok(row.map(Message::from))
-}
-
-/// Counts a message; its sequence number.
+/// Counts a message; its sequence number. A customer who writes waits for whoever has the conversation, if that is a
+/// person, and it is put off no more; one who is answered by a person waits no more.
 async fn next_seq(
     tx: &mut Tx,
     workspace: WorkspaceId,
-    conversation: ConversationId,
+    message: &Message,
     now: Timestamp,
 ) -> Result<i64> {
-    let row: Option<(i64,)> = tx
+    let row: Option<(i64, Option<i64>)> = tx
         .statement(
             "UPDATE conversations
             SET
                 messages_count = messages_count + 1,
                 last_seq = last_seq + 1,
-                updated_at = $3
+                updated_at = $3,
+                waiting_since = CASE
+                    WHEN $4 = 'operator' THEN 9223372036854775807
+                    WHEN $4 = 'customer'
+                        AND handler <> 'bot'
+                        AND waiting_since = 9223372036854775807 THEN $3
+                    ELSE waiting_since
+                END
             WHERE workspace_id = $1
                 AND id = $2
-            RETURNING last_seq",
+            RETURNING
+                last_seq,
+                snoozed_until",
         )
         .bind(Id(workspace))
-        .bind(Id(conversation))
+        .bind(Id(message.conversation_id))
         .bind(Micros(now))
+        .bind(Name(message.author))
         .optional()
         .await?;
-    let (seq,) = row.ok_or_else(StorageError::without_parent)?;
+    let (seq, snoozed) = row.ok_or_else(StorageError::without_parent)?;
+    if snoozed.is_some() && message.author == Author::Customer {
+        inbox::unsnooze(tx, workspace, message.conversation_id, By::Customer, now).await?;
+    }
     Ok(seq)
 }
 

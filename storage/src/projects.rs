@@ -122,7 +122,8 @@ pub async fn list(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<Project
     Ok(rows.into_iter().map(Project::from).collect())
 }
 
-/// The project whose pages carry this key, with its workspace: as it is now, or as it was until not long ago.
+/// The project whose pages carry this key, with its workspace: as it is now, or as it was until not long ago. None of a
+/// workspace that is being removed.
 pub async fn find_by_site_key(
     conn: &mut Conn,
     site_key: &str,
@@ -130,12 +131,20 @@ pub async fn find_by_site_key(
 ) -> Result<Option<(WorkspaceId, Project)>> {
     let row: Option<ProjectRow> = conn
         .statement(select_projects!(
-            "WHERE site_key = $1
-                OR id = (
-                    SELECT project_id
-                    FROM retired_site_keys
-                    WHERE retired_site_keys.site_key = $1
-                        AND valid_until > $2
+            "WHERE (
+                    site_key = $1
+                    OR id = (
+                        SELECT project_id
+                        FROM retired_site_keys
+                        WHERE retired_site_keys.site_key = $1
+                            AND valid_until > $2
+                    )
+                )
+                AND EXISTS (
+                    SELECT 1
+                    FROM workspaces
+                    WHERE workspaces.id = projects.workspace_id
+                        AND workspaces.closing_at IS NULL
                 )"
         ))
         .bind(site_key)

@@ -4,7 +4,7 @@
 
 use domain::agent::AgentTool;
 use domain::agent_version::AgentConfig;
-use domain::{AgentId, ProviderId, WorkspaceId};
+use domain::{AgentId, ProjectId, ProviderId, WorkspaceId};
 
 use crate::sql::Id;
 use crate::{Conn, Result, Tx};
@@ -65,6 +65,30 @@ pub async fn replace_provider_key(
         WHERE workspace_id = $1
             AND id = $2
             AND api_key = $3",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(before)
+    .bind(after)
+    .changed()
+    .await
+}
+
+/// Puts the secret that a site vouches with, sealed anew, in the place of `before`; `false` when another one stands there
+/// now.
+pub async fn replace_identity_secret(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ProjectId,
+    before: &str,
+    after: &str,
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE projects
+        SET identity_secret = $4
+        WHERE workspace_id = $1
+            AND id = $2
+            AND identity_secret = $3",
     )
     .bind(Id(workspace))
     .bind(Id(id))

@@ -1,10 +1,10 @@
 //! People who sign in.
 
 use domain::user::User;
-use domain::{Timestamp, UserId};
+use domain::{Lang, Timestamp, UserId};
 use sqlx::FromRow;
 
-use crate::sql::{Id, Micros};
+use crate::sql::{Id, Micros, Name};
 use crate::{Conn, Result, Tx};
 
 #[derive(FromRow)]
@@ -12,6 +12,9 @@ pub(crate) struct UserRow {
     id: Id<UserId>,
     name: String,
     email: String,
+    email_verified_at: Option<Micros>,
+    language: Option<Name<Lang>>,
+    second_factor_since: Option<Micros>,
     created_at: Micros,
 }
 
@@ -39,15 +42,19 @@ pub async fn insert(tx: &mut Tx, user: &User, password_hash: &str) -> Result<()>
             name,
             email,
             password_hash,
+            email_verified_at,
+            language,
             created_at,
             updated_at
         )
-        VALUES ($1, $2, $3, $4, $5, $5)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
     )
     .bind(Id(user.id))
     .bind(&user.name)
     .bind(&user.email)
     .bind(password_hash)
+    .bind(user.email_verified_at.map(Micros))
+    .bind(user.language.map(Name))
     .bind(Micros(user.created_at))
     .execute()
     .await?;
@@ -62,6 +69,9 @@ pub async fn get(conn: &mut Conn, id: UserId) -> Result<Option<User>> {
                 id,
                 name,
                 email,
+                email_verified_at,
+                language,
+                second_factor_since,
                 created_at
             FROM users
             WHERE id = $1",
@@ -80,6 +90,9 @@ pub async fn by_email(conn: &mut Conn, email: &str) -> Result<Option<SignIn>> {
                 id,
                 name,
                 email,
+                email_verified_at,
+                language,
+                second_factor_since,
                 created_at,
                 password_hash
             FROM users
@@ -114,8 +127,44 @@ pub async fn set_password(
     .await
 }
 
+/// Whether anybody has registered in the installation.
+pub async fn any(conn: &mut Conn) -> Result<bool> {
+    let row: Option<(Id<UserId>,)> = conn
+        .statement(
+            "SELECT id
+            FROM users
+            LIMIT 1",
+        )
+        .optional()
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Notes that the address is the person's; `false` when it is not `email` any more.
+pub async fn verify(tx: &mut Tx, id: UserId, email: &str, now: Timestamp) -> Result<bool> {
+    tx.statement(
+        "UPDATE users
+        SET email_verified_at = COALESCE(email_verified_at, $3)
+        WHERE id = $1
+            AND email = $2",
+    )
+    .bind(Id(id))
+    .bind(email)
+    .bind(Micros(now))
+    .changed()
+    .await
+}
+
 impl From<UserRow> for User {
     fn from(row: UserRow) -> Self {
-        Self { id: row.id.0, name: row.name, email: row.email, created_at: row.created_at.0 }
+        Self {
+            id: row.id.0,
+            name: row.name,
+            email: row.email,
+            email_verified_at: row.email_verified_at.map(|at| at.0),
+            language: row.language.map(|language| language.0),
+            second_factor_since: row.second_factor_since.map(|at| at.0),
+            created_at: row.created_at.0,
+        }
     }
 }

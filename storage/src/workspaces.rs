@@ -7,7 +7,7 @@ use domain::{Ambient, DatastoreId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Micros};
-use crate::{Conn, Result, Tx, agents, datastores, projects};
+use crate::{Conn, Result, Tx, agents, datastores, jobs, projects};
 
 /// What a workspace is born with.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ pub async fn create(tx: &mut Tx, ambient: &Ambient, name: &str) -> Result<Born> 
         description: String::new(),
         language: None,
         is_default: true,
+        is_system: false,
         revision: 0,
         created_at: now,
         updated_at: now,
@@ -65,7 +66,7 @@ pub async fn create(tx: &mut Tx, ambient: &Ambient, name: &str) -> Result<Born> 
     Ok(Born { workspace, project, datastore, agent })
 }
 
-/// The workspace.
+/// The workspace; absent while it is being removed.
 pub async fn get(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Workspace>> {
     let row: Option<WorkspaceRow> = conn
         .statement(
@@ -75,9 +76,28 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Works
                 code,
                 created_at
             FROM workspaces
-            WHERE id = $1",
+            WHERE id = $1
+                AND closing_at IS NULL",
         )
         .bind(Id(workspace))
+        .optional()
+        .await?;
+    Ok(row.map(Workspace::from))
+}
+
+/// The workspace of that code: how the public names it.
+pub async fn by_code(conn: &mut Conn, code: &str) -> Result<Option<Workspace>> {
+    let row: Option<WorkspaceRow> = conn
+        .statement(
+            "SELECT
+                id,
+                name,
+                code,
+                created_at
+            FROM workspaces
+            WHERE code = $1",
+        )
+        .bind(code)
         .optional()
         .await?;
     Ok(row.map(Workspace::from))
@@ -93,6 +113,7 @@ pub async fn first(conn: &mut Conn) -> Result<Option<Workspace>> {
                 code,
                 created_at
             FROM workspaces
+            WHERE closing_at IS NULL
             ORDER BY id
             LIMIT 1",
         )
@@ -101,7 +122,7 @@ pub async fn first(conn: &mut Conn) -> Result<Option<Workspace>> {
     Ok(row.map(Workspace::from))
 }
 
-/// Every workspace, oldest first.
+/// Every workspace that is not being removed, oldest first.
 pub async fn list(conn: &mut Conn) -> Result<Vec<Workspace>> {
     let rows: Vec<WorkspaceRow> = conn
         .statement(
@@ -111,6 +132,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<Workspace>> {
                 code,
                 created_at
             FROM workspaces
+            WHERE closing_at IS NULL
             ORDER BY id",
         )
         .all()
@@ -129,6 +151,56 @@ pub async fn rename(tx: &mut Tx, workspace: WorkspaceId, name: &str) -> Result<b
     .bind(name)
     .changed()
     .await
+}
+
+/// Begins to remove the workspace: from now on it is absent for its members, and its keys and invitations open nothing. Its jobs are
+/// stopped. `false` when it is absent or being removed already.
+pub async fn close(tx: &mut Tx, workspace: WorkspaceId, now: Timestamp) -> Result<bool> {
+    let closed = tx
+        .statement(
+            "UPDATE workspaces
+            SET closing_at = $2
+            WHERE id = $1
+                AND closing_at IS NULL",
+        )
+        .bind(Id(workspace))
+        .bind(Micros(now))
+        .changed()
+        .await?;
+    if !closed {
+        return Ok(false);
+    }
+    tx.statement(
+        "DELETE FROM members
+        WHERE workspace_id = $1",
+    )
+    .bind(Id(workspace))
+    .execute()
+    .await?;
+    tx.statement(
+        "UPDATE sessions
+        SET workspace_id = NULL
+        WHERE workspace_id = $1",
+    )
+    .bind(Id(workspace))
+    .execute()
+    .await?;
+    jobs::cancel_all(tx, workspace, None, now).await?;
+    Ok(true)
+}
+
+/// The workspaces that are being removed.
+pub async fn closing(conn: &mut Conn) -> Result<Vec<WorkspaceId>> {
+    let rows: Vec<(Id<WorkspaceId>,)> = conn
+        .statement(
+            "SELECT id
+            FROM workspaces
+            WHERE closing_at IS NOT NULL
+            ORDER BY id",
+        )
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(id,)| id.0).collect())
 }
 
 /// Removes the workspace and every row of it. Vectors and files are the caller's to remove. `false` when absent.

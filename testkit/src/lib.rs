@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod db;
+pub mod mail_server;
 pub mod model_folder;
 pub mod model_server;
 

@@ -16,6 +16,22 @@ pub(crate) struct Ids<A, B>(pub A, pub B);
 /// The id of an agent and the number of one of its versions.
 pub(crate) struct Version(pub AgentId, pub i64);
 
+/// The one parameter of a path that is no id; empty when it is no text.
+pub(crate) struct Text(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Text {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &S,
+    ) -> Result<Self, std::convert::Infallible> {
+        let parameters = RawPathParams::from_request_parts(parts, state).await.ok();
+        let text = parameters.as_ref().and_then(|all| Some(all.iter().next()?.1.to_owned()));
+        Ok(Self(text.unwrap_or_default()))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Version {
     type Rejection = ApiError;
 

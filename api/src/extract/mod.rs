@@ -8,6 +8,6 @@ mod upload;
 
 pub(crate) use body::{ChatJson, Json, JsonWithImages, OptionalJson};
 pub(crate) use headers::{client_id, id_headers};
-pub(crate) use ids::{Id, Ids, Version, no_version};
+pub(crate) use ids::{Id, Ids, Text, Version, no_version};
 pub(crate) use query::Query;
 pub(crate) use upload::Upload;

@@ -25,6 +25,10 @@ pub(super) fn routes() -> Routes {
         .panel(Action::OwnAccount, routes!(logout_everywhere))
         .panel(Action::OwnAccount, routes!(me))
         .panel(Action::OwnAccount, routes!(change_password))
+        .open(routes!(verify))
+        .panel(Action::OwnAccount, routes!(resend_verification))
+        .open(routes!(forgot_password))
+        .open(routes!(reset_password))
 }
 
 /// A new account.
@@ -68,6 +72,32 @@ struct PasswordChange {
     new_password: SecretString,
 }
 
+/// The token of a link that came by mail.
+#[derive(Debug, Deserialize, ToSchema)]
+struct LinkRequest {
+    /// What stands at the end of the link.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    token: String,
+}
+
+/// Whose password was forgotten.
+#[derive(Debug, Deserialize, ToSchema)]
+struct ForgottenPassword {
+    #[schema(format = Email, example = "andrea@ejemplo.com")]
+    email: String,
+}
+
+/// Another password in the place of a forgotten one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct PasswordReset {
+    /// What stands at the end of the link.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    token: String,
+    #[schema(value_type = String, format = Password, min_length = 8, max_length = 200)]
+    new_password: SecretString,
+}
+
 /// Who is signed in, and where they may act.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -82,7 +112,8 @@ struct Me {
 
 /// Register
 ///
-/// Makes the account and its first workspace, with a project, a datastore and an agent that answers from it.
+/// Makes the account and its first workspace, with a project, a datastore and an agent that answers from it. A mail asks the
+/// person to verify the address. Where strangers may not register, 403 `REGISTRATION_CLOSED`.
 #[utoipa::path(
     post,
     path = "/v1/auth/register",
@@ -160,7 +191,7 @@ async fn refresh(
 )]
 #[tracing::instrument(name = "handler.v1.auth.logout", skip_all)]
 async fn logout(State(state): State<AppState>, caller: Caller) -> ApiResult<StatusCode> {
-    state.accounts.log_out(&caller.person()?).await?;
+    state.accounts.log_out(&caller.person()?, caller.visit()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -174,7 +205,7 @@ async fn logout(State(state): State<AppState>, caller: Caller) -> ApiResult<Stat
 )]
 #[tracing::instrument(name = "handler.v1.auth.logout_everywhere", skip_all)]
 async fn logout_everywhere(State(state): State<AppState>, caller: Caller) -> ApiResult<StatusCode> {
-    state.accounts.log_out_everywhere(caller.person()?.user).await?;
+    state.accounts.log_out_everywhere(&caller.person()?, caller.visit()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -210,12 +241,101 @@ async fn me(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<Me>
 async fn change_password(
     State(state): State<AppState>,
     caller: Caller,
-    Visitor(visit): Visitor,
     Json(change): Json<PasswordChange>,
 ) -> ApiResult<StatusCode> {
     let PasswordChange { current_password, new_password } = change;
     let person = caller.person()?;
     let accounts = &state.accounts;
-    accounts.change_password(&person, current_password, new_password, visit.address).await?;
+    accounts.change_password(&person, current_password, new_password, caller.visit()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Verify an address
+///
+/// With the token of the link that came by mail.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/verify",
+    tag = "Account",
+    operation_id = "verifyEmail",
+    request_body = LinkRequest,
+    responses(
+        (status = 204, description = "The address is the person's."),
+        (status = 404, description = "There is no such link.", body = crate::error::ErrorEnvelope),
+        (status = 409, description = "The link was used or has expired.", body = crate::error::ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v1.auth.verify", skip_all)]
+async fn verify(
+    State(state): State<AppState>,
+    Json(request): Json<LinkRequest>,
+) -> ApiResult<StatusCode> {
+    state.accounts.verify(&request.token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Send the link to verify the address once more
+#[utoipa::path(
+    post,
+    path = "/v1/auth/verify/resend",
+    tag = "Account",
+    operation_id = "resendVerification",
+    responses(
+        (status = 202, description = "It is on its way."),
+        (status = 409, description = "The address is verified already.", body = crate::error::ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v1.auth.resend_verification", skip_all)]
+async fn resend_verification(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> ApiResult<StatusCode> {
+    state.accounts.resend_verification(&caller.person()?, caller.visit()).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Ask for another password
+///
+/// Sends a link to choose one, when the address has an account; the answer is the same when it has none.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/forgot-password",
+    tag = "Account",
+    operation_id = "forgotPassword",
+    request_body = ForgottenPassword,
+    responses((status = 202, description = "If the address has an account, a mail is on its way to it.")),
+)]
+#[tracing::instrument(name = "handler.v1.auth.forgot_password", skip_all)]
+async fn forgot_password(
+    State(state): State<AppState>,
+    Visitor(visit): Visitor,
+    Json(forgotten): Json<ForgottenPassword>,
+) -> ApiResult<StatusCode> {
+    state.accounts.forgot_password(&forgotten.email, &visit).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Choose another password
+///
+/// With the token of the link that came by mail. Ends every session of the person.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/reset-password",
+    tag = "Account",
+    operation_id = "resetPassword",
+    request_body = PasswordReset,
+    responses(
+        (status = 204, description = "Changed; every session has ended."),
+        (status = 404, description = "There is no such link.", body = crate::error::ErrorEnvelope),
+        (status = 409, description = "The link was used or has expired.", body = crate::error::ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v1.auth.reset_password", skip_all)]
+async fn reset_password(
+    State(state): State<AppState>,
+    Visitor(visit): Visitor,
+    Json(reset): Json<PasswordReset>,
+) -> ApiResult<StatusCode> {
+    state.accounts.reset_password(&reset.token, reset.new_password, &visit).await?;
     Ok(StatusCode::NO_CONTENT)
 }

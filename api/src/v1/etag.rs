@@ -41,9 +41,19 @@ fn tag_of(value: &impl Serialize) -> ApiResult<String> {
 }
 
 impl<T: Serialize> Tagged<T> {
+    /// An answer whose tag is that of `edited`, the part of it that people edit.
+    pub fn by(edited: &impl Serialize, body: T) -> ApiResult<Self> {
+        Ok(Self { tag: tag_of(edited)?, body })
+    }
+
     /// An answer whose tag is that of all of it.
     pub fn of(body: T) -> ApiResult<Self> {
         Ok(Self { tag: tag_of(&body)?, body })
+    }
+
+    /// An answer whose tag is that of `compared`: what of it is edited.
+    pub fn by(body: T, compared: &impl Serialize) -> ApiResult<Self> {
+        Ok(Self { tag: tag_of(compared)?, body })
     }
 }
 

@@ -81,7 +81,10 @@ async fn update(
     Json(change): Json<MemberChange>,
 ) -> ApiResult<Json<MemberView>> {
     let by = caller.person()?;
-    Ok(Json(state.accounts.set_role(&by, ids.1, change.role.into()).await?.into()))
+    let role = change.role.into();
+    let member = state.accounts.set_role(&by, ids.1, role, caller.visit()).await?;
+    state.authenticator.forget_makers();
+    Ok(Json(member.into()))
 }
 
 /// Remove a member
@@ -102,7 +105,8 @@ async fn remove(
     caller: Caller,
     ids: Ids<WorkspaceId, UserId>,
 ) -> ApiResult<StatusCode> {
-    state.accounts.remove_member(&caller.person()?, ids.1).await?;
+    state.accounts.remove_member(&caller.person()?, ids.1, caller.visit()).await?;
+    state.authenticator.forget_makers();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -121,7 +125,8 @@ async fn remove(
 #[tracing::instrument(name = "handler.v1.members.leave", skip_all)]
 async fn leave(State(state): State<AppState>, caller: Caller) -> ApiResult<StatusCode> {
     let person = caller.person()?;
-    state.accounts.remove_member(&person, person.user).await?;
+    state.accounts.remove_member(&person, person.user, caller.visit()).await?;
+    state.authenticator.forget_makers();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -143,6 +148,7 @@ async fn hand_over(
     caller: Caller,
     Json(to): Json<HandOver>,
 ) -> ApiResult<StatusCode> {
-    state.accounts.hand_over(&caller.person()?, to.user_id).await?;
+    state.accounts.hand_over(&caller.person()?, to.user_id, caller.visit()).await?;
+    state.authenticator.forget_makers();
     Ok(StatusCode::NO_CONTENT)
 }

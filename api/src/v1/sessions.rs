@@ -81,7 +81,7 @@ async fn end(
     caller: Caller,
     Id(id): Id<SessionId>,
 ) -> ApiResult<StatusCode> {
-    if !state.accounts.end_session(caller.person()?.user, id).await? {
+    if !state.accounts.end_session(&caller.person()?, id, caller.visit()).await? {
         return Err(DomainError::not_found(SessionId::KIND).into());
     }
     Ok(StatusCode::NO_CONTENT)

@@ -33,6 +33,10 @@ pub(super) struct UserView {
     pub name: String,
     #[schema(format = Email, example = "andrea@ejemplo.com")]
     pub email: String,
+    /// Whether it is known that the address is theirs.
+    pub email_verified: bool,
+    /// Whether they sign in with a second factor.
+    pub second_factor: bool,
     /// RFC 3339.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -106,6 +110,8 @@ impl From<User> for UserView {
             id: user.id.to_string(),
             name: user.name,
             email: user.email,
+            email_verified: user.email_verified_at.is_some(),
+            second_factor: user.second_factor_since.is_some(),
             created_at: user.created_at.to_rfc3339(),
         }
     }

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use domain::tool::BusinessHours;
-use domain::vault::SecretPlace;
 use domain::widget::{self, TEXT_FIELDS, Widget, WidgetTexts};
 use domain::workspace::{Project, SiteIdentity};
 use domain::{Action, AgentId, DomainError, ProjectId, WorkspaceId};
@@ -207,7 +206,7 @@ async fn renew_secret(
     let workspace = caller.workspace();
     let secret = format!("wis_{}", hex::encode(state.ambient.random_bytes::<32>()));
     let row = id.to_string();
-    let place = identity_place(workspace, &row);
+    let place = SiteIdentity::place(workspace, &row);
     let sealed = state.vault.seal(&state.ambient, place, &SecretString::from(secret.as_str()));
     let sealed = sealed.map_err(|error| {
         tracing::error!(%error, "a secret was not sealed");
@@ -224,11 +223,6 @@ async fn renew_secret(
     caller.audit(&mut tx, &state.ambient, action, id, changed).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(IdentitySecret { secret })))
-}
-
-/// Where the secret of a project is kept, whose id reads `row`.
-pub(super) fn identity_place(workspace: WorkspaceId, row: &str) -> SecretPlace<'_> {
-    SecretPlace { workspace, table: "projects", column: "identity_secret", row }
 }
 
 impl Change {

@@ -13,7 +13,7 @@ use super::etag::{IfMatch, Tagged};
 use super::paging::{List, ListQuery};
 use super::views::{OwnWorkspaceView, SignedInView, WorkspaceView};
 use crate::auth::{Caller, Changed};
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
 use crate::routes::Routes;
 use crate::state::AppState;
@@ -24,6 +24,7 @@ pub(super) fn routes() -> Routes {
         .panel(Action::OwnAccount, routes!(create))
         .panel(Action::ReadWorkspace, routes!(get))
         .panel(Action::ManageWorkspace, routes!(update))
+        .panel(Action::OwnWorkspace, routes!(delete))
         .panel(Action::OwnAccount, routes!(switch))
 }
 
@@ -39,6 +40,14 @@ struct NewWorkspace {
 struct WorkspaceChange {
     #[schema(min_length = 1, max_length = 100, example = "Agencia Latam")]
     name: Option<String>,
+}
+
+/// What shows that a removal is meant.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Confirmation {
+    /// The name or the code of the workspace.
+    #[schema(example = "agencia-latam")]
+    confirm: String,
 }
 
 /// List workspaces
@@ -79,7 +88,8 @@ async fn create(
     caller: Caller,
     Json(new): Json<NewWorkspace>,
 ) -> ApiResult<(StatusCode, Json<OwnWorkspaceView>)> {
-    let place = state.accounts.create_workspace(caller.person()?.user, &new.name).await?;
+    let by = caller.person()?;
+    let place = state.accounts.create_workspace(&by, &new.name, caller.visit()).await?;
     Ok((StatusCode::CREATED, Json(place.into())))
 }
 
@@ -156,4 +166,47 @@ async fn switch(
     Id(id): Id<WorkspaceId>,
 ) -> ApiResult<Json<SignedInView>> {
     Ok(Json(state.accounts.switch(&caller.person()?, id).await?.into()))
+}
+
+/// Remove a workspace
+///
+/// It is absent at once for its members, its keys and its visitors; everything of it goes: conversations, contacts, knowledge, vectors,
+/// files, jobs. Nothing brings it back.
+#[utoipa::path(
+    delete,
+    path = "/v1/workspaces/{workspaceId}",
+    tag = "Workspaces",
+    operation_id = "deleteWorkspace",
+    params(("workspaceId" = String, Path), IfMatch),
+    request_body = Confirmation,
+    responses((status = 204, description = "It is gone.")),
+)]
+#[tracing::instrument(name = "handler.v1.workspaces.delete", skip_all)]
+async fn delete(
+    State(state): State<AppState>,
+    caller: Caller,
+    if_match: IfMatch,
+    Json(confirmation): Json<Confirmation>,
+) -> ApiResult<StatusCode> {
+    let (workspace, person) = (caller.workspace(), caller.person()?);
+    let absent = || DomainError::not_found(WorkspaceId::KIND);
+    let mut tx = state.db.write().await?;
+    let found = storage::workspaces::get(&mut tx, workspace).await?.ok_or_else(absent)?;
+    let typed = confirmation.confirm.trim();
+    if typed != found.name && typed != found.code {
+        let message = format!(
+            "`confirm` must be the name of the workspace, `{}`, or its code, `{}`",
+            found.name, found.code
+        );
+        return Err(ApiError::invalid("confirm", message));
+    }
+    if_match.check(&WorkspaceView::from(found))?;
+    if !state.ingest.close_workspace(&mut tx, workspace).await? {
+        return Err(absent().into());
+    }
+    tx.commit().await?;
+    state.accounts.forget_members();
+    state.authenticator.forget_makers();
+    tracing::info!(%workspace, by = %person.user, "a workspace is being removed");
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -6,13 +6,14 @@ use domain::principal::Scopes;
 use domain::{Action, ApiKeyId, DomainError, Timestamp, text};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use storage::api_keys;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::PageQuery;
 use super::words::Scope;
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
 use crate::paging::Page;
@@ -118,19 +119,29 @@ async fn create(
 ) -> ApiResult<(StatusCode, Json<CreatedApiKey>)> {
     let now = state.ambient.now();
     let secret = ApiKeySecret::generate(&state.ambient);
-    let key = ApiKey {
+    let mut key = ApiKey {
         id: state.ambient.new_id(),
         workspace_id: caller.workspace(),
         name: text::required("name", &new.name, 100)?,
         prefix: secret.prefix().to_owned(),
         scopes: read_scopes(new.scopes)?,
+        created_by: None,
         created_at: now,
         expires_at: new.expires_at.map(|text| read_expiry(&text, now)).transpose()?,
         last_used_at: None,
         revoked_at: None,
     };
     let mut tx = state.db.write().await?;
+    // It may do no more than the person who made the key that makes it.
+    if let Some(by) = caller.api_key() {
+        let by = api_keys::get(&mut tx, caller.workspace(), by).await?;
+        key.created_by = by.ok_or_else(ApiError::unauthorized)?.created_by;
+    }
     api_keys::insert(&mut tx, &key, &secret.hash()).await?;
+    let scopes: Vec<_> = key.scopes.iter().map(domain::Scope::name).collect();
+    let after = json!({"name": key.name, "prefix": key.prefix, "scopes": scopes});
+    let changed = Changed { before: None, after: Some(after) };
+    caller.audit(&mut tx, &state.ambient, "api-key.created", key.id, changed).await?;
     tx.commit().await?;
     let created = CreatedApiKey { stored: key.into(), key: secret.expose().to_owned() };
     Ok((StatusCode::CREATED, Json(created)))
@@ -174,11 +185,11 @@ async fn revoke(
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
     let now = state.ambient.now();
-    let revoked = api_keys::revoke(&mut tx, caller.workspace(), id, now).await?;
-    tx.commit().await?;
-    if !revoked {
+    if !api_keys::revoke(&mut tx, caller.workspace(), id, now).await? {
         return Err(DomainError::not_found(<ApiKeyId as domain::ids::PrefixedId>::KIND).into());
     }
+    caller.audit(&mut tx, &state.ambient, "api-key.revoked", id, Changed::default()).await?;
+    tx.commit().await?;
     state.authenticator.forget(id);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -399,8 +399,9 @@ async fn set_status(
     };
     let mut tx = state.db.write().await?;
     let now = state.ambient.now();
+    let transition = (transition, caller.by());
     let changed =
-        conversations::transition(&mut tx, caller.workspace(), id, transition, now).await?;
+        conversations::transition_by(&mut tx, caller.workspace(), id, transition, now).await?;
     let changed = changed.ok_or_else(|| DomainError::not_found("conversation"))?;
     let view = view_with_contact(&mut tx, &caller, changed).await?;
     tx.commit().await?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::Accounts;
 use agents::{Agents, AgentsOptions};
 use api::{AppParts, AppState};
 use axum::Extension;
@@ -210,13 +211,11 @@ impl TestApp {
             catalogue: Catalogue::new(&settings.models.catalogue),
         };
         let evals = Evals::new(ground, ambient.clone());
+        let accounts = Accounts::new(db.clone(), ambient.clone(), &vault(), &settings).unwrap();
+        let handlers =
+            [ingest.handlers(), agents.handlers(), evals.handlers(), accounts.handlers()].concat();
         let options = RunnerOptions::default();
-        let runner = Runner::new(
-            db.clone(),
-            ambient.clone(),
-            [ingest.handlers(), agents.handlers(), evals.handlers()].concat(),
-            options,
-        );
+        let runner = Runner::new(db.clone(), ambient.clone(), handlers, options);
         // The index is written out when its last user goes, so each of them keeps the folder.
         let (kept, stopped) = (folder.clone(), stop.clone());
         tracker.spawn(async move {
@@ -230,6 +229,7 @@ impl TestApp {
             ingest,
             agents,
             evals,
+            accounts,
             settings: settings.clone(),
             vault: vault(),
             tracker: tracker.clone(),
@@ -250,6 +250,31 @@ impl TestApp {
             folder,
             database,
         }
+    }
+
+    /// All that the database holds, as text; what is compressed is not read.
+    pub async fn dump(&self) -> String {
+        let url = self.database.guard.url();
+        if self.db.is_postgres() {
+            let dumped = tokio::process::Command::new("pg_dump").arg(&url).output().await.unwrap();
+            assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+            return String::from_utf8_lossy(&dumped.stdout).into_owned();
+        }
+        // A copy has nothing of rows that are gone.
+        let copy = self.folder.path().join(format!("{}.db", self.ambient.new_uuid()));
+        self.db.backup_sqlite(&copy).await.unwrap();
+        String::from_utf8_lossy(&std::fs::read(&copy).unwrap()).into_owned()
+    }
+
+    /// The folder of the data.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// What a process does at its start.
+    pub async fn start_again(&self) {
+        let (settings, db) = (&self.settings, &self.db);
+        open_ingest(settings, db, &self.retrieval, &self.ambient).schedule().await.unwrap();
     }
 
     /// A further workspace.
@@ -469,6 +494,7 @@ async fn store_key(
         name: "test".to_owned(),
         prefix: secret.prefix().to_owned(),
         scopes: scopes.iter().copied().collect(),
+        created_by: None,
         created_at: ambient.now(),
         expires_at,
         last_used_at: None,

@@ -1,6 +1,7 @@
 //! What is measured, one file a scenario.
 
 mod first_token;
+mod inbox;
 mod ingest;
 mod memory;
 mod pdf;
@@ -24,7 +25,7 @@ use crate::server::Server;
 
 type Scenario = fn(&Path) -> BoxFuture<'_, anyhow::Result<Vec<Figure>>>;
 
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 11] = [
     ("first-token", |binary| Box::pin(first_token::measure(binary))),
     ("query", |binary| Box::pin(query::measure(binary))),
     ("ingest", |binary| Box::pin(ingest::measure(binary))),
@@ -34,6 +35,7 @@ const SCENARIOS: [(&str, Scenario); 10] = [
     ("memory", |binary| Box::pin(memory::measure(binary))),
     ("scale", |binary| Box::pin(scale::measure(binary))),
     ("workspaces", |binary| Box::pin(workspaces::measure(binary))),
+    ("inbox", |binary| Box::pin(inbox::measure(binary))),
     ("pdf", |binary| Box::pin(pdf::measure(binary))),
 ];
 

@@ -66,6 +66,7 @@ async fn make_tenants(data: &Path) -> anyhow::Result<Vec<Tenant>> {
             name: "bench".to_owned(),
             prefix: secret.prefix().to_owned(),
             scopes: Scopes::all(),
+            created_by: None,
             created_at: ambient.now(),
             expires_at: None,
             last_used_at: None,

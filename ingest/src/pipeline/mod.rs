@@ -7,8 +7,10 @@
 //! | `ingest.cleanup` | removes the points of a version that nobody answers from any more |
 //! | `ingest.purge` | removes points and files of what was deleted |
 //! | `ingest.maintain` | lets the index tidy up after it grew |
+//! | `ingest.close` | removes what is left of a workspace, and its row last |
 //! | `ingest.sweep` | once a day: sources without a job, files without a source, the index against the rows |
 
+mod close;
 mod content;
 mod embed;
 mod failpoint;
@@ -33,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use storage::{Blobs, Db, Tx};
 use tokio_util::task::TaskTracker;
 
+pub use self::close::{want_closing, want_closings};
 pub use self::live::live_chunks;
 pub use self::sweep::schedule;
 
@@ -61,6 +64,7 @@ pub mod kinds {
     pub const CLEANUP: &str = "ingest.cleanup";
     pub const PURGE: &str = "ingest.purge";
     pub const MAINTAIN: &str = "ingest.maintain";
+    pub const CLOSE: &str = "ingest.close";
     pub const SWEEP: &str = "ingest.sweep";
 }
 
@@ -131,6 +135,7 @@ pub fn handlers(core: &Arc<Core>) -> Vec<Arc<dyn Handler>> {
         Arc::new(tidy::Cleanup(core.clone())),
         Arc::new(tidy::Purge(core.clone())),
         Arc::new(tidy::Maintain(core.clone())),
+        Arc::new(close::Close(core.clone())),
         Arc::new(sweep::Sweep(core.clone())),
     ]
 }

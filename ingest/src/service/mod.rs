@@ -1,5 +1,6 @@
 //! What callers may do with sources.
 
+mod articles;
 mod intake;
 mod removal;
 mod validate;
@@ -91,11 +92,14 @@ impl Ingest {
 
     /// The job handlers, to be registered with the runner.
     pub fn handlers(&self) -> Vec<Arc<dyn Handler>> {
-        pipeline::handlers(&self.core)
+        let mut handlers = pipeline::handlers(&self.core);
+        handlers.push(self.article_handler());
+        handlers
     }
 
-    /// Wants the daily sweep, starting now. Called once at every start of a worker.
+    /// Wants the daily sweep, starting now, and the end of removals that were begun. Called once at every start of a worker.
     pub async fn schedule(&self) -> Result<(), DomainError> {
+        pipeline::want_closings(&self.core).await?;
         Ok(pipeline::schedule(&self.core).await?)
     }
 

@@ -6,7 +6,7 @@ use retrieval::StatsChange;
 use storage::Tx;
 
 use super::{Ingest, find};
-use crate::pipeline::{PurgeJob, VersionJob, live_chunks};
+use crate::pipeline::{PurgeJob, VersionJob, live_chunks, want_closing};
 
 /// Files that one job removes.
 const BLOBS: usize = 500;
@@ -119,6 +119,21 @@ impl Ingest {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Removes a workspace: it is absent for everybody once the transaction commits; vectors, files and rows go by a job. `false` when
+    /// it is absent.
+    pub async fn close_workspace(
+        &self,
+        tx: &mut Tx,
+        workspace: WorkspaceId,
+    ) -> Result<bool, DomainError> {
+        let now = self.core.ambient.now();
+        if !storage::workspaces::close(tx, workspace, now).await? {
+            return Ok(false);
+        }
+        want_closing(&self.core, tx, workspace).await?;
+        Ok(true)
     }
 
     async fn want_purge(

@@ -29,6 +29,7 @@ pub(super) fn check(loaded: &Loaded) -> Vec<Problem> {
         storage_rules(settings),
         model_rules(settings),
         work_rules(settings),
+        people_rules(settings),
         telemetry_rules(settings),
         time_rules(settings),
     ];
@@ -146,6 +147,28 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
     ]
 }
 
+fn people_rules(settings: &Settings) -> Vec<Rule> {
+    let mail = &settings.mail;
+    let scheme = mail.smtp_url.as_ref().map(|url| url.scheme());
+    vec![
+        (
+            scheme.is_some_and(|scheme| !matches!(scheme, "smtp" | "smtps")),
+            "mail.smtp_url",
+            "give an address that begins with smtp:// or smtps://",
+        ),
+        (
+            scheme.is_some() && mail.from.is_none(),
+            "mail.from",
+            "give whom mails come from, such as Vocero <vocero@example.com>",
+        ),
+        (
+            mail.from.as_ref().is_some_and(|from| !from.contains('@')),
+            "mail.from",
+            "give an address, such as Vocero <vocero@example.com>",
+        ),
+    ]
+}
+
 fn telemetry_rules(settings: &Settings) -> Vec<Rule> {
     let telemetry = &settings.telemetry;
     let headers = telemetry.otlp_headers.as_ref().map(ExposeSecret::expose_secret);
@@ -174,6 +197,7 @@ fn time_rules(settings: &Settings) -> Vec<Rule> {
         ("models.idle_timeout", settings.models.idle_timeout),
         ("fetch.timeout", settings.fetch.timeout),
         ("ingest.parse_timeout", settings.ingest.parse_timeout),
+        ("mail.timeout", settings.mail.timeout),
         ("agents.turn_timeout", settings.agents.turn_timeout),
         ("agents.stream_retention", settings.agents.stream_retention),
         ("agents.tool_timeout", settings.agents.tool_timeout),

@@ -10,7 +10,7 @@ use toml::Value;
 use super::{Given, Origin, Problem};
 
 /// Names that others rely on, and the settings behind them.
-const SHORT_NAMES: [(&str, &str, &str); 21] = [
+const SHORT_NAMES: [(&str, &str, &str); 24] = [
     ("VOCERO_LISTEN", "server", "listen"),
     ("VOCERO_PUBLIC_URL", "server", "public_url"),
     ("VOCERO_ROLES", "server", "roles"),
@@ -28,6 +28,9 @@ const SHORT_NAMES: [(&str, &str, &str); 21] = [
     ("VOCERO_RERANK_URL", "models", "rerank_url"),
     ("VOCERO_RERANK_API_KEY", "models", "rerank_api_key"),
     ("VOCERO_FETCH_ALLOW", "fetch", "allow"),
+    ("VOCERO_REGISTRATION", "accounts", "registration"),
+    ("SMTP_URL", "mail", "smtp_url"),
+    ("VOCERO_MAIL_FROM", "mail", "from"),
     ("VOCERO_LOG", "log", "filter"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry", "otlp_endpoint"),
     ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry", "otlp_headers"),
@@ -35,8 +38,7 @@ const SHORT_NAMES: [(&str, &str, &str); 21] = [
 ];
 
 /// Names that are kept for providers which this version does not have; `vocero doctor` tells when one is set.
-pub const RESERVED_NAMES: [&str; 6] = [
-    "SMTP_URL",
+pub const RESERVED_NAMES: [&str; 5] = [
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
     "META_APP_SECRET",

@@ -97,14 +97,14 @@ fn the_shipped_defaults_are_a_file_that_is_taken_as_it_is() {
 fn doctor_reports_what_is_set_without_effect() {
     let installation = Installation::new()
         .with("VOCERO_CHAT_MODEL", "gpt-4o")
-        .with("SMTP_URL", "smtp://localhost")
+        .with("STRIPE_SECRET_KEY", "x")
         .with("QDRANT_API_KEY", "x")
         .with("VOCERO_LISTN", "typo");
     let report = installation.json(&["doctor"]);
     let text = report.to_string();
     for name in [
         "VOCERO_CHAT_MODEL",
-        "SMTP_URL",
+        "STRIPE_SECRET_KEY",
         "QDRANT_API_KEY",
         "VOCERO_LISTN",
         "pdftotext",

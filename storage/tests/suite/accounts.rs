@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::agent::{AgentSettings, AgentStatus, AgentTool, ToolKind};
-use domain::api_key::{ApiKey, ApiKeySecret};
+use domain::api_key::{ApiKey, ApiKeySecret, FoundKey};
 use domain::contact::ContactDetails;
 use domain::principal::Scope;
 use domain::{Ambient, VisitorId};
@@ -101,6 +101,7 @@ async fn an_api_key_is_found_by_its_hash_until_somebody_looks_whether_it_holds()
             name: "web".to_owned(),
             prefix: secret.prefix().to_owned(),
             scopes: [Scope::Read, Scope::Chat].into_iter().collect(),
+            created_by: None,
             created_at: place.now(),
             expires_at: Some(place.now().plus(Duration::from_mins(1))),
             last_used_at: None,
@@ -111,7 +112,7 @@ async fn an_api_key_is_found_by_its_hash_until_somebody_looks_whether_it_holds()
         tx.commit().await.unwrap();
         let mut conn = place.read().await;
         let found = api_keys::find_by_hash(&mut conn, &secret.hash()).await.unwrap();
-        assert_eq!(found, Some(key.clone()));
+        assert_eq!(found, Some(FoundKey { key: key.clone(), maker: None }));
         assert_eq!(api_keys::find_by_hash(&mut conn, &[0; 32]).await.unwrap(), None);
         assert_eq!(api_keys::get(&mut conn, ws, key.id).await.unwrap(), Some(key.clone()));
         assert_eq!(api_keys::get(&mut conn, stranger, key.id).await.unwrap(), None);
@@ -119,6 +120,8 @@ async fn an_api_key_is_found_by_its_hash_until_somebody_looks_whether_it_holds()
             api_keys::list(&mut conn, ws, None, 9).await.unwrap(),
             std::slice::from_ref(&key)
         );
+        assert_eq!(api_keys::all(&mut conn, ws).await.unwrap(), std::slice::from_ref(&key));
+        assert!(api_keys::all(&mut conn, stranger).await.unwrap().is_empty());
         assert!(api_keys::list(&mut conn, ws, Some(key.id), 9).await.unwrap().is_empty());
         assert!(api_keys::list(&mut conn, stranger, None, 9).await.unwrap().is_empty());
         drop(conn);
@@ -139,7 +142,7 @@ async fn an_api_key_is_found_by_its_hash_until_somebody_looks_whether_it_holds()
         assert!(!api_keys::revoke(&mut tx, stranger, key.id, late).await.unwrap());
         assert!(api_keys::revoke(&mut tx, ws, key.id, late).await.unwrap());
         assert!(!api_keys::revoke(&mut tx, ws, key.id, late).await.unwrap());
-        let revoked = api_keys::find_by_hash(&mut tx, &secret.hash()).await.unwrap().unwrap();
+        let revoked = api_keys::find_by_hash(&mut tx, &secret.hash()).await.unwrap().unwrap().key;
         assert_eq!(revoked.revoked_at, Some(late));
         tx.commit().await.unwrap();
     }

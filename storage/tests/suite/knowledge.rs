@@ -44,6 +44,14 @@ async fn a_workspace_is_born_ready_to_be_asked_and_goes_with_all_it_has() {
         let mut tx = place.write().await;
         let twin = workspaces::create(&mut tx, &place.ambient, "casa nandu").await.unwrap();
         assert!(twin.workspace.code.starts_with("casa-nandu-"), "{}", twin.workspace.code);
+        assert!(workspaces::close(&mut tx, place.ws(), place.now()).await.unwrap());
+        assert!(!workspaces::close(&mut tx, place.ws(), place.now()).await.unwrap());
+        assert_eq!(workspaces::get(&mut tx, place.ws()).await.unwrap(), None, "for everybody");
+        assert!(workspaces::list(&mut tx).await.unwrap().iter().all(|w| w.id != place.ws()));
+        assert_eq!(workspaces::closing(&mut tx).await.unwrap(), [place.ws()]);
+        let key = &home.project.site_key;
+        let opened = projects::find_by_site_key(&mut tx, key, place.now()).await.unwrap();
+        assert_eq!(opened, None, "for its visitors, too");
         assert!(workspaces::delete(&mut tx, place.ws()).await.unwrap());
         assert!(!workspaces::delete(&mut tx, place.ws()).await.unwrap());
         tx.commit().await.unwrap();

@@ -3,13 +3,18 @@
 
 mod accounts;
 mod approvals;
+mod articles;
 mod cancellation;
 mod connections;
+mod contacts;
 mod conversations;
 mod coverage;
+mod erasure;
 mod evals;
 mod files;
 mod gates;
+mod identity;
+mod inbox;
 mod knowledge;
 mod outbox;
 mod people;

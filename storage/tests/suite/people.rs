@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::user::{Session, User};
 use domain::{Actor, Role, SessionId, UserId};
 use serde_json::json;
-use storage::audit::AuditEntry;
+use storage::audit::{AuditEntry, AuditFilter};
 use storage::members::MemberChange;
 use storage::{StorageError, audit, members, sessions, users, workspaces};
 
@@ -13,13 +13,9 @@ use crate::support::{Place, places};
 
 const DAY: Duration = Duration::from_hours(24);
 
-async fn person(place: &Place, name: &str) -> User {
-    let user = User {
-        id: place.ambient.new_id(),
-        name: name.to_owned(),
-        email: format!("{name}@ejemplo.com"),
-        created_at: place.now(),
-    };
+pub async fn person(place: &Place, name: &str) -> User {
+    let email = format!("{name}@ejemplo.com");
+    let user = User::new(place.ambient.new_id(), name.to_owned(), email, place.now());
     let mut tx = place.write().await;
     users::insert(&mut tx, &user, "$hash").await.unwrap();
     tx.commit().await.unwrap();
@@ -92,9 +88,75 @@ async fn a_change_is_written_down_once_it_is_made() {
         audit::record(&mut tx, &entry).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = place.write().await;
-        audit::record(&mut tx, &entry).await.unwrap();
-        let again = tx.commit().await;
+        let again = match audit::record(&mut tx, &entry).await {
+            Ok(()) => tx.commit().await,
+            // PostgreSQL says so at once.
+            Err(error) => Err(error),
+        };
         assert!(matches!(again, Err(StorageError::Conflict(_))), "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn changes_are_found_by_what_who_and_when() {
+    for place in places("reading the audit log").await {
+        let ana = person(&place, "ana").await;
+        let actor = Actor::User { id: ana.id, session: place.ambient.new_id() };
+        let start = place.now();
+        for (action, actor) in [
+            ("member.updated", actor.clone()),
+            ("member.removed", actor),
+            ("members.counted", Actor::System),
+        ] {
+            let entry = AuditEntry {
+                id: place.ambient.new_id(),
+                workspace_id: place.ws(),
+                actor,
+                action,
+                subject: action.len().to_string(),
+                before: None,
+                after: Some(json!({"n": 1})),
+                address: None,
+                user_agent: String::new(),
+                at: place.now(),
+            };
+            let mut tx = place.write().await;
+            audit::record(&mut tx, &entry).await.unwrap();
+            tx.commit().await.unwrap();
+            place.later(Duration::from_secs(1));
+        }
+        let mut conn = place.read().await;
+        let any = AuditFilter::default();
+        let text = |text: &str| Some(text.to_owned());
+        let second = |number| Some(start.plus(Duration::from_secs(number)));
+        for (filter, expected) in [
+            (any.clone(), vec!["members.counted", "member.removed", "member.updated"]),
+            (
+                AuditFilter { action: text("member"), ..any.clone() },
+                vec!["member.removed", "member.updated"],
+            ),
+            (AuditFilter { action: text("member.removed"), ..any.clone() }, vec!["member.removed"]),
+            (AuditFilter { action: text("m%"), ..any.clone() }, vec![]),
+            (
+                AuditFilter { actor: Some(ana.id.to_string()), ..any.clone() },
+                vec!["member.removed", "member.updated"],
+            ),
+            (AuditFilter { subject: text("15"), ..any.clone() }, vec!["members.counted"]),
+            (AuditFilter { from: second(1), to: second(2), ..any.clone() }, vec!["member.removed"]),
+        ] {
+            let found = audit::list(&mut conn, place.ws(), &filter, 0, 9).await.unwrap();
+            let actions: Vec<&str> = found.iter().map(|entry| entry.action.as_str()).collect();
+            assert_eq!(actions, expected, "{filter:?}");
+            let count = audit::count(&mut conn, place.ws(), &filter).await.unwrap();
+            assert_eq!(usize::try_from(count).unwrap(), expected.len());
+        }
+        let oldest = audit::list_oldest(&mut conn, place.ws(), &any, 0, 1).await.unwrap();
+        assert_eq!(oldest[0].action, "member.updated");
+        assert_eq!(oldest[0].actor_name.as_deref(), Some("ana"));
+        assert_eq!(oldest[0].after, Some(json!({"n": 1})));
+        let second = audit::list_oldest(&mut conn, place.ws(), &any, 1, 1).await.unwrap();
+        assert_eq!(second[0].action, "member.removed");
+        assert_eq!(audit::count(&mut conn, place.stranger(), &any).await.unwrap(), 0);
     }
 }
 

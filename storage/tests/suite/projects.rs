@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use domain::conversation::Conversation;
+use domain::message::Author;
 use domain::widget::{Theme, Widget};
 use domain::workspace::{Project, SiteIdentity};
 use domain::{ProjectId, VisitorId};
+use storage::messages::NewMessage;
 use storage::projects::RetiredKey;
 use storage::visits::Visit;
-use storage::{StorageError, conversations, projects, visits};
+use storage::{StorageError, conversations, messages, projects, secrets, visits};
 
-use crate::conversations::conversation;
+use crate::conversations::{conversation, message};
 use crate::support::{Place, places};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -184,6 +186,83 @@ async fn where_a_conversation_began_is_known_and_outlives_the_site() {
         assert_eq!(left, Conversation { project_id: None, ..conversation.clone() });
         drop(conn);
         assert_eq!(known(ws).await, [(conversation.id, visit)]);
+    }
+}
+
+#[tokio::test]
+async fn a_visitors_conversations_are_found_on_their_site_only() {
+    for place in places("visitors' conversations").await {
+        let (ws, project) = (place.ws(), new_project(&place, "Funpark").await);
+        let visitor = VisitorId::parse("visitor_1").unwrap();
+        let begin = async |project, visitor: &VisitorId| {
+            let begun = Conversation {
+                visitor_id: Some(visitor.clone()),
+                project_id: project,
+                ..conversation(&place)
+            };
+            let mut tx = place.write().await;
+            conversations::insert(&mut tx, &begun, None).await.unwrap();
+            tx.commit().await.unwrap();
+            begun
+        };
+        let first = begin(Some(project.id), &visitor).await;
+        begin(Some(place.home.project.id), &visitor).await;
+        begin(None, &visitor).await;
+        begin(Some(project.id), &VisitorId::parse("visitor_2").unwrap()).await;
+        let second = begin(Some(project.id), &visitor).await;
+        let named = NewMessage {
+            client_id: Some("m-1".to_owned()),
+            ..message(&place, first.id, Author::Customer, "Hola")
+        };
+        let plain = message(&place, first.id, Author::Agent, "Hola");
+        let mut tx = place.write().await;
+        for message in [&named, &plain] {
+            messages::insert(&mut tx, ws, message, place.now()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+
+        let mut conn = place.read().await;
+        let of = async |conn: &mut storage::Conn, ws, limit| {
+            let found = conversations::of_visitor(conn, ws, project.id, &visitor, limit).await;
+            let found = found.unwrap().into_iter();
+            found.map(|(conversation, last)| (conversation.id, last)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&mut conn, ws, 9).await, [(second.id, 0), (first.id, 2)]);
+        assert_eq!(of(&mut conn, ws, 1).await, [(second.id, 0)]);
+        assert_eq!(of(&mut conn, place.stranger(), 9).await, []);
+        let ids = [named.message.id, plain.message.id];
+        let known = messages::client_ids(&mut conn, ws, &ids).await.unwrap();
+        assert_eq!(known, [(named.message.id, "m-1".to_owned())]);
+        let foreign = messages::client_ids(&mut conn, place.stranger(), &ids).await.unwrap();
+        assert_eq!(foreign, []);
+        for (ws, conversation, found) in [
+            (ws, first.id, Some(named.message.id)),
+            (ws, second.id, None),
+            (place.stranger(), first.id, None),
+        ] {
+            let message = messages::of_client_in(&mut conn, ws, conversation, "m-1").await;
+            assert_eq!(message.unwrap().map(|message| message.id), found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_sealed_anew_takes_the_place_of_the_one_it_was() {
+    for place in places("identity secrets").await {
+        let (ws, mut project) = (place.ws(), new_project(&place, "Funpark").await);
+        project.identity = Some(SiteIdentity { secret: "v1:old".to_owned(), version: 1 });
+        let mut tx = place.write().await;
+        assert!(projects::update(&mut tx, ws, &project).await.unwrap());
+        for (ws, before, replaced) in
+            [(place.stranger(), "v1:old", false), (ws, "v1:x", false), (ws, "v1:old", true)]
+        {
+            let done = secrets::replace_identity_secret(&mut tx, ws, project.id, before, "v1:new");
+            assert_eq!(done.await.unwrap(), replaced);
+        }
+        tx.commit().await.unwrap();
+        let now = projects::get(&mut place.read().await, ws, project.id).await.unwrap().unwrap();
+        let identity = SiteIdentity { secret: "v1:new".to_owned(), version: 1 };
+        assert_eq!(now.identity, Some(identity));
     }
 }
 

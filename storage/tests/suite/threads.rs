@@ -23,12 +23,8 @@ use crate::support::{Place, places};
 const DAY: Duration = Duration::from_hours(24);
 
 async fn person(place: &Place, name: &str) -> User {
-    let user = User {
-        id: place.ambient.new_id(),
-        name: name.to_owned(),
-        email: format!("{name}@ejemplo.com"),
-        created_at: place.now(),
-    };
+    let email = format!("{name}@ejemplo.com");
+    let user = User::new(place.ambient.new_id(), name.to_owned(), email, place.now());
     let mut tx = place.write().await;
     users::insert(&mut tx, &user, "$hash").await.unwrap();
     tx.commit().await.unwrap();

@@ -2,15 +2,16 @@
 
 use axum::extract::State;
 use domain::attachment::Uploader;
-use domain::conversation::{Conversation, Transition};
+use domain::conversation::Transition;
 use domain::message::{Author, Message, MessageKind, MessageState, Operator};
 use domain::{
     Action, AttachmentId, ConversationId, DomainError, Timestamp, UserId, WorkspaceId, text,
 };
 use http::StatusCode;
 use serde::Deserialize;
+use storage::inbox::Take;
 use storage::messages::NewMessage;
-use storage::{Conn, Tx, attachments, conversations, messages};
+use storage::{Conn, Tx, attachments, conversations, inbox, messages};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
@@ -305,10 +306,17 @@ async fn take_over(
     caller: &Caller,
     id: ConversationId,
     now: Timestamp,
-) -> ApiResult<Conversation> {
-    let workspace = caller.workspace();
-    let after = conversations::transition(tx, workspace, id, Transition::TakeOver, now).await?;
-    Ok(after.ok_or_else(|| DomainError::not_found("conversation"))?)
+) -> ApiResult<()> {
+    let (workspace, user) = (caller.workspace(), caller.person()?.user);
+    match inbox::take_over(tx, workspace, id, user, now).await? {
+        Take::Taken => {}
+        Take::Held(_) => {
+            let transition = (Transition::TakeOver, caller.by());
+            conversations::transition_by(tx, workspace, id, transition, now).await?;
+        }
+        Take::Absent => return Err(DomainError::not_found("conversation").into()),
+    }
+    Ok(())
 }
 
 fn new_message(

@@ -1,5 +1,6 @@
 //! Each route of the panel × {no credential, garbage, another tenant, each role}, from the router's own table.
 
+use api::Surface;
 use domain::Role;
 use http::Method;
 use serde_json::{Value, json};
@@ -19,6 +20,21 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"currentPassword": "no es esta", "newPassword": "cuatro gatos"})
         }
         "/v1/workspaces/{workspaceId}/transfer" => json!({"userId": owner.id}),
+        "/v1/conversations/{conversationId}" => json!({"status": "pending"}),
+        "/v1/conversations/{conversationId}/assign" => json!({"assignedToUserId": owner.id}),
+        "/v1/conversations/bulk" => json!({"filter": {}, "action": "close"}),
+        "/v1/workspaces/{workspaceId}/inbox-settings" => json!({"assignment": "least-busy"}),
+        "/v1/workspaces/{workspaceId}/availability" => json!({"availability": "away"}),
+        "/v1/kb/articles" => json!({"title": "x", "content": "y"}),
+        "/v1/kb/categories" => json!({"names": {"es": "x"}}),
+        "/v1/ai/suggest-reply" | "/v1/ai/summarize" => {
+            json!({"conversationId": "conv_00000000000000000000000000000000", "lastMessage": "x"})
+        }
+        "/v1/ai/rewrite" => json!({"text": "x", "style": "fix"}),
+        path if path.ends_with("/feedback") => json!({"helpful": true}),
+        "/v1/end-users/{endUserId}/merge" => {
+            json!({"otherId": "contact_00000000000000000000000000000001"})
+        }
         // That of the member whom the test names, who is to stay what they are.
         path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
         "/v1/canned-replies" => {
@@ -28,6 +44,12 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"conversationId": "conv_00000000000000000000000000000000"})
         }
         path if path.ends_with("/messages") || path.ends_with("/notes") => json!({"content": "x"}),
+        "/v1/workspaces/{workspaceId}/members/invite" => {
+            json!({"email": "nuevo@ejemplo.com", "role": "viewer"})
+        }
+        "/v1/auth/verify" => json!({"token": "x"}),
+        "/v1/auth/forgot-password" => json!({"email": "nadie@ejemplo.com"}),
+        "/v1/auth/reset-password" => json!({"token": "x", "newPassword": PASSWORD}),
         _ => json!({"name": "x"}),
     }
 }
@@ -67,11 +89,21 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                 .replace("{workspaceId}", &owner.workspace)
                 .replace("{memberId}", &other.id)
                 .replace("{projectId}", &project)
+                .replace("{endUserId}", "contact_00000000000000000000000000000000")
+                .replace("{visitorId}", "v-1")
+                .replace("{articleId}", "art_00000000000000000000000000000000")
+                .replace("{categoryId}", "cat_00000000000000000000000000000000")
+                .replace("{workspaceCode}", "nobody")
+                .replace("{slug}", "nothing")
                 .replace("{sessionId}", "sess_00000000000000000000000000000000")
                 .replace("{conversationId}", "conv_00000000000000000000000000000000")
                 .replace("{attachmentId}", "att_00000000000000000000000000000000")
                 .replace("{noteId}", "note_00000000000000000000000000000000")
-                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000");
+                .replace("{tagId}", "tag_00000000000000000000000000000000")
+                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000")
+                .replace("{token}", "x")
+                .replace("{keyId}", "key_00000000000000000000000000000000")
+                .replace("{invitationId}", "inv_00000000000000000000000000000000");
             assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
             filled
         };
@@ -90,6 +122,13 @@ async fn each_route_asks_for_a_credential_and_a_role() {
             let Some(action) = route.action else {
                 let reply = ask(&app, None, &route.method, &path, &body).await;
                 assert!(!reply.status.is_server_error(), "{name}: {}", reply.text);
+                if matches!(route.surface, Surface::Sites | Surface::Visitors) {
+                    // What opens the panel opens no widget; `widget/doors` has the rest.
+                    for token in [&owner.token, &app.tenant.key] {
+                        let reply = ask(&app, Some(token), &route.method, &path, &body).await;
+                        reply.expect_error(401, "UNAUTHORIZED");
+                    }
+                }
                 continue;
             };
             let unknown = format!("vk_{}", "a".repeat(64));
@@ -114,7 +153,7 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                     app.client.request(route.method.clone(), format!("{}{path}", app.base));
                 let request =
                     request.bearer_auth(&member.token).header("x-workspace-id", &owner.workspace);
-                let sends = [Method::POST, Method::PATCH].contains(&route.method);
+                let sends = [Method::POST, Method::PATCH, Method::PUT].contains(&route.method);
                 let reply = read(if sends { request.json(&body) } else { request }).await;
                 let told = format!("{name} as {role}: {}", reply.text);
                 assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");

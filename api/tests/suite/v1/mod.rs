@@ -1,11 +1,23 @@
 //! The panel.
 
 mod account;
+mod ai;
+mod api_keys;
+mod audit;
 mod canned_replies;
+mod end_users;
+mod erasure;
+mod handoff;
+mod inbox;
+mod invitations;
+mod kb;
+mod links;
 mod live;
 mod matrix;
 mod projects;
+mod removal;
 mod threads;
+mod widget;
 mod workspaces;
 
 use http::Method;

@@ -12,7 +12,7 @@ mod glossary;
 mod images;
 mod matrix;
 mod neighbours;
-mod provider;
+pub mod provider;
 mod providers;
 mod resume;
 mod samples;

@@ -1,0 +1,118 @@
+//! Messages that nobody answers now: those for an agent that is paused, and those left while nobody is there.
+
+use std::collections::BTreeMap;
+
+use domain::conversation::{Conversation, Transition};
+use domain::message::Message;
+use domain::{DomainError, MessageId};
+use storage::{Tx, conversations, messages};
+
+use crate::begin::{self, Admission, NewTurn};
+use crate::tools::{Note, note_lead};
+use crate::turn::{Agents, Inner, TurnRequest};
+
+/// What a customer left.
+#[derive(Debug)]
+pub struct Left {
+    /// Where it is.
+    pub conversation: Conversation,
+    /// The message itself.
+    pub message: Message,
+}
+
+impl Agents {
+    /// Stores a customer's message as [`start`](Self::start) does, without an answer: for an agent that is paused. A
+    /// repeated `client_id` is one message. 404 for an agent or conversation that is absent, or another tenant's.
+    pub async fn keep(&self, request: TurnRequest) -> Result<Left, DomainError> {
+        left(&self.inner, &request, None).await
+    }
+
+    /// As [`keep`](Self::keep), for what a customer leaves with a form: people are called, and `fields` are noted as a lead.
+    pub async fn leave(
+        &self,
+        request: TurnRequest,
+        fields: BTreeMap<String, String>,
+    ) -> Result<Left, DomainError> {
+        left(&self.inner, &request, Some(fields)).await
+    }
+}
+
+async fn left(
+    inner: &Inner,
+    request: &TurnRequest,
+    lead: Option<BTreeMap<String, String>>,
+) -> Result<Left, DomainError> {
+    let admission = match (request.conversation, &request.client_id) {
+        (Some(conversation), _) => Some(Admission::Conversation(conversation)),
+        (None, Some(id)) => Some(Admission::Request(request.workspace, request.agent, id.clone())),
+        (None, None) => None,
+    };
+    let _admitted = match admission {
+        Some(key) => Some(inner.admissions.lock(key).await),
+        None => None,
+    };
+    if let Some(message) = begin::asked_before(inner, request).await? {
+        return again(inner, request, message).await;
+    }
+    let now = inner.ambient.now();
+    let mut tx = inner.db.write().await?;
+    let mut conversation = open(inner, &mut tx, request).await?;
+    let new = begin::question_of(inner, request, conversation.id, now);
+    let message = messages::insert(&mut tx, request.workspace, &new, now).await?;
+    if message.id != new.message.id {
+        drop(tx);
+        return again(inner, request, message).await;
+    }
+    if let Some(fields) = lead {
+        conversation =
+            call_people(inner, &mut tx, request, conversation, message.id, fields).await?;
+    }
+    tx.commit().await?;
+    Ok(Left { conversation, message })
+}
+
+/// The conversation that is named, or a new one.
+async fn open(
+    inner: &Inner,
+    tx: &mut Tx,
+    request: &TurnRequest,
+) -> Result<Conversation, DomainError> {
+    if let Some(id) = request.conversation {
+        return begin::continue_conversation(inner, tx, request, id).await;
+    }
+    let turn = NewTurn {
+        conversation: inner.ambient.new_id(),
+        answer: inner.ambient.new_id(),
+        first: false,
+        recorded: false,
+    };
+    begin::begin_conversation(inner, tx, request, turn).await
+}
+
+async fn call_people(
+    inner: &Inner,
+    tx: &mut Tx,
+    request: &TurnRequest,
+    conversation: Conversation,
+    message: MessageId,
+    fields: BTreeMap<String, String>,
+) -> Result<Conversation, DomainError> {
+    let (workspace, now) = (request.workspace, inner.ambient.now());
+    let transition = Transition::RequestHuman;
+    let called = conversations::transition(tx, workspace, conversation.id, transition, now).await?;
+    let mut conversation = called.unwrap_or(conversation);
+    let note = Note { agent: request.agent, message, details: &request.contact, fields };
+    note_lead(inner, tx, &mut conversation, note).await?;
+    Ok(conversation)
+}
+
+async fn again(
+    inner: &Inner,
+    request: &TurnRequest,
+    message: Message,
+) -> Result<Left, DomainError> {
+    let mut conn = inner.db.read().await?;
+    let found = conversations::get(&mut conn, request.workspace, message.conversation_id).await?;
+    let conversation = found.ok_or_else(|| DomainError::not_found("conversation"))?;
+    Ok(Left { conversation, message })
+}

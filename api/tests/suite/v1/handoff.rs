@@ -1,0 +1,328 @@
+//! The whole road: a visitor chats, asks for a person, one of two operators takes over, answers and hands back, and the
+//! agent goes on with a fresh context; on one process and on two, and with every line cut at every step.
+
+use domain::Role;
+use http::Method;
+use serde_json::{Value, json};
+use testkit::db::databases;
+use testkit::model_server::{ModelServer, Reply as ModelReply};
+
+use super::Person;
+use crate::socket::Socket;
+use crate::support::{TestApp, read};
+use crate::v2::provider::app_on;
+
+const ORIGIN: &str = "https://funpark.cl";
+const FACTS: &str = "El parque abre los domingos de 11:00 a 20:30 hrs. La entrada cuesta $12.000.";
+const FIRST_QUESTION: &str = "¿Cuál es el horario del parque el domingo?";
+const FIRST_ANSWER: &str = "El domingo abrimos de 11:00 a 20:30 hrs. [1]";
+const WANTS_PERSON: &str = "No me sirve, páseme con una persona";
+const HANDED_OFF: &str = "Ya le atiende una persona.";
+const STILL_THERE: &str = "¿Sigue alguien ahí?";
+const OPERATOR_SAYS: &str = "Hola, soy Andrea, te ayudo con esto.";
+const LAST_QUESTION: &str = "¿Cuánto cuesta la entrada del parque?";
+const LAST_ANSWER: &str = "La entrada cuesta $12.000. [1]";
+
+/// Who is at the screens, and the site that the visitor is on.
+struct Stage<'a> {
+    /// The process of the visitor.
+    front: &'a TestApp,
+    /// The process of the operators.
+    back: &'a TestApp,
+    /// Whether every line is cut at every step.
+    cuts: bool,
+    site_key: String,
+    visitor_token: String,
+    workspace: String,
+}
+
+/// A visitor's line, and where they stand.
+struct VisitorLine {
+    socket: Socket,
+    cursor: Value,
+    /// Every message that was told, in order.
+    told: Vec<(String, String)>,
+}
+
+/// An operator's line, and where they stand.
+struct OperatorLine {
+    person: Person,
+    socket: Socket,
+    last: i64,
+    seen: Vec<i64>,
+}
+
+impl Stage<'_> {
+    async fn visitor(&self, after: &Value) -> Socket {
+        let path = format!("/v1/widget/ws?siteKey={}", self.site_key);
+        let mut socket = Socket::open(self.front, &path, &[("origin", ORIGIN)]).await.unwrap();
+        let mut auth = json!({"type": "auth", "visitorToken": self.visitor_token});
+        if !after.is_null() {
+            auth["after"] = after.clone();
+        }
+        socket.say(&auth).await;
+        socket
+    }
+
+    async fn visitor_line(&self) -> VisitorLine {
+        let mut socket = self.visitor(&Value::Null).await;
+        let ready = socket.hear_until(|frame| frame["type"] == "ready").await;
+        VisitorLine { socket, cursor: ready["cursor"].clone(), told: Vec::new() }
+    }
+
+    async fn operator(&self, token: &str, after: Option<i64>) -> Socket {
+        let mut socket = Socket::open(self.back, "/v1/ws", &[]).await.unwrap();
+        let auth = json!({
+            "type": "auth", "token": token, "workspaceId": self.workspace, "after": after,
+        });
+        socket.say(&auth).await;
+        socket
+    }
+
+    async fn operator_line(&self, person: &Person) -> OperatorLine {
+        let mut socket = self.operator(&person.token, None).await;
+        let ready = socket.hear_until(|frame| frame["type"] == "ready").await;
+        let last = ready["seq"].as_i64().unwrap();
+        OperatorLine { person: person.clone(), socket, last, seen: Vec::new() }
+    }
+
+    async fn call(&self, person: &Person, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.back.request_as(&person.token, Method::POST, path).json(body);
+        let reply = read(request.header("x-workspace-id", &self.workspace)).await;
+        (reply.status.as_u16(), reply.json())
+    }
+}
+
+impl VisitorLine {
+    /// Says something and waits until the server has it; with cuts the line breaks before anything is heard, and the
+    /// same message is said again.
+    async fn say(&mut self, stage: &Stage<'_>, content: &str, id: &str) {
+        let frame = json!({"type": "message", "content": content, "clientMessageId": id});
+        self.socket.say(&frame).await;
+        if stage.cuts {
+            self.cut(stage).await;
+            self.socket.say(&frame).await;
+        }
+        loop {
+            let heard = self.socket.hear().await;
+            self.note(&heard);
+            if heard["type"] == "ack" && heard["clientMessageId"] == id {
+                let seen = |(told, _): &(String, String)| *told == heard["message"]["id"];
+                if !self.told.iter().any(seen) {
+                    self.keep(&heard["message"]);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Waits until a message with that text was told.
+    async fn hears(&mut self, stage: &Stage<'_>, content: &str) {
+        if stage.cuts {
+            self.cut(stage).await;
+        }
+        while !self.told.iter().any(|(_, text)| text == content) {
+            let heard = self.socket.hear().await;
+            self.note(&heard);
+        }
+    }
+
+    async fn cut(&mut self, stage: &Stage<'_>) {
+        self.socket = stage.visitor(&self.cursor).await;
+    }
+
+    fn note(&mut self, frame: &Value) {
+        if frame["type"] == "message" {
+            self.cursor = frame["cursor"].clone();
+            self.keep(&frame["message"]);
+        }
+    }
+
+    fn keep(&mut self, message: &Value) {
+        let text = |name: &str| message[name].as_str().unwrap().to_owned();
+        self.told.push((text("id"), text("content")));
+    }
+}
+
+impl OperatorLine {
+    /// Waits for an event about the conversation.
+    async fn sees(&mut self, stage: &Stage<'_>, wanted: impl Fn(&Value) -> bool) -> Value {
+        if stage.cuts {
+            self.socket = stage.operator(&self.person.token, Some(self.last)).await;
+        }
+        loop {
+            let heard = self.socket.hear().await;
+            assert_ne!(heard["type"], "reset", "nothing is lost");
+            if heard["type"] == "event" {
+                self.last = heard["seq"].as_i64().unwrap();
+                self.seen.push(self.last);
+                if wanted(&heard) {
+                    return heard;
+                }
+            }
+        }
+    }
+}
+
+fn of_kind(kind: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["kind"] == kind
+}
+
+fn message_by(author: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["kind"] == "message.created" && event["payload"]["author"] == author
+}
+
+/// Opens the site on the first workspace, whose agent knows the facts and may call a person.
+async fn open_site(app: &TestApp) -> (Value, String) {
+    let agent = format!("/api/v2/agents/{}", app.tenant.agent);
+    let tools = json!(["datastore", {"type": "request-human", "message": HANDED_OFF}]);
+    app.put(&agent, &json!({"tools": tools})).await.expect(200);
+    app.learn("Parque", FACTS).await;
+    let body = json!({"name": "Funpark.cl", "domain": ORIGIN});
+    let project = app.post("/v1/projects", &body).await.expect(201);
+    let key = project["siteKey"].as_str().unwrap().to_owned();
+    let open = app.client.post(format!("{}/v1/widget/init", app.base));
+    let open = open.header("x-site-key", &key).header("origin", ORIGIN);
+    (read(open.json(&json!({}))).await.expect(200), key)
+}
+
+async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
+    let (visit, site_key) = open_site(app).await;
+    let workspace = app.tenant.workspace;
+    let suffix = if cuts { "cut" } else { "whole" };
+    let ana = Person::register(app, &format!("ana-{suffix}")).await;
+    let eva = Person::register(app, &format!("eva-{suffix}")).await;
+    for person in [&ana, &eva] {
+        let member = Person { workspace: workspace.to_string(), ..person.clone() };
+        member.admit(app, person, Role::Agent).await;
+    }
+    let stage = Stage {
+        front: app,
+        back,
+        cuts,
+        site_key,
+        visitor_token: visit["visitorToken"].as_str().unwrap().to_owned(),
+        workspace: workspace.to_string(),
+    };
+    let mut visitor = stage.visitor_line().await;
+    let mut screens = [stage.operator_line(&ana).await, stage.operator_line(&eva).await];
+    let asked_before = server.requests().len();
+
+    // The agent answers from what it knows.
+    server.enqueue(ModelReply::text(FIRST_ANSWER));
+    visitor.say(&stage, FIRST_QUESTION, "m1").await;
+    visitor.hears(&stage, FIRST_ANSWER).await;
+
+    // The visitor asks for a person; two operators see it.
+    server.enqueue(ModelReply::text("").tool_call("c1", "request_human", &["{}"]));
+    visitor.say(&stage, WANTS_PERSON, "m2").await;
+    visitor.hears(&stage, HANDED_OFF).await;
+    let mut conversation = String::new();
+    for screen in &mut screens {
+        let event = screen.sees(&stage, of_kind("handoff.requested")).await;
+        conversation = event["subject"].as_str().unwrap().to_owned();
+    }
+    let of = |rest: &str| format!("/v1/conversations/{conversation}{rest}");
+
+    // Both reach for it: one has it, the other is told who.
+    let take = of("/take-over");
+    let (first, second) =
+        tokio::join!(stage.call(&ana, &take, &json!({})), stage.call(&eva, &take, &json!({})),);
+    let mut statuses = [first.0, second.0];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409], "{first:?} {second:?}");
+    let (winner, loser) = if first.0 == 200 { (&ana, &second.1) } else { (&eva, &first.1) };
+    assert!(loser["error"]["message"].is_string(), "{loser}");
+    for screen in &mut screens {
+        let is_taken = |event: &Value| {
+            event["kind"] == "conversation.updated" && event["payload"]["handler"] == "operator"
+        };
+        screen.sees(&stage, is_taken).await;
+    }
+
+    // The agent stays silent while a person has it.
+    let asked = server.requests().len();
+    visitor.say(&stage, STILL_THERE, "m3").await;
+    for screen in &mut screens {
+        screen.sees(&stage, message_by("customer")).await;
+    }
+    let say = json!({"content": OPERATOR_SAYS, "type": "text", "clientMessageId": "o1"});
+    for _ in 0..if cuts { 2 } else { 1 } {
+        let (status, said) = stage.call(winner, &of("/messages"), &say).await;
+        assert!([200, 201].contains(&status), "{said}");
+    }
+    visitor.hears(&stage, OPERATOR_SAYS).await;
+    for screen in &mut screens {
+        screen.sees(&stage, message_by("operator")).await;
+    }
+    assert_eq!(server.requests().len(), asked, "no model was asked while a person had it");
+
+    // Handed back, the agent goes on, and what was said before does not reach the model.
+    let (status, back) = stage.call(winner, &of("/hand-back"), &json!({})).await;
+    assert_eq!(status, 200, "{back}");
+    server.enqueue(ModelReply::text(LAST_ANSWER));
+    visitor.say(&stage, LAST_QUESTION, "m4").await;
+    visitor.hears(&stage, LAST_ANSWER).await;
+    let requests = server.requests();
+    let last = requests.last().unwrap().body.to_string();
+    assert!(last.contains(LAST_QUESTION), "{last}");
+    for old in [FIRST_QUESTION, WANTS_PERSON, STILL_THERE, OPERATOR_SAYS] {
+        assert!(!last.contains(old), "{old} in {last}");
+    }
+    assert_eq!(requests.len(), asked_before + 3, "one call for each answer of the agent");
+
+    // Nothing was lost, nothing doubled, for anybody.
+    let texts: Vec<&str> = visitor.told.iter().map(|(_, text)| text.as_str()).collect();
+    let expected = [
+        FIRST_QUESTION,
+        FIRST_ANSWER,
+        WANTS_PERSON,
+        HANDED_OFF,
+        STILL_THERE,
+        OPERATOR_SAYS,
+        LAST_QUESTION,
+        LAST_ANSWER,
+    ];
+    assert_eq!(texts, expected);
+    for screen in &mut screens {
+        let first = screen.seen[0];
+        let run: Vec<i64> = (first..).take(screen.seen.len()).collect();
+        assert_eq!(screen.seen, run);
+    }
+    let path = format!("/api/v2/conversations/{conversation}/messages?limit=100");
+    let stored = app.get(&path).await.expect(200);
+    let stored: Vec<&str> = stored["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["content"].as_str().or(message["text"].as_str()).unwrap_or_default())
+        .collect();
+    assert_eq!(stored, expected);
+}
+
+#[tokio::test]
+async fn a_visitor_is_handed_to_a_person_and_back() {
+    for database in databases("handed to a person").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = app_on(database, &server).await;
+        play(&app, &app, &server, false).await;
+        if app.db.is_postgres() {
+            let beside = app.beside().await;
+            play(&app, &beside, &server, false).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_that_are_cut_at_every_step_lose_and_double_nothing() {
+    for database in databases("cut lines").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = app_on(database, &server).await;
+        if app.db.is_postgres() {
+            let beside = app.beside().await;
+            play(&app, &beside, &server, true).await;
+        } else {
+            play(&app, &app, &server, true).await;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Verifying an address, choosing another password, who may register.
+
+use domain::settings::Registration;
+use serde_json::{Value, json};
+
+use super::invitations::with_mail;
+use super::{PASSWORD, Person, open};
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn an_address_is_verified_by_the_link_of_the_mail() {
+    for (app, mail) in with_mail("verify").await {
+        let ana = Person::register(&app, "ana").await;
+        let sent = mail.mail(1).await;
+        assert_eq!(
+            (sent.to.as_str(), sent.header("Subject").as_str()),
+            ("ana@ejemplo.com", "Confirma tu correo")
+        );
+        assert!(sent.link().starts_with("https://panel.ejemplo.com/verify/"), "{}", sent.link());
+        let verified = async || {
+            ana.get(&app, "/v1/auth/me").await.expect(200)["user"]["emailVerified"] == true
+        };
+        assert!(!verified().await);
+        ana.post(&app, "/v1/auth/verify/resend", &Value::Null).await.expect(202);
+        let again = mail.mail(2).await;
+        assert_ne!(sent.token(), again.token());
+        for garbage in ["", "x", &"0".repeat(64)] {
+            let body = json!({"token": garbage});
+            open(&app, "/v1/auth/verify", &body).await.expect_error(404, "NOT_FOUND");
+        }
+        // A link for one thing opens no other.
+        let body = json!({"token": sent.token(), "newPassword": "cuatro gatos"});
+        open(&app, "/v1/auth/reset-password", &body).await.expect_error(404, "NOT_FOUND");
+        open(&app, "/v1/auth/verify", &json!({"token": sent.token()})).await.expect(204);
+        assert!(verified().await);
+        for token in [sent.token(), again.token()] {
+            let body = json!({"token": token});
+            open(&app, "/v1/auth/verify", &body).await.expect_error(409, "LINK_USED");
+        }
+        let late = ana.post(&app, "/v1/auth/verify/resend", &Value::Null).await;
+        late.expect_error(409, "EMAIL_VERIFIED");
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_password_is_replaced_once_and_ends_every_session() {
+    for (app, mail) in with_mail("reset").await {
+        let ana = Person::register(&app, "ana").await;
+        mail.mail(1).await;
+        let forgot = async |email: &str| {
+            open(&app, "/v1/auth/forgot-password", &json!({"email": email})).await
+        };
+        let unknown = forgot("nadie@ejemplo.com").await;
+        let known = forgot(" Ana@ejemplo.com").await;
+        assert_eq!((unknown.status.as_u16(), known.status.as_u16()), (202, 202));
+        assert_eq!(unknown.text, known.text);
+        forgot("x").await.expect_field("email");
+        let sent = mail.mail(2).await;
+        assert_eq!((sent.to.as_str(), mail.mails().len()), ("ana@ejemplo.com", 2));
+        assert!(sent.link().starts_with("https://panel.ejemplo.com/reset/"), "{}", sent.link());
+
+        let reset = async |token: &str, password: &str| {
+            let body = json!({"token": token, "newPassword": password});
+            open(&app, "/v1/auth/reset-password", &body).await
+        };
+        reset(&sent.token(), "corta").await.expect_field("newPassword");
+        let (token, password) = (sent.token(), "cuatro gatos");
+        let (one, other) = tokio::join!(reset(&token, password), reset(&token, password));
+        let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [204, 409], "{} {}", one.text, other.text);
+        reset(&token, "cinco gatos").await.expect_error(409, "LINK_USED");
+
+        ana.get(&app, "/v1/auth/me").await.expect_error(401, "UNAUTHORIZED");
+        let refresh = json!({"refreshToken": ana.refresh});
+        open(&app, "/v1/auth/refresh", &refresh).await.expect_error(401, "SESSION_ENDED");
+        let login = json!({"email": ana.email, "password": PASSWORD});
+        open(&app, "/v1/auth/login", &login).await.expect_error(401, "WRONG_CREDENTIALS");
+        let login = json!({"email": ana.email, "password": password});
+        let again = open(&app, "/v1/auth/login", &login).await.expect(200);
+        assert_eq!(again["user"]["emailVerified"], true, "the mail reached them");
+
+        // Another password makes the links useless that were asked for before.
+        forgot("ana@ejemplo.com").await.expect(202);
+        let late = mail.mail(3).await.token();
+        let ana = Person::of(&again);
+        let change = json!({"currentPassword": password, "newPassword": "seis gatos"});
+        ana.post(&app, "/v1/auth/change-password", &change).await.expect(204);
+        reset(&late, "siete gatos").await.expect_error(409, "LINK_USED");
+    }
+}
+
+#[tokio::test]
+async fn nobody_fills_a_mailbox() {
+    for app in TestApp::on_each_database("too many mails").await {
+        let ana = Person::register(&app, "ana").await;
+        for email in ["ana@ejemplo.com", "nadie@ejemplo.com"] {
+            let body = json!({"email": email});
+            for _ in 0..5 {
+                open(&app, "/v1/auth/forgot-password", &body).await.expect(202);
+            }
+            let refused = open(&app, "/v1/auth/forgot-password", &body).await;
+            refused.expect_error(429, "RATE_LIMITED");
+            assert_eq!(refused.header("retry-after"), "900");
+        }
+        let resend = ana.post(&app, "/v1/auth/verify/resend", &Value::Null).await;
+        resend.expect_error(429, "RATE_LIMITED");
+    }
+}
+
+#[tokio::test]
+async fn where_registration_is_closed_the_first_person_and_the_invited_come_in() {
+    for database in testkit::db::databases("closed registration").await {
+        let app = TestApp::with(database, |settings| {
+            settings.accounts.registration = Registration::Closed;
+        });
+        let app = app.await;
+        let ana = Person::register(&app, "ana").await;
+        let body = json!({"name": "Eva", "email": "eva@ejemplo.com", "password": PASSWORD});
+        let refused = open(&app, "/v1/auth/register", &body).await;
+        let message = refused.expect_error(403, "REGISTRATION_CLOSED");
+        assert!(message.contains("invite"), "{message}");
+        let path = format!("/v1/workspaces/{}/members/invite", ana.workspace);
+        let invitation = json!({"email": "eva@ejemplo.com", "role": "agent"});
+        let made = ana.post(&app, &path, &invitation).await.expect(201);
+        let token = made["link"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let path = format!("/v1/invitations/{token}/accept");
+        open(&app, &path, &json!({"name": "Eva", "password": PASSWORD})).await.expect(200);
+    }
+}

@@ -1,0 +1,259 @@
+//! A conversation as the inbox shows it.
+
+use domain::contact::Contact;
+use domain::conversation::{Channel, ConversationStatus, Handler};
+use domain::inbox::Priority;
+use domain::message::Author;
+use domain::{
+    AgentId, ContactId, ConversationId, ProjectId, Timestamp, UserId, VisitorId, WorkspaceId,
+};
+use sqlx::FromRow;
+
+use super::list::Place;
+use crate::conversations::ConversationRating;
+use crate::sql::{Id, Micros, Name};
+use crate::{Conn, Result, StorageError, inbox};
+
+/// A conversation as the inbox shows it to a member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its id.
+    pub id: ConversationId,
+    /// The agent that it is with.
+    pub agent: AgentId,
+    /// The site or app that it began on.
+    pub project: Option<ProjectId>,
+    /// Where it takes place.
+    pub channel: Channel,
+    /// Where it stands.
+    pub status: ConversationStatus,
+    /// Who answers.
+    pub handler: Handler,
+    /// The first words of it, or what it was called since.
+    pub title: String,
+    /// Messages in it.
+    pub messages_count: i64,
+    /// The newest of them.
+    pub last_message: Option<LastMessage>,
+    /// Messages that the member has not read; `None` when nobody asks.
+    pub unread: Option<i64>,
+    /// Who has it in hand.
+    pub assignee: Option<Person>,
+    /// The caller's name for the customer.
+    pub visitor: Option<VisitorId>,
+    /// The customer, once known.
+    pub contact: Option<Contact>,
+    /// By name.
+    pub tags: Vec<String>,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Until when it is put off.
+    pub snoozed_until: Option<Timestamp>,
+    /// Since when the customer waits for a person.
+    pub waiting_since: Option<Timestamp>,
+    /// What the customer thinks of it.
+    pub rating: Option<ConversationRating>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was last closed.
+    pub closed_at: Option<Timestamp>,
+}
+
+/// A member, named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub id: UserId,
+    /// Shown to people.
+    pub name: String,
+}
+
+/// The newest message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastMessage {
+    /// Its first 200 characters.
+    pub text: String,
+    /// Who wrote it.
+    pub author: Author,
+    /// When.
+    pub at: Timestamp,
+}
+
+#[derive(FromRow)]
+pub(super) struct EntryRow {
+    id: Id<ConversationId>,
+    agent_id: Id<AgentId>,
+    project_id: Option<Id<ProjectId>>,
+    channel: Name<Channel>,
+    status: Name<ConversationStatus>,
+    handler: Name<Handler>,
+    title: String,
+    messages_count: i64,
+    last_seq: i64,
+    last_author: Option<Name<Author>>,
+    last_text: Option<String>,
+    last_at: Option<Micros>,
+    read_seq: Option<i64>,
+    assignee_id: Option<Id<UserId>>,
+    assignee_name: Option<String>,
+    visitor_id: Option<String>,
+    contact_id: Option<Id<ContactId>>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    conflict: Option<bool>,
+    contact_created_at: Option<Micros>,
+    priority: i64,
+    snoozed_until: Option<Micros>,
+    waiting_since: i64,
+    rating: Option<i64>,
+    comment: Option<String>,
+    created_at: Micros,
+    updated_at: Micros,
+    closed_at: Option<Micros>,
+    /// What the list is ordered by, before the id.
+    pub(super) place: i64,
+    /// How many were found, up to where counting ends.
+    pub(super) found: i64,
+}
+
+/// The columns of an entry as the member `$2` sees it, of what `page` names.
+macro_rules! select_entries {
+    ($before:literal, $page:literal, $rest:literal) => {
+        concat!(
+            $before,
+            "SELECT
+                conversations.id,
+                conversations.agent_id,
+                conversations.project_id,
+                conversations.channel,
+                conversations.status,
+                conversations.handler,
+                conversations.title,
+                conversations.messages_count,
+                conversations.last_seq,
+                messages.author AS last_author,
+                SUBSTR(messages.content, 1, 200) AS last_text,
+                messages.created_at AS last_at,
+                conversation_reads.last_seq AS read_seq,
+                conversations.assignee_id,
+                users.name AS assignee_name,
+                conversations.visitor_id,
+                contacts.id AS contact_id,
+                contacts.first_name,
+                contacts.last_name,
+                contacts.email,
+                contacts.phone,
+                contacts.conflict,
+                contacts.created_at AS contact_created_at,
+                conversations.priority,
+                conversations.snoozed_until,
+                conversations.waiting_since,
+                conversation_ratings.rating,
+                conversation_ratings.comment,
+                conversations.created_at,
+                conversations.updated_at,
+                conversations.closed_at,
+                ",
+            $page,
+            "
+            LEFT JOIN messages
+                ON messages.conversation_id = conversations.id
+                AND messages.seq = conversations.last_seq
+            LEFT JOIN conversation_reads
+                ON conversation_reads.conversation_id = conversations.id
+                AND conversation_reads.user_id = $2
+            LEFT JOIN users
+                ON users.id = conversations.assignee_id
+            LEFT JOIN contacts
+                ON contacts.id = conversations.contact_id
+            LEFT JOIN conversation_ratings
+                ON conversation_ratings.conversation_id = conversations.id
+            WHERE conversations.workspace_id = $1 ",
+            $rest
+        )
+    };
+}
+
+pub(super) use select_entries;
+
+/// A conversation as the inbox shows it to a member.
+pub async fn entry(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    id: ConversationId,
+) -> Result<Option<Entry>> {
+    let row: Option<EntryRow> = conn
+        .statement(select_entries!(
+            "",
+            "CAST(0 AS BIGINT) AS place,
+                CAST(1 AS BIGINT) AS found
+            FROM conversations",
+            "AND conversations.id = $3"
+        ))
+        .bind(Id(workspace))
+        .bind(reader.map(Id))
+        .bind(Id(id))
+        .optional()
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut entry = row.into_entry(reader)?;
+    let tags = inbox::tags_of(conn, workspace, &[id]).await?;
+    entry.tags = tags.into_iter().map(|(_, name)| name).collect();
+    Ok(Some(entry))
+}
+
+impl EntryRow {
+    /// Where the entry stands in its list.
+    pub(super) fn place(&self) -> Place {
+        Place { value: self.place, id: self.id.0 }
+    }
+
+    /// The entry, without its tags.
+    pub(super) fn into_entry(self, reader: Option<UserId>) -> Result<Entry> {
+        let priority = Priority::of_rank(self.priority);
+        let priority = priority.ok_or_else(|| StorageError::decode("priority", "no priority"))?;
+        let contact = self.contact_id.zip(self.contact_created_at);
+        let contact = contact.map(|(Id(id), Micros(created_at))| Contact {
+            id,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            email: self.email,
+            phone: self.phone,
+            conflict: self.conflict.unwrap_or_default(),
+            created_at,
+        });
+        let last = self.last_author.zip(self.last_text).zip(self.last_at);
+        let last_message =
+            last.map(|((Name(author), text), Micros(at))| LastMessage { text, author, at });
+        let assignee = self.assignee_id.zip(self.assignee_name);
+        let waits = self.waiting_since != i64::MAX;
+        Ok(Entry {
+            id: self.id.0,
+            agent: self.agent_id.0,
+            project: self.project_id.map(|Id(project)| project),
+            channel: self.channel.0,
+            status: self.status.0,
+            handler: self.handler.0,
+            title: self.title,
+            messages_count: self.messages_count,
+            last_message,
+            unread: reader.map(|_| (self.last_seq - self.read_seq.unwrap_or(0)).max(0)),
+            assignee: assignee.map(|(Id(id), name)| Person { id, name }),
+            visitor: self.visitor_id.as_deref().and_then(VisitorId::parse),
+            contact,
+            tags: Vec::new(),
+            priority,
+            snoozed_until: self.snoozed_until.map(|Micros(at)| at),
+            waiting_since: waits.then_some(Timestamp::from_micros(self.waiting_since)),
+            rating: self.rating.map(|rating| ConversationRating { rating, comment: self.comment }),
+            created_at: self.created_at.0,
+            updated_at: self.updated_at.0,
+            closed_at: self.closed_at.map(|Micros(at)| at),
+        })
+    }
+}

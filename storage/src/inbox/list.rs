@@ -1,0 +1,457 @@
+//! The list of conversations: filtered, ordered, in pages.
+//!
+//! A page is found in the index of its order, which has every column that filters look at, and only then are the rows of
+//! the page read. SQLite is told which index that is: without statistics it would rather take one that leaves more to
+//! be sorted.
+
+use std::collections::HashMap;
+
+use domain::conversation::{Channel, ConversationStatus, Handler};
+use domain::inbox::Priority;
+use domain::{AgentId, ContactId, ConversationId, ProjectId, UserId, WorkspaceId};
+
+use super::entry::{Entry, EntryRow, select_entries};
+use super::words::SoughtWord;
+use crate::sql::Statement;
+use crate::sql::{Dialects, Id, Name};
+use crate::{Conn, Result, inbox};
+
+/// Conversations that have a word in their texts, from which on there are many.
+const MANY: i64 = 2_000;
+
+/// Which conversations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only in this status.
+    pub status: Option<ConversationStatus>,
+    /// Only of this channel.
+    pub channel: Option<Channel>,
+    /// Only with this handler.
+    pub handler: Option<Handler>,
+    /// Only of this member, or of nobody.
+    pub assigned: Option<Assigned>,
+    /// Only with this agent.
+    pub agent: Option<AgentId>,
+    /// Only of this site or app.
+    pub project: Option<ProjectId>,
+    /// Only of this customer.
+    pub contact: Option<ContactId>,
+    /// Only with the tag of this name.
+    pub tag: Option<String>,
+    /// Only of this priority.
+    pub priority: Option<Priority>,
+    /// Only with messages that whoever asks has not read.
+    pub unread: bool,
+    /// Those that are put off.
+    pub snoozed: Snoozed,
+    /// Only with all of these words ([`super::sought`]).
+    pub words: Vec<SoughtWord>,
+}
+
+/// Who has it in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assigned {
+    /// Nobody.
+    Nobody,
+    /// This member.
+    To(UserId),
+}
+
+/// What of what is put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Snoozed {
+    /// None of it.
+    #[default]
+    Hidden,
+    /// Nothing else.
+    Only,
+    /// As the others.
+    Shown,
+}
+
+/// What a list is ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OrderBy {
+    /// The time of the last change.
+    UpdatedAt,
+    /// The time of creation.
+    CreatedAt,
+    /// The priority.
+    Priority,
+    /// How long the customer has waited for a person; those who do not wait are last.
+    WaitingSince,
+}
+
+/// The order of a list; equals go by the time of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// What by.
+    pub by: OrderBy,
+    /// Whether from the greatest to the least.
+    pub descending: bool,
+}
+
+/// Where an entry stands in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// What the list is ordered by.
+    pub value: i64,
+    /// The conversation.
+    pub id: ConversationId,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Only what comes after this.
+    pub after: Option<Place>,
+    /// Entries to leave out.
+    pub skip: i64,
+    /// Entries to give.
+    pub take: i64,
+    /// Where counting ends, from the beginning of the list or `after`.
+    pub count_to: i64,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// The entries, with their places.
+    pub entries: Vec<(Place, Entry)>,
+    /// How many there are, where that is less than `count_to`.
+    pub found: i64,
+}
+
+macro_rules! find {
+    ($place:literal, $index:literal) => {
+        Dialects {
+            sqlite: concat!(
+                "WITH found AS (
+                    SELECT
+                        id,
+                        ",
+                $place,
+                " AS place
+                    FROM conversations INDEXED BY ",
+                $index,
+                " WHERE workspace_id = $1"
+            ),
+            postgres: concat!(
+                "WITH found AS (
+                    SELECT
+                        id,
+                        ",
+                $place,
+                " AS place
+                    FROM conversations
+                    WHERE workspace_id = $1"
+            ),
+        }
+    };
+}
+
+impl Order {
+    /// The beginning of a statement that finds conversations in this order.
+    fn find(self, of_one_contact: bool) -> Dialects {
+        match (self.by, of_one_contact) {
+            (OrderBy::UpdatedAt, false) => find!("updated_at", "conversations_by_update"),
+            (OrderBy::CreatedAt, false) => {
+                find!("CAST(0 AS BIGINT)", "conversations_by_creation")
+            }
+            (OrderBy::Priority, false) => find!("priority", "conversations_by_priority"),
+            (OrderBy::WaitingSince, false) => find!("waiting_since", "conversations_by_waiting"),
+            (OrderBy::UpdatedAt, true) => find!("updated_at", "conversations_by_contact"),
+            (OrderBy::CreatedAt, true) => find!("CAST(0 AS BIGINT)", "conversations_by_contact"),
+            (OrderBy::Priority, true) => find!("priority", "conversations_by_contact"),
+            (OrderBy::WaitingSince, true) => find!("waiting_since", "conversations_by_contact"),
+        }
+    }
+
+    const fn clause(self) -> &'static str {
+        match (self.by, self.descending) {
+            (OrderBy::UpdatedAt, true) => " ORDER BY updated_at DESC, id DESC",
+            (OrderBy::UpdatedAt, false) => " ORDER BY updated_at, id",
+            (OrderBy::CreatedAt, true) => " ORDER BY id DESC",
+            (OrderBy::CreatedAt, false) => " ORDER BY id",
+            (OrderBy::Priority, true) => " ORDER BY priority DESC, id DESC",
+            (OrderBy::Priority, false) => " ORDER BY priority, id",
+            (OrderBy::WaitingSince, true) => " ORDER BY waiting_since DESC, id DESC",
+            (OrderBy::WaitingSince, false) => " ORDER BY waiting_since, id",
+        }
+    }
+
+    /// What compares an entry's place with another's, which it is to come after.
+    const fn after(self) -> &'static str {
+        match (self.by, self.descending) {
+            (OrderBy::UpdatedAt, true) => " AND (updated_at, id) < (",
+            (OrderBy::UpdatedAt, false) => " AND (updated_at, id) > (",
+            (OrderBy::CreatedAt, true) => " AND (id) < (",
+            (OrderBy::CreatedAt, false) => " AND (id) > (",
+            (OrderBy::Priority, true) => " AND (priority, id) < (",
+            (OrderBy::Priority, false) => " AND (priority, id) > (",
+            (OrderBy::WaitingSince, true) => " AND (waiting_since, id) < (",
+            (OrderBy::WaitingSince, false) => " AND (waiting_since, id) > (",
+        }
+    }
+
+    /// The order of what was found.
+    const fn of_places(self) -> &'static str {
+        if self.descending { " ORDER BY place DESC, id DESC" } else { " ORDER BY place, id" }
+    }
+
+    const fn of_page(self) -> &'static str {
+        if self.descending {
+            " ORDER BY page.place DESC, page.id DESC"
+        } else {
+            " ORDER BY page.place, page.id"
+        }
+    }
+}
+
+/// A part of the list of conversations, as a member sees it.
+pub async fn list(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    (filter, order): (&Filter, Order),
+    window: &Window,
+) -> Result<Listed> {
+    let upto = window.count_to.max(window.skip.saturating_add(window.take));
+    let frequent = frequent(conn, workspace, &filter.words).await?;
+    let which = (filter, order, frequent.as_slice());
+    let rows: Vec<EntryRow> = found(conn, workspace, reader, which, window.after)
+        .when(" LIMIT ", Some(upto))
+        .then("), page AS (SELECT id, place FROM found")
+        .then(order.of_places())
+        .when(" LIMIT ", Some(window.take))
+        .when(" OFFSET ", Some(window.skip))
+        .then(select_entries!(
+            ") ",
+            "page.place,
+                (SELECT COUNT(*) FROM found) AS found
+            FROM page
+            INNER JOIN conversations
+                ON conversations.id = page.id",
+            ""
+        ))
+        .then(order.of_page())
+        .all()
+        .await?;
+    let count = match rows.first() {
+        Some(row) => row.found,
+        None if window.skip == 0 => 0,
+        None => count(conn, workspace, reader, which, upto).await?,
+    };
+    let mut entries = Vec::with_capacity(rows.len());
+    for row in rows {
+        entries.push((row.place(), row.into_entry(reader)?));
+    }
+    add_tags(conn, workspace, &mut entries).await?;
+    Ok(Listed { entries, found: count })
+}
+
+/// The conversations that a filter finds, last changed first, at most `limit`.
+pub async fn ids(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    filter: &Filter,
+    limit: i64,
+) -> Result<Vec<ConversationId>> {
+    let order = Order { by: OrderBy::UpdatedAt, descending: true };
+    let frequent = frequent(conn, workspace, &filter.words).await?;
+    let which = (filter, order, frequent.as_slice());
+    let rows: Vec<(Id<ConversationId>,)> = found(conn, workspace, reader, which, None)
+        .when(" LIMIT ", Some(limit))
+        .then(") SELECT id FROM found WHERE COALESCE($2, '') <> '~'")
+        .then(order.of_places())
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(Id(id),)| id).collect())
+}
+
+async fn count(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    which: (&Filter, Order, &[bool]),
+    upto: i64,
+) -> Result<i64> {
+    let (count,): (i64,) = found(conn, workspace, reader, which, None)
+        .when(" LIMIT ", Some(upto))
+        .then(") SELECT COUNT(*) FROM found WHERE COALESCE($2, '') <> '~'")
+        .one()
+        .await?;
+    Ok(count)
+}
+
+/// The beginning of a statement: what a filter finds, in order, up to the limit that is to follow.
+fn found<'c>(
+    conn: &'c mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    (filter, order, frequent): (&Filter, Order, &[bool]),
+    after: Option<Place>,
+) -> Statement<'c> {
+    let statement = conn
+        .statement(order.find(filter.contact.is_some()))
+        .bind(Id(workspace))
+        .bind(reader.map(Id));
+    let statement = narrowed(statement, filter, frequent);
+    let statement = match after {
+        None => statement,
+        Some(place) if order.by == OrderBy::CreatedAt => {
+            statement.when(order.after(), Some(Id(place.id))).then(")")
+        }
+        Some(place) => statement
+            .when(order.after(), Some(place.value))
+            .when(", ", Some(Id(place.id)))
+            .then(")"),
+    };
+    statement.then(order.clause())
+}
+
+fn narrowed<'c>(statement: Statement<'c>, filter: &Filter, frequent: &[bool]) -> Statement<'c> {
+    let mut statement = statement
+        .when(" AND contact_id = ", filter.contact.map(Id))
+        .when(" AND status = ", filter.status.map(Name))
+        .when(" AND channel = ", filter.channel.map(Name))
+        .when(" AND handler = ", filter.handler.map(Name))
+        .when(" AND agent_id = ", filter.agent.map(Id))
+        .when(" AND project_id = ", filter.project.map(Id))
+        .when(" AND priority = ", filter.priority.map(Priority::rank));
+    statement = match filter.assigned {
+        None => statement,
+        Some(Assigned::Nobody) => statement.then(" AND assignee_id IS NULL"),
+        Some(Assigned::To(user)) => statement.when(" AND assignee_id = ", Some(Id(user))),
+    };
+    statement = match filter.snoozed {
+        Snoozed::Hidden => statement.then(" AND snoozed_until IS NULL"),
+        Snoozed::Only => statement.then(" AND snoozed_until IS NOT NULL"),
+        Snoozed::Shown => statement,
+    };
+    if filter.unread {
+        statement = statement.then(
+            " AND last_seq > COALESCE(
+                (
+                    SELECT conversation_reads.last_seq
+                    FROM conversation_reads
+                    WHERE conversation_reads.conversation_id = conversations.id
+                        AND conversation_reads.user_id = $2
+                ),
+                0
+            )",
+        );
+    }
+    if let Some(tag) = &filter.tag {
+        statement = statement
+            .then(
+                " AND id IN (
+                    SELECT conversation_tags.conversation_id
+                    FROM conversation_tags
+                    INNER JOIN tags
+                        ON tags.id = conversation_tags.tag_id
+                    WHERE tags.workspace_id = $1",
+            )
+            .when(" AND tags.folded_name = ", Some(tag.to_lowercase()))
+            .then(")");
+    }
+    for (word, is_frequent) in filter.words.iter().zip(frequent) {
+        statement = with_word(statement, word, *is_frequent);
+    }
+    statement
+}
+
+/// Only conversations with a word in their texts, or in what is known of their customer. A rare word is looked up once;
+/// one that many have is looked for in one conversation after the other, since enough of them are soon found.
+fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool) -> Statement<'c> {
+    if is_frequent {
+        let statement = statement.then(
+            " AND (EXISTS (
+                SELECT 1
+                FROM conversation_words
+                WHERE conversation_words.conversation_id = conversations.id",
+        );
+        let statement = in_texts(statement, word).then(
+            ") OR EXISTS (
+                SELECT 1
+                FROM contact_terms
+                WHERE contact_terms.contact_id = conversations.contact_id",
+        );
+        return in_contacts(statement, word).then("))");
+    }
+    let statement = statement.then(
+        " AND (id IN (
+            SELECT conversation_words.conversation_id
+            FROM conversation_words
+            WHERE conversation_words.workspace_id = $1",
+    );
+    let statement = in_texts(statement, word).then(
+        ") OR contact_id IN (
+            SELECT contact_terms.contact_id
+            FROM contact_terms
+            WHERE contact_terms.workspace_id = $1",
+    );
+    in_contacts(statement, word).then("))")
+}
+
+fn in_texts<'c>(statement: Statement<'c>, word: &SoughtWord) -> Statement<'c> {
+    if !word.is_prefix {
+        return statement.when(" AND conversation_words.word = ", Some(&word.word));
+    }
+    statement
+        .when(" AND conversation_words.word >= ", Some(&word.word))
+        .when(" AND conversation_words.word < ", Some(word.end()))
+}
+
+fn in_contacts<'c>(statement: Statement<'c>, word: &SoughtWord) -> Statement<'c> {
+    if !word.is_prefix {
+        return statement.when(" AND contact_terms.term = ", Some(&word.word));
+    }
+    statement
+        .when(" AND contact_terms.term >= ", Some(&word.word))
+        .when(" AND contact_terms.term < ", Some(word.end()))
+}
+
+/// Which of the words of a search are in many conversations.
+async fn frequent(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    words: &[SoughtWord],
+) -> Result<Vec<bool>> {
+    let mut frequent = Vec::with_capacity(words.len());
+    for word in words {
+        let statement = conn
+            .statement(
+                "SELECT COUNT(*)
+                FROM (
+                    SELECT 1
+                    FROM conversation_words
+                    WHERE conversation_words.workspace_id = $1",
+            )
+            .bind(Id(workspace));
+        let (found,): (i64,) =
+            in_texts(statement, word).when(" LIMIT ", Some(MANY)).then(") AS found").one().await?;
+        frequent.push(found >= MANY);
+    }
+    Ok(frequent)
+}
+
+async fn add_tags(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    entries: &mut [(Place, Entry)],
+) -> Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<ConversationId> = entries.iter().map(|(_, entry)| entry.id).collect();
+    let mut tags: HashMap<ConversationId, Vec<String>> = HashMap::new();
+    for (id, name) in inbox::tags_of(conn, workspace, &ids).await? {
+        tags.entry(id).or_default().push(name);
+    }
+    for (_, entry) in entries {
+        entry.tags = tags.remove(&entry.id).unwrap_or_default();
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! The inbox: conversations as people of the workspace see and work them.
+
+mod change;
+mod counts;
+mod entry;
+mod hand_out;
+mod list;
+pub(crate) mod log;
+mod tags;
+mod words;
+
+pub use self::change::{
+    Assign, Snooze, Take, assign, assignee, lock, set_priority, set_title, snooze, take_over,
+    unassign, unsnooze, wake,
+};
+pub use self::counts::{Counts, counts};
+pub use self::entry::{Entry, LastMessage, Person, entry};
+pub(crate) use self::hand_out::hand_out;
+pub use self::hand_out::{
+    Standby, hand_out_waiting, release, set_availability, set_settings, settings, standbys,
+};
+pub use self::list::{Assigned, Filter, Listed, Order, OrderBy, Place, Snoozed, Window, ids, list};
+pub use self::log::history;
+pub use self::tags::{
+    Tag, TagInUse, change_tag, create_tag, delete_tag, set_tags, tag, tags, tags_of,
+};
+pub use self::words::{SoughtWord, add_words, sought, titles_after};
