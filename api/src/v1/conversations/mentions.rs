@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use domain::note::Mention;
-use domain::{Action, DomainError, NoteId};
+use domain::{Action, DomainError, NoteId, Timestamp};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use storage::notes::{self, MentionFilter};
@@ -138,7 +138,7 @@ impl From<Mention> for MentionView {
         Self {
             note: mention.note.into(),
             read: mention.read_at.is_some(),
-            read_at: mention.read_at.map(|at| at.to_rfc3339()),
+            read_at: mention.read_at.map(Timestamp::to_rfc3339),
         }
     }
 }

@@ -212,13 +212,12 @@ async fn update(
     check_own(&caller, &before, Role::Owner)?;
     if_match.check(&NoteView::from(before.clone()))?;
     let content = content.unwrap_or_else(|| before.content.clone());
-    let named = match change.mentions {
-        Some(mentions) => mentions,
+    let named = if let Some(mentions) = change.mentions {
+        mentions
+    } else {
         // Those that the text of before named go with it.
-        None => {
-            let in_text = in_text(&before.content)?;
-            before.mentions.iter().filter(|user| !in_text.contains(user)).copied().collect()
-        }
+        let in_text = in_text(&before.content)?;
+        before.mentions.iter().filter(|user| !in_text.contains(user)).copied().collect()
     };
     let mentions = called(&mut tx, &caller, &content, &named).await?;
     let after = Note { content, mentions, updated_at: state.ambient.now(), ..before.clone() };
