@@ -10,7 +10,10 @@ use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::datastore::Datastore;
 use domain::message::{Author, Message, MessageKind, MessageState};
-use domain::{AgentId, ApiKeyId, ConversationId, DatastoreId, DomainError, MessageId, WorkspaceId};
+use domain::{
+    AgentId, ApiKeyId, ContactId, ConversationId, DatastoreId, DomainError, ErrorKind, MessageId,
+    VisitorId, WorkspaceId,
+};
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
 use storage::agents::AgentAtWork;
@@ -386,6 +389,8 @@ async fn datastores_among(
     let mut found: Vec<KnownDatastore> = Vec::new();
     if !named.is_empty() {
         let rows = datastores::get_many(conn, agent.workspace_id, &named).await?;
+        // Whoever answers from the default one, answers from the articles too.
+        wants_defaults |= rows.iter().any(|datastore| datastore.is_default);
         found.extend(rows.into_iter().map(known));
     }
     match defaults {
@@ -565,6 +570,8 @@ async fn begin_conversation(
         let (ambient, workspace) = (&inner.ambient, request.workspace);
         contacts::resolve(tx, ambient, workspace, visitor, &request.contact).await?
     };
+    let contact_id = contact.map(|contact| contact.id);
+    refuse_blocked(tx, request.workspace, contact_id, visitor).await?;
     let conversation = Conversation {
         id: turn.conversation,
         workspace_id: request.workspace,
@@ -572,7 +579,7 @@ async fn begin_conversation(
         channel: request.channel,
         project_id: request.project,
         visitor_id: request.visitor.clone(),
-        contact_id: contact.map(|contact| contact.id),
+        contact_id,
         status: ConversationStatus::Open,
         handler: Handler::Bot,
         title: title_of(&request.query),
@@ -606,17 +613,34 @@ async fn continue_conversation(
         let returned = conversations::transition(tx, workspace, id, transition, now).await?;
         conversation = returned.ok_or_else(absent)?;
     }
+    let visitor = request.visitor.clone().or_else(|| conversation.visitor_id.clone());
+    let visitor = visitor.as_ref();
+    refuse_blocked(tx, workspace, conversation.contact_id, visitor).await?;
     if request.contact.is_empty() && request.visitor.is_none() {
         return Ok(conversation);
     }
-    let visitor = request.visitor.as_ref().or(conversation.visitor_id.as_ref());
     let contact =
         contacts::resolve(tx, &inner.ambient, workspace, visitor, &request.contact).await?;
     if let Some(contact) = contact.filter(|contact| conversation.contact_id != Some(contact.id)) {
+        refuse_blocked(tx, workspace, Some(contact.id), None).await?;
         conversations::set_contact(tx, workspace, id, contact.id).await?;
         conversation.contact_id = Some(contact.id);
     }
     Ok(conversation)
+}
+
+/// Nobody answers a customer who was blocked; what they write is not stored.
+async fn refuse_blocked(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    contact: Option<ContactId>,
+    visitor: Option<&VisitorId>,
+) -> Result<(), DomainError> {
+    if !contacts::is_blocked(tx, workspace, contact, visitor).await? {
+        return Ok(());
+    }
+    let message = "we cannot take messages in this chat; please contact us in another way";
+    Err(DomainError::new(ErrorKind::Forbidden, "BLOCKED", message))
 }
 
 /// What a repeated request tells again, since it is not stored.

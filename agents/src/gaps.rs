@@ -22,6 +22,7 @@ use storage::{StorageError, Tx, agents, conversations, gaps, messages};
 use crate::again::{Asking, try_answer};
 use crate::approve;
 use crate::begin;
+use crate::erase::Keeping;
 use crate::likeness::most_alike;
 use crate::meaning::{self, Meaning, meaning_of, same_meaning};
 use crate::reseal::Reseal;
@@ -215,6 +216,7 @@ impl Agents {
             Arc::new(approve::Resume(self.inner.clone())),
             Arc::new(approve::Expire(self.inner.clone())),
             Arc::new(Reseal(self.inner.clone())),
+            Arc::new(Keeping(self.inner.clone())),
         ]
     }
 }

@@ -3,10 +3,12 @@
 
 mod again;
 mod approve;
+mod assist;
 mod begin;
 mod citations;
 mod claim;
 mod context;
+mod erase;
 mod errand;
 mod fit;
 mod forget;
@@ -40,6 +42,7 @@ mod turn;
 mod words;
 
 pub use approve::Decision;
+pub use assist::{Rewriting, Rewritten, Suggestion, Summarized};
 pub use citations::markers;
 pub use gaps::Rechecked;
 pub use images::{MAX_IMAGES, SeenImage};

@@ -31,7 +31,7 @@ pub(crate) struct Meaning {
 }
 
 /// A question as it is put to the embedder's store, apart from passages of the same words.
-fn hash_of(question: &str) -> TextHash {
+pub(crate) fn hash_of(question: &str) -> TextHash {
     text_hash(&format!("question\n{question}"))
 }
 

@@ -497,7 +497,7 @@ fn extracted(
 
 /// The number under which the answer cites `hit`; a passage cited twice keeps its number, and its quote
 /// spans both sentences where that is a short stretch of it.
-fn mark(citations: &mut Vec<Citation>, hit: &Hit, sentence: &str) -> i64 {
+pub(crate) fn mark(citations: &mut Vec<Citation>, hit: &Hit, sentence: &str) -> i64 {
     let text = &hit.live.chunk.text;
     // A sentence is taken from the passage as it stands there.
     let start = text.find(sentence).unwrap_or(0);

@@ -81,7 +81,7 @@ fn request_id(headers: &HeaderMap, ambient: &Ambient) -> HeaderValue {
 }
 
 /// The language among es, en and pt that the client likes best; `None` when it names none of them.
-fn preferred_language(headers: &HeaderMap) -> Option<Lang> {
+pub(crate) fn preferred_language(headers: &HeaderMap) -> Option<Lang> {
     let text = headers.get(header::ACCEPT_LANGUAGE)?.to_str().ok()?;
     let mut best: Option<(f64, Lang)> = None;
     for entry in text.split(',') {

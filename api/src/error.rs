@@ -192,6 +192,11 @@ fn fixed_message(code: &str, language: Lang) -> Option<&'static str> {
             "A sessão terminou; entre de novo",
         ),
         "FORBIDDEN" => ("Sin permisos", "not allowed", "Sem permissão"),
+        "BLOCKED" => (
+            "No podemos recibir mensajes en este chat; por favor contáctenos por otro medio",
+            "we cannot take messages in this chat; please contact us in another way",
+            "Não podemos receber mensagens neste chat; entre em contato por outro meio",
+        ),
         "NOT_FOUND" => ("Recurso no existe", "not found", "O recurso não existe"),
         "STALE" => (
             "Alguien lo cambió mientras tanto; vuelva a leerlo y repita el cambio",

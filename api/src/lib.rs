@@ -34,6 +34,7 @@ pub fn router(state: AppState) -> Router {
     let cors = state.cors_layer();
     let router = Router::new()
         .merge(v1::routes().into_router(&state))
+        .merge(v1::help::routes().into_router(&state).layer(state::any_origin()))
         .merge(v2::routes().into_router(&state))
         .merge(openai::routes().into_router(&state))
         .route(mcp::PATH, routes::for_any_key(mcp::service(&state), &state))
@@ -56,7 +57,7 @@ pub fn openapi_v1() -> utoipa::openapi::OpenApi {
 
 /// Every route of `/v1` with the action that it needs, in the order of declaration.
 pub fn routes_v1() -> Vec<RouteInfo> {
-    v1::routes().table()
+    [v1::routes().table(), v1::help::routes().table()].concat()
 }
 
 /// The description of `/api/v2` (OpenAPI 3.1), as committed in `openapi/v2.json`.

@@ -135,6 +135,15 @@ impl AppState {
     }
 }
 
+/// Answers to browsers on any origin, who bring no credential: for what is everybody's anyway.
+pub(crate) fn any_origin() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::any())
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, header::ACCEPT_LANGUAGE])
+        .expose_headers([header::ETAG])
+}
+
 fn origin(text: &str) -> Result<HeaderValue, DomainError> {
     let invalid = || {
         let message = format!("`{text}` is not an origin; write it like https://shop.example.com");

@@ -122,11 +122,13 @@ pub enum Purpose {
     Embedding,
     /// Questions made from documents, and the judge of an evaluation.
     Eval,
+    /// What an operator asks for: a suggested reply, a summary, a text written anew.
+    Assist,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Answer,
         Self::Summary,
         Self::Recheck,
@@ -134,6 +136,7 @@ impl Purpose {
         Self::Ingest,
         Self::Embedding,
         Self::Eval,
+        Self::Assist,
     ];
 
     /// As stored and shown.
@@ -146,6 +149,7 @@ impl Purpose {
             Self::Ingest => "ingest",
             Self::Embedding => "embedding",
             Self::Eval => "eval",
+            Self::Assist => "assist",
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Datastore {
     pub language: Option<Lang>,
     /// Whether it is the one that the workspace was born with.
     pub is_default: bool,
+    /// Whether the server keeps it by itself: the articles of the knowledge base.
+    pub is_system: bool,
     /// Rises with every change of its live chunks; derived data carries the revision it was made at.
     pub revision: i64,
     /// When it was made.

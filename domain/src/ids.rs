@@ -122,6 +122,10 @@ prefixed_ids! {
     ProviderId, "prov_", "provider";
     /// A version of an agent on its way to be published.
     PublicationId, "pub_", "publication";
+    /// A category of the knowledge base.
+    CategoryId, "cat_", "category";
+    /// An article of the knowledge base.
+    ArticleId, "art_", "article";
     /// A person who signs in.
     UserId, "user_", "user";
     /// One place that a person is signed in at.

@@ -6,6 +6,7 @@ pub mod agent_version;
 pub mod ambient;
 pub mod api_key;
 pub mod approval;
+pub mod article;
 pub mod attachment;
 pub mod budget;
 pub mod canned_reply;
@@ -38,10 +39,10 @@ pub use ambient::{
 };
 pub use error::{DomainError, ErrorKind};
 pub use ids::{
-    AgentId, ApiKeyId, ApprovalId, AttachmentId, AuditEntryId, BlobId, BudgetId, CannedReplyId,
-    ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId, EvalRunId, EventId, GapId,
-    JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId, PublicationId, SessionId, SourceId,
-    UserId, VisitorId, WorkspaceId,
+    AgentId, ApiKeyId, ApprovalId, ArticleId, AttachmentId, AuditEntryId, BlobId, BudgetId,
+    CannedReplyId, CategoryId, ChunkId, ContactId, ConversationId, DatastoreId, EvalDatasetId,
+    EvalRunId, EventId, GapId, JobId, LeadId, MessageId, NoteId, ProjectId, ProviderId,
+    PublicationId, SessionId, SourceId, UserId, VisitorId, WorkspaceId,
 };
 pub use lang::Lang;
 pub use principal::{Action, Actor, Principal, Role, Scope};

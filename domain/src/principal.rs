@@ -157,6 +157,18 @@ pub enum Action {
     ReadConversations,
     /// Change the status of a conversation.
     WorkConversations,
+    /// See contacts, their tags and their history.
+    ReadContacts,
+    /// Create, change, merge, block contacts.
+    WorkContacts,
+    /// Export and erase contacts; say for how long what customers said is kept.
+    ManageContacts,
+    /// See the articles of the knowledge base, drafts too.
+    ReadArticles,
+    /// Write, publish, delete articles and their categories.
+    ManageArticles,
+    /// Ask for suggested replies and summaries, have a text written anew.
+    AskAssistant,
     /// Send a message to an agent, stop an answer, rate it.
     Chat,
     /// See API keys (never the secret).
@@ -189,13 +201,19 @@ pub enum Action {
 
 impl Action {
     /// Every action, for the tests of the policy table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::ReadAgents,
         Self::ManageAgents,
         Self::ReadKnowledge,
         Self::ManageKnowledge,
         Self::ReadConversations,
         Self::WorkConversations,
+        Self::ReadContacts,
+        Self::WorkContacts,
+        Self::ManageContacts,
+        Self::ReadArticles,
+        Self::ManageArticles,
+        Self::AskAssistant,
         Self::Chat,
         Self::ReadApiKeys,
         Self::ManageApiKeys,
@@ -218,14 +236,20 @@ impl Action {
             Self::ReadAgents
             | Self::ReadKnowledge
             | Self::ReadConversations
+            | Self::ReadContacts
+            | Self::ReadArticles
             | Self::ReadUsage
             | Self::ReadEvals
             | Self::ReadProjects
             | Self::ReadWorkspace
             | Self::OwnAccount => (Role::Viewer, Scope::Read),
             Self::Chat => (Role::Viewer, Scope::Chat),
-            Self::WorkConversations => (Role::Agent, Scope::Manage),
+            Self::WorkConversations | Self::WorkContacts | Self::AskAssistant => {
+                (Role::Agent, Scope::Manage)
+            }
             Self::ManageAgents
+            | Self::ManageContacts
+            | Self::ManageArticles
             | Self::ManageKnowledge
             | Self::ReadApiKeys
             | Self::ManageApiKeys

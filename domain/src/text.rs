@@ -79,6 +79,16 @@ pub fn phone(field: &str, text: &str, country: Option<&str>) -> Result<String, D
     Ok(number.format().mode(phonenumber::Mode::E164).to_string())
 }
 
+/// Checks the name of a time zone (IANA): `America/Santiago`.
+pub fn time_zone(field: &str, name: &str) -> Result<String, DomainError> {
+    let name = required(field, name, 64)?;
+    if jiff::tz::TimeZone::get(&name).is_ok() {
+        return Ok(name);
+    }
+    let message = format!("`{field}` is not a time zone; use a name like America/Santiago");
+    Err(DomainError::invalid(field, message))
+}
+
 /// Checks a country's code (ISO 3166, two letters) that phone numbers can be read in.
 pub fn country(field: &str, code: &str) -> Result<(), DomainError> {
     if phonenumber::country::Id::from_str(code).is_ok() {

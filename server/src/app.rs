@@ -202,6 +202,9 @@ impl App {
             if let Err(error) = ingest.schedule().await {
                 tracing::warn!(%error, "the sweep of sources could not be scheduled");
             }
+            if let Err(error) = agents.schedule_retention().await {
+                tracing::warn!(%error, "the daily look at what is kept too long could not be scheduled");
+            }
             if let Err(error) = agents.want_resealing().await {
                 tracing::warn!(%error, "nobody looked whether secrets are sealed with an older key");
             }

@@ -59,6 +59,7 @@ async fn remove_old_rows(app: &App) -> storage::Result<()> {
             storage::streams::sweep(&mut tx, streams_until, BATCH).await?,
             storage::messages::delete_traces(&mut tx, traces_until, BATCH).await?,
             storage::gaps::delete_empty_groups(&mut tx, BATCH).await?,
+            storage::contacts::index_missing(&mut tx, BATCH).await?,
         ];
         tx.commit().await?;
         if removed.into_iter().all(|removed| removed < BATCH) {

@@ -245,7 +245,7 @@ pub async fn at_work(
             ") AS agent
             LEFT JOIN datastores
                 ON datastores.workspace_id = $1
-                AND datastores.is_default
+                AND (datastores.is_default OR datastores.is_system)
             ORDER BY datastores.id"
         ))
         .bind(Id(workspace))

@@ -69,7 +69,7 @@ macro_rules! select_live {
             chunk_columns!(),
             ",
                 sources.name AS source_name,
-                sources.url,
+                COALESCE(sources.url, sources.link) AS url,
                 sources.metadata
             FROM chunks
             JOIN sources

@@ -199,6 +199,63 @@ pub async fn list(
     rows.into_iter().map(ConversationRow::into_conversation).collect()
 }
 
+/// A page of the conversations of a contact, oldest first, or newest first with `descending`.
+pub async fn of_contact(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+    descending: bool,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Conversation>> {
+    let text = if descending {
+        select_conversations!(
+            "WHERE workspace_id = $1
+                AND contact_id = $2
+            ORDER BY id DESC
+            LIMIT $3
+            OFFSET $4"
+        )
+    } else {
+        select_conversations!(
+            "WHERE workspace_id = $1
+                AND contact_id = $2
+            ORDER BY id
+            LIMIT $3
+            OFFSET $4"
+        )
+    };
+    let rows: Vec<ConversationRow> = conn
+        .statement(text)
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .bind(limit)
+        .bind(offset)
+        .all()
+        .await?;
+    rows.into_iter().map(ConversationRow::into_conversation).collect()
+}
+
+/// How many conversations a contact has.
+pub async fn count_of_contact(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+) -> Result<i64> {
+    let (count,): (i64,) = conn
+        .statement(
+            "SELECT CAST(COUNT(*) AS BIGINT)
+            FROM conversations
+            WHERE workspace_id = $1
+                AND contact_id = $2",
+        )
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .one()
+        .await?;
+    Ok(count)
+}
+
 /// Applies a transition (`domain::conversation::apply`) under a row lock, with its events (`conversation.updated`, and `conversation.closed` or `handoff.requested`); the conversation afterwards, `None` when absent. One that gives the conversation back to the agent moves `context_after` to the newest message. A transition that changes nothing writes nothing and tells nobody.
 pub async fn transition(
     tx: &mut Tx,

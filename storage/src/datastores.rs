@@ -17,6 +17,7 @@ struct DatastoreRow {
     description: String,
     language: Option<Name<Lang>>,
     is_default: bool,
+    is_system: bool,
     revision: i64,
     created_at: Micros,
     updated_at: Micros,
@@ -32,6 +33,7 @@ macro_rules! select_datastores {
                 description,
                 language,
                 is_default,
+                is_system,
                 revision,
                 created_at,
                 updated_at
@@ -51,11 +53,12 @@ pub async fn insert(tx: &mut Tx, datastore: &Datastore) -> Result<()> {
             description,
             language,
             is_default,
+            is_system,
             revision,
             created_at,
             updated_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(Id(datastore.id))
     .bind(Id(datastore.workspace_id))
@@ -63,6 +66,7 @@ pub async fn insert(tx: &mut Tx, datastore: &Datastore) -> Result<()> {
     .bind(&datastore.description)
     .bind(datastore.language.map(Name))
     .bind(datastore.is_default)
+    .bind(datastore.is_system)
     .bind(datastore.revision)
     .bind(Micros(datastore.created_at))
     .bind(Micros(datastore.updated_at))
@@ -207,18 +211,31 @@ pub async fn tune(
     .await
 }
 
-/// The default datastores of the workspace.
+/// The datastores that agents answer from which name none: the workspace's default one, and the one of its articles.
 pub async fn defaults(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<Datastore>> {
     let rows: Vec<DatastoreRow> = conn
         .statement(select_datastores!(
             "WHERE workspace_id = $1
-                AND is_default
+                AND (is_default OR is_system)
             ORDER BY id"
         ))
         .bind(Id(workspace))
         .all()
         .await?;
     Ok(rows.into_iter().map(Datastore::from).collect())
+}
+
+/// The datastore that the server keeps by itself, once there is one.
+pub async fn system(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Datastore>> {
+    let row: Option<DatastoreRow> = conn
+        .statement(select_datastores!(
+            "WHERE workspace_id = $1
+                AND is_system"
+        ))
+        .bind(Id(workspace))
+        .optional()
+        .await?;
+    Ok(row.map(Datastore::from))
 }
 
 /// Datastores, newest first, older than `before`.
@@ -313,6 +330,7 @@ impl From<DatastoreRow> for Datastore {
             description: row.description,
             language: row.language.map(|language| language.0),
             is_default: row.is_default,
+            is_system: row.is_system,
             revision: row.revision,
             created_at: row.created_at.0,
             updated_at: row.updated_at.0,

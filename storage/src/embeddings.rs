@@ -104,6 +104,23 @@ pub async fn insert_many(
     Ok(())
 }
 
+/// Removes the vectors of texts in every embedding space; how many there were.
+pub async fn delete_many(tx: &mut Tx, workspace: WorkspaceId, hashes: &[TextHash]) -> Result<i64> {
+    let hashes: Vec<String> = hashes.iter().map(hex::encode).collect();
+    tx.statement(Dialects {
+        sqlite: "DELETE FROM embeddings
+            WHERE workspace_id = $1
+                AND text_hash IN (SELECT unhex(value) FROM json_each($2))",
+        postgres: "DELETE FROM embeddings
+            WHERE workspace_id = $1
+                AND text_hash IN (SELECT decode(value, 'hex') FROM unnest($2) AS given (value))",
+    })
+    .bind(Id(workspace))
+    .list(&hashes)
+    .execute()
+    .await
+}
+
 fn vector_bytes(vector: &[f32]) -> Vec<u8> {
     vector.iter().flat_map(|number| number.to_le_bytes()).collect()
 }

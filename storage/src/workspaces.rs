@@ -54,6 +54,7 @@ pub async fn create(tx: &mut Tx, ambient: &Ambient, name: &str) -> Result<Born> 
         description: String::new(),
         language: None,
         is_default: true,
+        is_system: false,
         revision: 0,
         created_at: now,
         updated_at: now,
@@ -78,6 +79,24 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Works
             WHERE id = $1",
         )
         .bind(Id(workspace))
+        .optional()
+        .await?;
+    Ok(row.map(Workspace::from))
+}
+
+/// The workspace of that code: how the public names it.
+pub async fn by_code(conn: &mut Conn, code: &str) -> Result<Option<Workspace>> {
+    let row: Option<WorkspaceRow> = conn
+        .statement(
+            "SELECT
+                id,
+                name,
+                code,
+                created_at
+            FROM workspaces
+            WHERE code = $1",
+        )
+        .bind(code)
         .optional()
         .await?;
     Ok(row.map(Workspace::from))

@@ -41,6 +41,11 @@ fn tag_of(value: &impl Serialize) -> ApiResult<String> {
 }
 
 impl<T: Serialize> Tagged<T> {
+    /// An answer whose tag is that of `edited`, the part of it that people edit.
+    pub fn by(edited: &impl Serialize, body: T) -> ApiResult<Self> {
+        Ok(Self { tag: tag_of(edited)?, body })
+    }
+
     /// An answer whose tag is that of all of it.
     pub fn of(body: T) -> ApiResult<Self> {
         Ok(Self { tag: tag_of(&body)?, body })

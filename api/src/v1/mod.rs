@@ -1,16 +1,22 @@
 //! `/v1`: the panel, for people who are signed in (and, for what is not their own, for programs with an API key).
 
+mod ai;
 mod auth;
 mod conversations;
+mod end_users;
 mod etag;
 mod live;
+pub(crate) mod help;
+mod kb;
 mod members;
 mod paging;
 mod projects;
+mod retention;
 mod sessions;
 mod views;
 mod widget_settings;
 mod widget_words;
+mod window;
 mod workspaces;
 
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -29,6 +35,10 @@ pub(crate) fn routes() -> Routes {
         .with(widget_settings::routes())
         .with(conversations::routes())
         .with(live::routes())
+        .with(end_users::routes())
+        .with(retention::routes())
+        .with(kb::routes())
+        .with(ai::routes())
 }
 
 /// The description of the surface.
@@ -60,5 +70,6 @@ pub(crate) fn openapi() -> OpenApi {
         .security(Some([SecurityRequirement::new("token", Vec::<String>::new())]))
         .build();
     routes().describe(&mut document);
+    help::routes().describe(&mut document);
     document
 }

@@ -43,6 +43,9 @@ struct DatastoreView {
     language: Option<Language>,
     /// Whether it is the one that `"datastore"` alone means.
     is_default: bool,
+    /// Whether the server keeps it by itself, from the articles of the knowledge base: it is searched and read like any
+    /// other, and changed through the articles only.
+    is_system: bool,
     /// Sources in it, whatever their status.
     #[schema(minimum = 0, example = 3)]
     sources_count: i64,
@@ -204,6 +207,7 @@ async fn create(
         description: text::optional("description", &new.description.unwrap_or_default(), 2_000)?,
         language: new.language.map(Into::into),
         is_default: false,
+        is_system: false,
         revision: 0,
         created_at: now,
         updated_at: now,
@@ -326,6 +330,7 @@ async fn update(
     Id(id): Id<DatastoreId>,
     Json(changes): Json<DatastoreChanges>,
 ) -> ApiResult<Json<DatastoreView>> {
+    refuse_system(&state, &caller, id).await?;
     let mut datastore = find(&state, &caller, id).await?;
     if let Some(name) = changes.name {
         datastore.name = text::required("name", &name, 100)?;
@@ -361,6 +366,7 @@ async fn delete(
     caller: Caller,
     Id(id): Id<DatastoreId>,
 ) -> ApiResult<StatusCode> {
+    refuse_system(&state, &caller, id).await?;
     state.ingest.delete_datastore(caller.workspace(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -376,6 +382,21 @@ pub(super) async fn find(
     datastore.ok_or_else(|| DomainError::not_found("datastore").into())
 }
 
+/// 409 for the datastore that the server keeps by itself: it changes with the articles of the knowledge base.
+pub(super) async fn refuse_system(
+    state: &AppState,
+    caller: &Caller,
+    id: DatastoreId,
+) -> ApiResult<()> {
+    let mut conn = state.db.read().await?;
+    let system = datastores::system(&mut conn, caller.workspace()).await?;
+    if system.is_none_or(|system| system.id != id) {
+        return Ok(());
+    }
+    let message = "the server keeps this datastore by itself; change the articles of the knowledge base (/v1/kb/articles)";
+    Err(DomainError::conflict("SYSTEM_DATASTORE", message).into())
+}
+
 async fn counted(conn: &mut Conn, datastore: Datastore) -> ApiResult<DatastoreView> {
     let (workspace, id) = (datastore.workspace_id, datastore.id);
     let counts = datastores::count_sources(conn, workspace, &[id]).await?;
@@ -389,6 +410,7 @@ fn view(datastore: Datastore, sources_count: i64) -> DatastoreView {
         description: datastore.description,
         language: datastore.language.map(Into::into),
         is_default: datastore.is_default,
+        is_system: datastore.is_system,
         sources_count,
         created_at: datastore.created_at.to_rfc3339(),
         updated_at: datastore.updated_at.to_rfc3339(),

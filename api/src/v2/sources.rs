@@ -177,6 +177,7 @@ async fn add_file(
     headers: HeaderMap,
     upload: Upload,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
+    super::datastores::refuse_system(&state, &caller, datastore).await?;
     let metadata = metadata::check(upload.metadata)?;
     let file = NewFile {
         // The extension tells the type, so a name of the caller's own comes as a title, not as the file's.
@@ -216,6 +217,7 @@ async fn add_url(
     headers: HeaderMap,
     Json(new): Json<NewUrl>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
+    super::datastores::refuse_system(&state, &caller, datastore).await?;
     let url = text::required("url", &new.url, 2_000)?;
     let name = new.name.map(|name| text::required("name", &name, 200)).transpose()?;
     let metadata = metadata::check(new.metadata)?;
@@ -251,6 +253,7 @@ async fn add_text(
     headers: HeaderMap,
     Json(new): Json<NewText>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
+    super::datastores::refuse_system(&state, &caller, datastore).await?;
     let name = text::required("name", &new.name, 200)?;
     let content = text::required("content", &new.content, usize::MAX)?;
     let metadata = metadata::check(new.metadata)?;
@@ -330,6 +333,7 @@ async fn delete(
     caller: Caller,
     Ids(datastore, id): Ids<DatastoreId, SourceId>,
 ) -> ApiResult<StatusCode> {
+    super::datastores::refuse_system(&state, &caller, datastore).await?;
     state.ingest.delete_source(caller.workspace(), datastore, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -375,6 +379,7 @@ async fn cancel(
     caller: Caller,
     Ids(datastore, id): Ids<DatastoreId, SourceId>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
+    super::datastores::refuse_system(&state, &caller, datastore).await?;
     Ok(accepted(state.ingest.cancel(caller.workspace(), datastore, id).await?))
 }
 

@@ -252,6 +252,20 @@ impl TestApp {
         }
     }
 
+    /// All that the database holds, as text; what is compressed is not read.
+    pub async fn dump(&self) -> String {
+        let url = self.database.guard.url();
+        if self.db.is_postgres() {
+            let dumped = tokio::process::Command::new("pg_dump").arg(&url).output().await.unwrap();
+            assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+            return String::from_utf8_lossy(&dumped.stdout).into_owned();
+        }
+        // A copy has nothing of rows that are gone.
+        let copy = self.folder.path().join(format!("{}.db", self.ambient.new_uuid()));
+        self.db.backup_sqlite(&copy).await.unwrap();
+        String::from_utf8_lossy(&std::fs::read(&copy).unwrap()).into_owned()
+    }
+
     /// A further workspace.
     pub async fn other_tenant(&self) -> Tenant {
         new_tenant(&self.db, &self.ambient, "Otra empresa").await

@@ -1,5 +1,6 @@
 //! What callers may do with sources.
 
+mod articles;
 mod intake;
 mod removal;
 mod validate;
@@ -91,7 +92,9 @@ impl Ingest {
 
     /// The job handlers, to be registered with the runner.
     pub fn handlers(&self) -> Vec<Arc<dyn Handler>> {
-        pipeline::handlers(&self.core)
+        let mut handlers = pipeline::handlers(&self.core);
+        handlers.push(self.article_handler());
+        handlers
     }
 
     /// Wants the daily sweep, starting now. Called once at every start of a worker.

@@ -234,6 +234,7 @@ pub async fn new_datastore(world: &World, name: &str) -> Datastore {
         id: world.ambient.new_id::<DatastoreId>(),
         name: name.to_owned(),
         is_default: false,
+        is_system: false,
         revision: 0,
         ..world.datastore.clone()
     };

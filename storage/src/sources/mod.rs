@@ -261,6 +261,26 @@ pub async fn delete(tx: &mut Tx, workspace: WorkspaceId, id: SourceId) -> Result
     .await
 }
 
+/// Sets where people read a source that is not fetched from there; `false` when absent.
+pub async fn set_link(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: SourceId,
+    link: Option<&str>,
+) -> Result<bool> {
+    tx.statement(
+        "UPDATE sources
+        SET link = $3
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(link)
+    .changed()
+    .await
+}
+
 /// Replaces the metadata; `false` when absent.
 pub async fn set_metadata(
     tx: &mut Tx,

@@ -3,7 +3,7 @@
 mod statement;
 mod values;
 
-pub(crate) use statement::{Deferred, Dialects, Executor};
+pub(crate) use statement::{Deferred, Dialects, Executor, Statement};
 pub(crate) use values::{Id, Json, Micros, Name};
 
 /// A text with a list: `$n` is a list of texts on both databases, bound with [`Statement::list`].

@@ -168,6 +168,7 @@ closed!(
     AgentStatus,
     domain::Role,
     domain::approval::ApprovalStatus,
+    domain::article::ArticleStatus,
     Author,
     BudgetPeriod,
     BudgetScope,

@@ -3,10 +3,13 @@
 
 mod accounts;
 mod approvals;
+mod articles;
 mod cancellation;
 mod connections;
+mod contacts;
 mod conversations;
 mod coverage;
+mod erasure;
 mod evals;
 mod files;
 mod gates;

@@ -86,6 +86,7 @@ impl Place {
             description: format!("about {name}"),
             language: Some(Lang::Pt),
             is_default: false,
+            is_system: false,
             revision: 0,
             created_at: now,
             updated_at: now,

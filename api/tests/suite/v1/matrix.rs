@@ -19,6 +19,16 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"currentPassword": "no es esta", "newPassword": "cuatro gatos"})
         }
         "/v1/workspaces/{workspaceId}/transfer" => json!({"userId": owner.id}),
+        "/v1/kb/articles" => json!({"title": "x", "content": "y"}),
+        "/v1/kb/categories" => json!({"names": {"es": "x"}}),
+        "/v1/ai/suggest-reply" | "/v1/ai/summarize" => {
+            json!({"conversationId": "conv_00000000000000000000000000000000", "lastMessage": "x"})
+        }
+        "/v1/ai/rewrite" => json!({"text": "x", "style": "fix"}),
+        path if path.ends_with("/feedback") => json!({"helpful": true}),
+        "/v1/end-users/{endUserId}/merge" => {
+            json!({"otherId": "contact_00000000000000000000000000000001"})
+        }
         // That of the member whom the test names, who is to stay what they are.
         path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
         path if path.ends_with("/messages") || path.ends_with("/notes") => json!({"content": "x"}),
@@ -61,6 +71,12 @@ async fn each_route_asks_for_a_credential_and_a_role() {
                 .replace("{workspaceId}", &owner.workspace)
                 .replace("{memberId}", &other.id)
                 .replace("{projectId}", &project)
+                .replace("{endUserId}", "contact_00000000000000000000000000000000")
+                .replace("{visitorId}", "v-1")
+                .replace("{articleId}", "art_00000000000000000000000000000000")
+                .replace("{categoryId}", "cat_00000000000000000000000000000000")
+                .replace("{workspaceCode}", "nobody")
+                .replace("{slug}", "nothing")
                 .replace("{sessionId}", "sess_00000000000000000000000000000000")
                 .replace("{conversationId}", "conv_00000000000000000000000000000000")
                 .replace("{attachmentId}", "att_00000000000000000000000000000000")

@@ -2,6 +2,10 @@
 
 mod account;
 mod live;
+mod ai;
+mod end_users;
+mod erasure;
+mod kb;
 mod matrix;
 mod projects;
 mod threads;

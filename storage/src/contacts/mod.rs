@@ -1,11 +1,27 @@
 //! Contacts and visitors.
 
+mod addresses;
+mod block;
+mod list;
+mod merge;
+mod profile;
+mod timeline;
+mod words;
+
 use domain::contact::{Contact, ContactDetails};
-use domain::{Ambient, ContactId, VisitorId, WorkspaceId};
+use domain::{Ambient, ContactId, Timestamp, VisitorId, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Micros, with_list};
 use crate::{Conn, Result, Tx};
+
+pub use self::addresses::owner_of;
+pub use self::block::{block, block_visitor, is_blocked, unblock, unblock_visitor};
+pub use self::list::{ContactFilter, ContactOrder, count, list, tag_counts};
+pub use self::merge::merge;
+pub use self::profile::{create, profile, profiles, update};
+pub use self::timeline::{TimelineEntry, TimelineKind, count_timeline, timeline};
+pub use self::words::index_missing;
 
 #[derive(FromRow)]
 struct ContactRow {
@@ -103,7 +119,7 @@ pub async fn resolve(
     let linked = of_visitor.as_ref().map(|contact| contact.id);
     let named = [of_visitor, by_email, by_phone].into_iter().flatten();
     let contact = match named.reduce(|kept, other| keep_first(kept, &other)) {
-        Some(kept) => fill_in(tx, workspace, kept, details).await?,
+        Some(kept) => fill_in(tx, ambient, workspace, kept, details).await?,
         None => insert(tx, ambient, workspace, details).await?,
     };
     if let Some(visitor) = visitor
@@ -120,8 +136,8 @@ fn keep_first(kept: Contact, other: &Contact) -> Contact {
 }
 
 /// Two requests that name the same new customer must not make two contacts, nor clash. On SQLite there is
-/// one writer anyway.
-async fn one_at_a_time(tx: &mut Tx, workspace: WorkspaceId) -> Result<()> {
+/// one writer anyway. Whoever gives contacts addresses takes it first.
+pub async fn one_at_a_time(tx: &mut Tx, workspace: WorkspaceId) -> Result<()> {
     if tx.is_postgres() {
         tx.statement("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(format!("contacts of {workspace}"))
@@ -159,7 +175,16 @@ async fn find_by_email(
     let row: Option<ContactRow> = tx
         .statement(select_contacts!(
             "WHERE workspace_id = $1
-                AND email = $2"
+                AND (
+                    email = $2
+                    OR id = (
+                        SELECT contact_id
+                        FROM contact_addresses
+                        WHERE workspace_id = $1
+                            AND kind = 'email'
+                            AND address = $2
+                    )
+                )"
         ))
         .bind(Id(workspace))
         .bind(email)
@@ -176,7 +201,16 @@ async fn find_by_phone(
     let row: Option<ContactRow> = tx
         .statement(select_contacts!(
             "WHERE workspace_id = $1
-                AND phone = $2"
+                AND (
+                    phone = $2
+                    OR id = (
+                        SELECT contact_id
+                        FROM contact_addresses
+                        WHERE workspace_id = $1
+                            AND kind = 'phone'
+                            AND address = $2
+                    )
+                )"
         ))
         .bind(Id(workspace))
         .bind(phone)
@@ -209,9 +243,10 @@ async fn insert(
             email,
             phone,
             conflict,
-            created_at
+            created_at,
+            updated_at
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
     )
     .bind(Id(contact.id))
     .bind(Id(workspace))
@@ -223,6 +258,7 @@ async fn insert(
     .bind(Micros(contact.created_at))
     .execute()
     .await?;
+    words::index(tx, workspace, &contact).await?;
     Ok(contact)
 }
 
@@ -230,12 +266,14 @@ async fn insert(
 /// says already.
 async fn fill_in(
     tx: &mut Tx,
+    ambient: &Ambient,
     workspace: WorkspaceId,
     kept: Contact,
     details: &ContactDetails,
 ) -> Result<Contact> {
-    let contradicts = differs(kept.email.as_ref(), details.email.as_ref())
-        || differs(kept.phone.as_ref(), details.phone.as_ref());
+    let (emails, phones) = addresses::others(tx, workspace, kept.id).await?;
+    let contradicts = differs(kept.email.as_ref(), details.email.as_ref(), &emails)
+        || differs(kept.phone.as_ref(), details.phone.as_ref(), &phones);
     let row: Option<ContactRow> = tx
         .statement(
             "UPDATE contacts
@@ -248,6 +286,12 @@ async fn fill_in(
                         FROM contacts AS other
                         WHERE other.workspace_id = $1
                             AND other.email = $5
+                    ) AND NOT EXISTS (
+                        SELECT 1
+                        FROM contact_addresses AS other
+                        WHERE other.workspace_id = $1
+                            AND other.kind = 'email'
+                            AND other.address = $5
                     ) THEN $5
                     ELSE email
                 END,
@@ -257,6 +301,12 @@ async fn fill_in(
                         FROM contacts AS other
                         WHERE other.workspace_id = $1
                             AND other.phone = $6
+                    ) AND NOT EXISTS (
+                        SELECT 1
+                        FROM contact_addresses AS other
+                        WHERE other.workspace_id = $1
+                            AND other.kind = 'phone'
+                            AND other.address = $6
                     ) THEN $6
                     ELSE phone
                 END,
@@ -281,11 +331,37 @@ async fn fill_in(
         .bind(kept.conflict || contradicts)
         .optional()
         .await?;
-    Ok(row.map_or(kept, Contact::from))
+    let filled = row.map_or_else(|| kept.clone(), Contact::from);
+    if filled != kept {
+        note_change(tx, workspace, filled.id, ambient.now()).await?;
+        words::index(tx, workspace, &filled).await?;
+    }
+    Ok(filled)
 }
 
-fn differs(kept: Option<&String>, given: Option<&String>) -> bool {
-    kept.zip(given).is_some_and(|(kept, given)| kept != given)
+/// Notes when a contact last changed.
+async fn note_change(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ContactId,
+    now: Timestamp,
+) -> Result<()> {
+    tx.statement(
+        "UPDATE contacts
+        SET updated_at = $3
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(Micros(now))
+    .execute()
+    .await?;
+    Ok(())
+}
+
+fn differs(kept: Option<&String>, given: Option<&String>, others: &[String]) -> bool {
+    kept.zip(given).is_some_and(|(kept, given)| kept != given && !others.contains(given))
 }
 
 async fn link(
