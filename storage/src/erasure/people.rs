@@ -6,7 +6,7 @@ use crate::sql::Id;
 use crate::{Result, Tx};
 
 /// What names a contact or one of its visitors and does not go with the contact.
-const NAMED: [&str; 8] = [
+const NAMED: [&str; 9] = [
     "UPDATE charges
     SET
         contact_id = NULL,
@@ -51,6 +51,10 @@ const NAMED: [&str; 8] = [
         after = NULL
     WHERE workspace_id = $1
         AND subject IN (SELECT visitor_id FROM visitors WHERE workspace_id = $1 AND contact_id = $2)",
+    // What waits for a message that will not come; the sweep removes the files.
+    "DELETE FROM attachments
+    WHERE workspace_id = $1
+        AND visitor_id IN (SELECT visitor_id FROM visitors WHERE workspace_id = $1 AND contact_id = $2)",
     "DELETE FROM visits
     WHERE workspace_id = $1
         AND visitor_id IN (SELECT visitor_id FROM visitors WHERE workspace_id = $1 AND contact_id = $2)",

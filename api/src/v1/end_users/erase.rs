@@ -7,7 +7,7 @@ use domain::{ContactId, WorkspaceId};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
-use storage::{Conn, contacts, conversations, erasure, leads, messages};
+use storage::{Conn, attachments, contacts, conversations, erasure, leads, messages};
 use utoipa::ToSchema;
 
 use super::list::absent;
@@ -131,6 +131,11 @@ async fn talk_of(
 async fn message_of(conn: &mut Conn, workspace: WorkspaceId, message: Message) -> ApiResult<Value> {
     let feedback = messages::feedback(conn, workspace, message.id).await?;
     let is_answer = message.author == Author::Agent;
+    let files = attachments::of_messages(conn, workspace, &[message.id]).await?;
+    let files: Vec<Value> = files
+        .into_iter()
+        .map(|(_, file)| json!({"name": file.name, "mediaType": file.media_type, "bytes": file.bytes}))
+        .collect();
     let traced = is_answer && messages::trace(conn, workspace, message.id).await?.is_some();
     Ok(json!({
         "id": message.id,
@@ -138,6 +143,7 @@ async fn message_of(conn: &mut Conn, workspace: WorkspaceId, message: Message) -
         "content": message.content,
         "createdAt": message.created_at.to_rfc3339(),
         "feedback": feedback.map(|(rating, comment)| json!({"rating": rating.name(), "comment": comment})),
+        "attachments": files,
         // How an answer came about is stored too; it holds nothing that is not here but passages of documents.
         "hasTrace": traced,
     }))
