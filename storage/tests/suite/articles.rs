@@ -92,8 +92,8 @@ async fn articles_read_back_and_are_found() {
         assert!(found(&mut conn, only).await.is_empty());
         let (all, uses) = articles::categories(&mut conn, ws).await.unwrap();
         assert_eq!(ids(&all, |one| one.id), [second.id, first.id]);
-        let used = CategoryUse { category: Some(first.id), language: Lang::Es, articles: 1 };
-        assert_eq!(uses, [used]);
+        let of_first = CategoryUse { category: Some(first.id), language: Lang::Es, articles: 1 };
+        assert_eq!(uses, [of_first]);
         let shown = articles::published(&mut conn, ws, Lang::Es, "a").await.unwrap();
         assert_eq!(shown.map(|one| one.id), Some(public.id));
         assert_eq!(articles::published(&mut conn, ws, Lang::Es, "a-2").await.unwrap(), None);
