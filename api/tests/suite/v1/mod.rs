@@ -1,11 +1,11 @@
 //! The panel.
 
 mod account;
-mod live;
 mod ai;
 mod end_users;
 mod erasure;
 mod kb;
+mod live;
 mod matrix;
 mod projects;
 mod threads;
