@@ -42,7 +42,7 @@ pub struct Suggestion {
     pub reason: Option<&'static str>,
     /// Numbers, prices, hours and the like of the reply that stand in nothing it rests on.
     pub unsupported: Vec<String>,
-    /// The model that wrote it; `builtin` for sentences of the documents.
+    /// The model that wrote it; `builtin-extractive` for sentences of the documents.
     pub model: String,
 }
 

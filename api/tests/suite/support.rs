@@ -256,7 +256,9 @@ impl TestApp {
     pub async fn dump(&self) -> String {
         let url = self.database.guard.url();
         if self.db.is_postgres() {
-            let dumped = tokio::process::Command::new("pg_dump").arg(&url).output().await.unwrap();
+            // What stands behind the address is for sqlx.
+            let url = url.split('?').next().unwrap_or_default();
+            let dumped = tokio::process::Command::new("pg_dump").arg(url).output().await.unwrap();
             assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
             return String::from_utf8_lossy(&dumped.stdout).into_owned();
         }

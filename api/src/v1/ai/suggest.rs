@@ -48,7 +48,7 @@ pub(in crate::v1) struct SuggestionView {
     reason: Option<&'static str>,
     /// Numbers, prices, hours and the like of the reply that no source supports: check them before you send it.
     unsupported: Vec<String>,
-    /// The model that wrote it; `builtin` for sentences of the documents.
+    /// The model that wrote it; `builtin-extractive` for sentences of the documents.
     model: String,
 }
 

@@ -64,7 +64,7 @@ async fn a_reply_is_suggested_out_of_the_knowledge_and_nothing_is_stored() {
             let confidence = found["confidence"].as_f64().unwrap();
             assert!(confidence > 0.0 && confidence <= 1.0, "{found}");
             assert_eq!((&found["reason"], &found["unsupported"]), (&Value::Null, &json!([])));
-            assert_eq!(found["model"], "builtin");
+            assert_eq!(found["model"], "builtin-extractive");
         }
         let unknown = json!({"conversationId": talk, "lastMessage": "¿Quién ganó el mundial de ajedrez en 1972?"});
         let found = suggest(&app, &unknown).await;
@@ -176,7 +176,10 @@ async fn without_a_model_a_summary_says_that_it_is_an_extract_and_nothing_is_wri
     let talk = asked(&app, QUESTION).await;
     let body = json!({"conversationId": talk});
     let found = app.post("/v1/ai/summarize", &body).await.expect(200);
-    assert_eq!((&found["extractive"], &found["model"]), (&json!(true), &json!("builtin")));
+    assert_eq!(
+        (&found["extractive"], &found["model"]),
+        (&json!(true), &json!("builtin-extractive"))
+    );
     assert!(found["summary"].as_str().unwrap().contains(QUESTION), "{found}");
     let body = json!({"text": "hola", "style": "formal"});
     let told = app.post("/v1/ai/rewrite", &body).await.expect_error(409, "NOT_CONFIGURED");

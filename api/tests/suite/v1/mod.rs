@@ -11,7 +11,10 @@ mod handoff;
 mod inbox;
 mod invitations;
 mod kb;
+<<<<<<< HEAD
 mod links;
+=======
+>>>>>>> contacts
 mod live;
 mod matrix;
 mod projects;
