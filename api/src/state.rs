@@ -66,11 +66,8 @@ pub struct Shared {
     pub(crate) authenticator: Authenticator,
     pub(crate) limits: RateLimits,
     pub(crate) live: Live,
-<<<<<<< HEAD
     pub(crate) visitors: Visitors,
     pub(crate) visitor_tokens: VisitorTokens,
-=======
->>>>>>> contacts
     origins: Vec<HeaderValue>,
 }
 

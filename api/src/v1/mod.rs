@@ -44,12 +44,9 @@ pub(crate) fn routes() -> Routes {
         .with(widget_settings::routes())
         .with(conversations::routes())
         .with(live::routes())
-<<<<<<< HEAD
         .with(widget::routes())
         .with(canned_replies::routes())
         .with(inbox::routes())
-=======
->>>>>>> contacts
         .with(end_users::routes())
         .with(retention::routes())
         .with(kb::routes())

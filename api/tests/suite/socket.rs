@@ -33,7 +33,6 @@ impl Socket {
 
     /// The next frame; `Err` with the code and the reason when the server closed.
     pub async fn next(&mut self) -> Result<Value, (u16, String)> {
-<<<<<<< HEAD
         // Pings keep a line alive, and do not count as saying something.
         let heard = tokio::time::timeout(PATIENCE, self.next_but_pings()).await;
         heard.expect("the server says something")
@@ -42,11 +41,6 @@ impl Socket {
     async fn next_but_pings(&mut self) -> Result<Value, (u16, String)> {
         loop {
             match self.0.next().await {
-=======
-        loop {
-            let next = tokio::time::timeout(PATIENCE, self.0.next()).await;
-            match next.expect("the server says something") {
->>>>>>> contacts
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err((frame.code.into(), frame.reason.to_string()));

@@ -11,10 +11,7 @@ mod handoff;
 mod inbox;
 mod invitations;
 mod kb;
-<<<<<<< HEAD
 mod links;
-=======
->>>>>>> contacts
 mod live;
 mod matrix;
 mod projects;
