@@ -9,8 +9,11 @@ mod etag;
 mod invitations;
 mod live;
 mod members;
+mod oidc;
+mod oidc_arrival;
 mod paging;
 mod projects;
+mod second_factor;
 mod sessions;
 mod views;
 mod widget_settings;
@@ -36,6 +39,8 @@ pub(crate) fn routes() -> Routes {
         .with(invitations::routes())
         .with(api_keys::routes())
         .with(audit::routes())
+        .with(second_factor::routes())
+        .with(oidc::routes())
 }
 
 /// The description of the surface.

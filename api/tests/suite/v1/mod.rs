@@ -7,8 +7,10 @@ mod invitations;
 mod links;
 mod live;
 mod matrix;
+mod oidc;
 mod projects;
 mod removal;
+mod second_factor;
 mod threads;
 mod workspaces;
 
