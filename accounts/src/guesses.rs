@@ -18,6 +18,12 @@ const PASSWORDS: Most = Most {
     of_address: 100,
     message: "too many wrong passwords; wait as long as Retry-After says",
 };
+/// Wrong codes of a second factor.
+const CODES: Most = Most {
+    of_account: 10,
+    of_address: 100,
+    message: "too many wrong codes; wait as long as Retry-After says",
+};
 /// Mails within it to an account, and asked for from an address.
 const MAILS: Most = Most {
     of_account: 5,
@@ -48,6 +54,11 @@ impl Guesses {
     /// Of passwords.
     pub(crate) fn of_passwords() -> Self {
         Self { most: PASSWORDS, accounts: counts(), addresses: counts() }
+    }
+
+    /// Of codes.
+    pub(crate) fn of_codes() -> Self {
+        Self { most: CODES, accounts: counts(), addresses: counts() }
     }
 
     /// Of mails.

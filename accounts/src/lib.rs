@@ -7,7 +7,9 @@ mod invitations;
 mod links;
 mod mail;
 mod members;
+mod oidc;
 mod password;
+mod second_factor;
 mod token;
 mod visitor;
 
@@ -26,10 +28,13 @@ use serde_json::json;
 use storage::{Db, StorageError, Tx, sessions, users, workspaces};
 
 pub use invitations::{Invited, Joining, NewInvitation, OpenInvitation};
+pub use oidc::Departure;
+pub use second_factor::{NewSecondFactor, SignIn};
 
 use audit::Change;
 use guesses::Guesses;
 use mail::{LinkTokens, Mailer};
+use oidc::Oidc;
 use password::Passwords;
 use token::{Signer, Ticket};
 pub use visitor::{VISITOR_TOKEN, VisitorTicket, VisitorTokens, is_vouched_for};
@@ -76,6 +81,10 @@ struct Parts {
     signer: Signer,
     passwords: Passwords,
     guesses: Guesses,
+    /// Wrong codes of second factors: the right password is no way around them.
+    codes: Guesses,
+    oidc: Option<Oidc>,
+    vault: Vault,
     /// Mails that somebody asked for: nobody fills a mailbox.
     mails: Guesses,
     mailer: Mailer,
@@ -167,6 +176,9 @@ impl Accounts {
             signer: Signer::new(vault),
             passwords: Passwords::new(),
             guesses: Guesses::of_passwords(),
+            codes: Guesses::of_codes(),
+            oidc: Oidc::new(settings)?,
+            vault: vault.clone(),
             mails: Guesses::of_mails(),
             mailer: Mailer::new(settings)?,
             tokens: LinkTokens::new(vault),
@@ -202,13 +214,14 @@ impl Accounts {
         Ok(signed_in)
     }
 
-    /// Signs a person in, in the workspace that they were in last. The same error for an unknown address and a wrong password.
+    /// Signs a person in, in the workspace that they were in last, or asks for their second factor. The same error for an unknown
+    /// address and a wrong password.
     pub async fn log_in(
         &self,
         email: &str,
         password: SecretString,
         visit: &Visit,
-    ) -> Result<SignedIn> {
+    ) -> Result<SignIn> {
         let email = email.trim().to_lowercase();
         self.0.guesses.begin(&email, visit.address)?;
         let found = users::by_email(&mut self.0.db.read().await?, &email).await?;
@@ -218,13 +231,7 @@ impl Accounts {
             return Err(Error::refused("WRONG_CREDENTIALS", "e-mail address or password is wrong"));
         };
         self.0.guesses.was_right(&email, visit.address);
-        let mut tx = self.0.db.write().await?;
-        let known = sessions::list(&mut tx, user.id, self.0.ambient.now()).await?;
-        let last = known.iter().find_map(|session| session.workspace_id);
-        let membership = self.place_of(&mut tx, &user, last).await?;
-        let signed_in = self.begin(&mut tx, user, membership, visit).await?;
-        tx.commit().await?;
-        Ok(signed_in)
+        self.enter(self.0.db.write().await?, user, visit).await
     }
 
     /// Gives new tokens for a refresh token, which is used up. One that comes a second time ends its session.

@@ -48,6 +48,8 @@ impl Passwords {
             hash.unwrap_or_default()
         });
         self.compute(move || {
+            // Who came by an identity provider has no password, and what stands in its place is no hash.
+            let hash = hash.filter(|hash| PasswordHash::new(hash).is_ok());
             let known = hash.is_some();
             let hash = hash.unwrap_or_else(|| NOBODY.clone());
             let hash = PasswordHash::new(&hash)?;
@@ -108,6 +110,7 @@ mod tests {
         assert!(passwords.is(Some(hash.clone()), secret()).await.unwrap());
         assert!(!passwords.is(Some(hash), "otra cosa".into()).await.unwrap());
         assert!(!passwords.is(None, "\0".into()).await.unwrap());
+        assert!(!passwords.is(Some("none".to_owned()), "none".into()).await.unwrap());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use domain::workspace::SiteIdentity;
 use domain::{AgentId, Ambient, ProjectId, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use serde_json::{Value, json};
-use storage::{Conn, Db, StorageError, projects, secrets, workspaces};
+use storage::{Conn, Db, StorageError, projects, second_factors, secrets, workspaces};
 
 use crate::turn::{Agents, Inner};
 
@@ -59,7 +59,7 @@ pub async fn count_secrets(db: &Db, vault: &Vault) -> Result<SealedSecrets, Stor
     for workspace in workspace_ids(db).await? {
         all = all.plus(count(db, vault, workspace).await?);
     }
-    Ok(all)
+    Ok(all.plus(count_of_people(db, vault).await?))
 }
 
 /// Seals what an older key of the ring sealed with the one that seals now, in every workspace. What is changed
@@ -74,7 +74,34 @@ pub async fn reseal_secrets(
         reseal(db, ambient, vault, workspace).await?;
         all = all.plus(count(db, vault, workspace).await?);
     }
-    Ok(all)
+    reseal_people(db, ambient, vault).await?;
+    Ok(all.plus(count_of_people(db, vault).await?))
+}
+
+/// How the secrets of second factors are sealed, which belong to people and to no workspace.
+async fn count_of_people(db: &Db, vault: &Vault) -> Result<SealedSecrets, StorageError> {
+    let mut found = SealedSecrets::default();
+    for (user, sealed) in second_factors::all(&mut db.read().await?).await? {
+        found.add(vault, of_second_factor(&user.to_string()), &sealed);
+    }
+    Ok(found)
+}
+
+/// Seals those anew that an older key sealed.
+async fn reseal_people(db: &Db, ambient: &Ambient, vault: &Vault) -> Result<(), StorageError> {
+    for (user, before) in second_factors::all(&mut db.read().await?).await? {
+        let row = user.to_string();
+        let anew = sealed_anew(ambient, vault, of_second_factor(&row), &before);
+        let Ok(Some(after)) = anew else { continue };
+        let mut tx = db.write().await?;
+        second_factors::replace(&mut tx, user, &before, &after).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+fn of_second_factor(row: &str) -> SecretPlace<'_> {
+    SecretPlace::of_person("users", "second_factor", row)
 }
 
 impl Agents {
@@ -82,6 +109,7 @@ impl Agents {
     /// workspaces. For the start of a process: a key is changed before it.
     pub async fn want_resealing(&self) -> Result<usize, StorageError> {
         let Inner { db, ambient, options, .. } = &*self.inner;
+        reseal_people(db, ambient, &options.vault).await?;
         let mut wanted = 0;
         for workspace in workspace_ids(db).await? {
             let SealedSecrets { older, lost, .. } = count(db, &options.vault, workspace).await?;

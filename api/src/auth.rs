@@ -382,6 +382,13 @@ pub(crate) struct Changed {
     pub after: Option<serde_json::Value>,
 }
 
+impl Changed {
+    /// Of what was made or changed: what it is now.
+    pub fn to(after: serde_json::Value) -> Self {
+        Self { before: None, after: Some(after) }
+    }
+}
+
 impl Caller {
     /// The workspace that everything happens in.
     pub fn workspace(&self) -> WorkspaceId {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 /// A failure on its way to a client. [`crate::edge`] writes the body, since it knows the request id and
 /// the language.
 #[derive(Debug, Clone)]
-pub(crate) struct ApiError(DomainError);
+pub(crate) struct ApiError(DomainError, Option<String>);
 
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
@@ -37,6 +37,10 @@ pub(crate) struct ErrorBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub details: Vec<ErrorDetail>,
+    /// Of `SECOND_FACTOR_REQUIRED`: what the code is sent with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub challenge: Option<String>,
     /// The id of the request, also in the header `x-request-id`; name it when asking for help.
     #[schema(example = "req_0199f0c4a5b07cc09f5a3f1d2b4c6e8a")]
     pub request_id: String,
@@ -61,19 +65,26 @@ impl ApiError {
 
     /// As [`Self::unauthorized`], on the panel.
     pub fn not_signed_in() -> Self {
-        Self(DomainError::new(ErrorKind::Unauthenticated, "UNAUTHORIZED", NOT_SIGNED_IN))
+        Self(DomainError::new(ErrorKind::Unauthenticated, "UNAUTHORIZED", NOT_SIGNED_IN), None)
     }
 
     /// The credential does not allow this.
     pub fn forbidden(scope: domain::Scope) -> Self {
         let message = format!("this API key lacks the scope `{scope}`");
-        Self(DomainError::new(ErrorKind::Forbidden, "FORBIDDEN", message))
+        Self(DomainError::new(ErrorKind::Forbidden, "FORBIDDEN", message), None)
+    }
+
+    /// The password was right; the code that is owed is sent with `challenge`.
+    pub fn second_factor(challenge: String) -> Self {
+        let message = "a code of the second factor is needed; send it with error.challenge";
+        let code = "SECOND_FACTOR_REQUIRED";
+        Self(DomainError::new(ErrorKind::Unauthenticated, code, message), Some(challenge))
     }
 
     /// No such route.
     pub fn no_route() -> Self {
         let message = "there is no such route; /docs lists them";
-        Self(DomainError::new(ErrorKind::NotFound, "NOT_FOUND", message))
+        Self(DomainError::new(ErrorKind::NotFound, "NOT_FOUND", message), None)
     }
 
     /// The route exists, with other methods.
@@ -88,28 +99,28 @@ impl ApiError {
 
     /// The body is not the JSON that it should be.
     pub fn invalid_json(message: impl Into<String>) -> Self {
-        Self(DomainError::new(ErrorKind::Invalid, "INVALID_JSON", message))
+        Self(DomainError::new(ErrorKind::Invalid, "INVALID_JSON", message), None)
     }
 
     /// Over a size limit.
     pub fn too_large(message: impl Into<String>) -> Self {
-        Self(DomainError::new(ErrorKind::TooLarge, "PAYLOAD_TOO_LARGE", message))
+        Self(DomainError::new(ErrorKind::TooLarge, "PAYLOAD_TOO_LARGE", message), None)
     }
 
     /// A content type that is not taken.
     pub fn unsupported_type(expected: &str) -> Self {
         let message = format!("this content type is not taken; send Content-Type: {expected}");
-        Self(DomainError::new(ErrorKind::UnsupportedType, "UNSUPPORTED_MEDIA_TYPE", message))
+        Self(DomainError::new(ErrorKind::UnsupportedType, "UNSUPPORTED_MEDIA_TYPE", message), None)
     }
 
     /// A field holds a value that is not accepted.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self(DomainError::invalid(field, message))
+        Self(DomainError::invalid(field, message), None)
     }
 
     fn fixed(kind: ErrorKind, code: &'static str) -> Self {
         let message = fixed_message(code, Lang::En).unwrap_or("error");
-        Self(DomainError::new(kind, code, message))
+        Self(DomainError::new(kind, code, message), None)
     }
 
     /// The error as the domain says it.
@@ -146,7 +157,8 @@ impl ApiError {
             None => Vec::new(),
         };
         let request_id = request_id.to_owned();
-        ErrorEnvelope { error: ErrorBody { code: self.0.code, message, details, request_id } }
+        let (code, challenge) = (self.0.code, self.1.clone());
+        ErrorEnvelope { error: ErrorBody { code, message, details, challenge, request_id } }
     }
 
     /// The message in `language`; without one, in the words of the specification.
@@ -234,7 +246,7 @@ impl From<DomainError> for ApiError {
             tracing::error!(code = error.code, message = error.message, "request failed");
             return Self::internal();
         }
-        Self(error)
+        Self(error, None)
     }
 }
 
@@ -250,7 +262,7 @@ impl From<accounts::Error> for ApiError {
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> Self {
         tracing::error!(error = source_chain(&error), "storage failed");
-        Self(error.into())
+        Self(error.into(), None)
     }
 }
 
@@ -259,7 +271,7 @@ impl From<RetrievalError> for ApiError {
         if !matches!(error, RetrievalError::Invalid(_)) {
             tracing::error!(error = source_chain(&error), "search failed");
         }
-        Self(error.into())
+        Self(error.into(), None)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Settings {
     pub accounts: AccountSettings,
     /// Mails to people.
     pub mail: MailSettings,
+    /// Signing in with an account elsewhere.
+    pub oidc: OidcSettings,
     /// Logs.
     pub log: LogSettings,
     /// What is told to a collector of traces.
@@ -342,6 +344,18 @@ pub enum Registration {
     Open,
     /// The first person of the installation, and who is invited.
     Closed,
+}
+
+/// Signing in with an account elsewhere: OpenID Connect. On when issuer and client id are set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcSettings {
+    /// The provider's address, the very text that its tokens name. `VOCERO_OIDC_ISSUER`.
+    pub issuer: Option<String>,
+    /// What this installation is called there. `VOCERO_OIDC_CLIENT_ID`.
+    pub client_id: Option<String>,
+    /// What it shows there, unless it is a public client. `VOCERO_OIDC_CLIENT_SECRET`.
+    pub client_secret: Option<SecretString>,
 }
 
 /// Mails to people.

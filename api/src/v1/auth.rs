@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::second_factor::signed_in;
 use super::views::{OwnWorkspaceView, SignedInView, UserView};
 use crate::auth::{Caller, Visitor};
 use crate::error::ApiResult;
@@ -143,7 +144,8 @@ async fn register(
 
 /// Sign in
 ///
-/// In the workspace that the person was in last.
+/// In the workspace that the person was in last. Who has a second factor gets 401 `SECOND_FACTOR_REQUIRED`, with `error.challenge` to send a
+/// code with.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",
@@ -159,7 +161,7 @@ async fn login(
     Json(credentials): Json<Credentials>,
 ) -> ApiResult<Json<SignedInView>> {
     let Credentials { email, password } = credentials;
-    Ok(Json(state.accounts.log_in(&email, password, &visit).await?.into()))
+    signed_in(state.accounts.log_in(&email, password, &visit).await?)
 }
 
 /// Renew the tokens

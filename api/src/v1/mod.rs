@@ -15,9 +15,12 @@ mod invitations;
 mod kb;
 mod live;
 mod members;
+mod oidc;
+mod oidc_arrival;
 mod paging;
 mod projects;
 mod retention;
+mod second_factor;
 mod sessions;
 mod views;
 mod widget;
@@ -54,6 +57,8 @@ pub(crate) fn routes() -> Routes {
         .with(invitations::routes())
         .with(api_keys::routes())
         .with(audit::routes())
+        .with(second_factor::routes())
+        .with(oidc::routes())
 }
 
 /// The description of the surface.

@@ -21,7 +21,7 @@ use super::gates::{PublicationView, wanted};
 use super::tool_settings;
 use super::words::{AgentStatus, ContactFact, Rewrite, ToolName, Unsupported};
 use super::{PageQuery, Patch, TextOrLines};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json, Query};
 use crate::paging::{Page, whole_number_in};
@@ -310,6 +310,8 @@ async fn create(
     let mut tx = state.db.write().await?;
     agent.code = agents::next_code(&mut tx, caller.workspace()).await?;
     agents::insert_as(&mut tx, &agent, &publication).await?;
+    let changed = Changed::to(serde_json::json!({"name": agent.name, "code": agent.code}));
+    caller.audit(&mut tx, &state.ambient, "agent.created", agent.id, changed).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view(agent, &default_model(&state, &caller).await?))))
 }
@@ -402,6 +404,9 @@ async fn delete(
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
     let was_there = agents::delete(&mut tx, caller.workspace(), id).await?;
+    if was_there {
+        caller.audit(&mut tx, &state.ambient, "agent.deleted", id, Changed::default()).await?;
+    }
     tx.commit().await?;
     if !was_there {
         return Err(DomainError::not_found("agent").into());

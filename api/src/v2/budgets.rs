@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::words::{BudgetPeriod, BudgetScope, BudgetUnit};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json};
 use crate::paging::Page;
@@ -143,6 +143,8 @@ async fn create(
     if !stored {
         return Err(too_many().into());
     }
+    let changed = Changed::to(serde_json::json!({"limit": budget.limit}));
+    caller.audit(&mut tx, &state.ambient, "budget.created", budget.id, changed).await?;
     tx.commit().await?;
     let mut conn = state.db.read().await?;
     Ok((StatusCode::CREATED, Json(view(&state, &mut conn, budget).await?)))
@@ -172,8 +174,10 @@ async fn update(
         budgets::set_limit(&mut tx, workspace, id, limit).await?;
     }
     let budget = budgets::get(&mut tx, workspace, id).await?;
-    tx.commit().await?;
     let budget = budget.ok_or_else(|| DomainError::not_found("budget"))?;
+    let changed = Changed::to(serde_json::json!({"limit": budget.limit}));
+    caller.audit(&mut tx, &state.ambient, "budget.updated", id, changed).await?;
+    tx.commit().await?;
     let mut conn = state.db.read().await?;
     Ok(Json(view(&state, &mut conn, budget).await?))
 }
@@ -195,6 +199,9 @@ async fn delete(
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
     let was_there = budgets::delete(&mut tx, caller.workspace(), id).await?;
+    if was_there {
+        caller.audit(&mut tx, &state.ambient, "budget.deleted", id, Changed::default()).await?;
+    }
     tx.commit().await?;
     if !was_there {
         return Err(DomainError::not_found("budget").into());

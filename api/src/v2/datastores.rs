@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::words::Language;
 use super::{PageQuery, Patch};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
 use crate::paging::Page;
@@ -214,6 +214,8 @@ async fn create(
     };
     let mut tx = state.db.write().await?;
     datastores::insert(&mut tx, &datastore).await?;
+    let changed = Changed::to(serde_json::json!({"name": datastore.name}));
+    caller.audit(&mut tx, &state.ambient, "datastore.created", datastore.id, changed).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view(datastore, 0))))
 }
@@ -344,6 +346,8 @@ async fn update(
     if !datastores::update(&mut tx, &datastore).await? {
         return Err(DomainError::not_found("datastore").into());
     }
+    let changed = Changed::to(serde_json::json!({"name": datastore.name}));
+    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, changed).await?;
     let view = counted(&mut tx, datastore).await?;
     tx.commit().await?;
     Ok(Json(view))

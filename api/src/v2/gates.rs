@@ -19,7 +19,7 @@ use super::PageQuery;
 use super::agents::find;
 use super::waiting::patience;
 use super::words::{self, GateMode};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Ids, Json, Query};
 use crate::paging::Page;
@@ -256,6 +256,9 @@ async fn put(
     };
     let mut tx = state.db.write().await?;
     let there = gates::put(&mut tx, workspace, id, &gate, state.ambient.now()).await?;
+    if there {
+        caller.audit(&mut tx, &state.ambient, "gate.updated", id, Changed::default()).await?;
+    }
     tx.commit().await?;
     if !there {
         return Err(DomainError::not_found("agent").into());
@@ -281,6 +284,9 @@ async fn delete(
     find(&state, &caller, id).await?;
     let mut tx = state.db.write().await?;
     let was_there = gates::delete(&mut tx, caller.workspace(), id).await?;
+    if was_there {
+        caller.audit(&mut tx, &state.ambient, "gate.deleted", id, Changed::default()).await?;
+    }
     tx.commit().await?;
     if !was_there {
         return Err(DomainError::not_found("gate").into());

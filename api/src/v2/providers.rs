@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::Patch;
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json};
 use crate::paging::Page;
@@ -179,6 +179,8 @@ async fn create(
             format!("a workspace has at most {MAX_PROVIDERS} providers; delete one first");
         return Err(DomainError::conflict("CONFLICT", message).into());
     }
+    let changed = Changed::to(serde_json::json!({"name": provider.name}));
+    caller.audit(&mut tx, &state.ambient, "provider.created", provider.id, changed).await?;
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
     Ok((StatusCode::CREATED, Json(provider.into())))
@@ -229,6 +231,10 @@ async fn update(
     provider.updated_at = state.ambient.now();
     let mut tx = state.db.write().await?;
     let there = providers::update(&mut tx, caller.workspace(), &provider).await.map_err(taken)?;
+    if there {
+        let changed = Changed::to(serde_json::json!({"name": provider.name}));
+        caller.audit(&mut tx, &state.ambient, "provider.updated", id, changed).await?;
+    }
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
     if !there {
@@ -256,6 +262,9 @@ async fn delete(
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
     let was_there = providers::delete(&mut tx, caller.workspace(), id).await?;
+    if was_there {
+        caller.audit(&mut tx, &state.ambient, "provider.deleted", id, Changed::default()).await?;
+    }
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
     if !was_there {

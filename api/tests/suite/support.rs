@@ -268,6 +268,14 @@ impl TestApp {
         String::from_utf8_lossy(&std::fs::read(&copy).unwrap()).into_owned()
     }
 
+    /// A client that goes where it is sent only when it is told to.
+    #[expect(clippy::unused_self, reason = "beside the client that the product is asked with")]
+    pub fn stay(&self) -> reqwest::Client {
+        #[expect(clippy::disallowed_methods, reason = "a test's client, for a server of its own")]
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
+        client.redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    }
+
     /// The folder of the data.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()

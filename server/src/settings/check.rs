@@ -148,7 +148,9 @@ fn work_rules(settings: &Settings) -> Vec<Rule> {
 }
 
 fn people_rules(settings: &Settings) -> Vec<Rule> {
-    let mail = &settings.mail;
+    let (mail, oidc) = (&settings.mail, &settings.oidc);
+    let issuer = oidc.issuer.as_deref().map(Url::parse);
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https");
     let scheme = mail.smtp_url.as_ref().map(|url| url.scheme());
     vec![
         (
@@ -160,6 +162,12 @@ fn people_rules(settings: &Settings) -> Vec<Rule> {
             scheme.is_some() && mail.from.is_none(),
             "mail.from",
             "give whom mails come from, such as Vocero <vocero@example.com>",
+        ),
+        (issuer.is_some_and(|issuer| !issuer.as_ref().is_ok_and(is_http)), "oidc.issuer", HTTP),
+        (
+            oidc.issuer.is_some() != oidc.client_id.is_some(),
+            "oidc.client_id",
+            "give oidc.issuer and oidc.client_id together",
         ),
         (
             mail.from.as_ref().is_some_and(|from| !from.contains('@')),

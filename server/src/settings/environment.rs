@@ -10,7 +10,7 @@ use toml::Value;
 use super::{Given, Origin, Problem};
 
 /// Names that others rely on, and the settings behind them.
-const SHORT_NAMES: [(&str, &str, &str); 24] = [
+const SHORT_NAMES: [(&str, &str, &str); 27] = [
     ("VOCERO_LISTEN", "server", "listen"),
     ("VOCERO_PUBLIC_URL", "server", "public_url"),
     ("VOCERO_ROLES", "server", "roles"),
@@ -31,6 +31,9 @@ const SHORT_NAMES: [(&str, &str, &str); 24] = [
     ("VOCERO_REGISTRATION", "accounts", "registration"),
     ("SMTP_URL", "mail", "smtp_url"),
     ("VOCERO_MAIL_FROM", "mail", "from"),
+    ("VOCERO_OIDC_ISSUER", "oidc", "issuer"),
+    ("VOCERO_OIDC_CLIENT_ID", "oidc", "client_id"),
+    ("VOCERO_OIDC_CLIENT_SECRET", "oidc", "client_secret"),
     ("VOCERO_LOG", "log", "filter"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry", "otlp_endpoint"),
     ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry", "otlp_headers"),

@@ -10,10 +10,11 @@ use url::Url;
 use super::{Loaded, Origin};
 
 /// Settings that are never shown.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "index.qdrant_api_key",
     "models.openai_api_key",
     "models.rerank_api_key",
+    "oidc.client_secret",
     "storage.vault_key",
     "telemetry.otlp_headers",
 ];

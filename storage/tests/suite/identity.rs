@@ -5,7 +5,9 @@ use std::time::Duration;
 use domain::job::JobState::{Cancelled, Running, Waiting};
 use domain::user::{Invitation, InvitationStatus, Link, LinkPurpose, User};
 use domain::{Lang, Role, UserId};
-use storage::{StorageError, api_keys, invitations, jobs, links, members, users};
+use storage::{
+    StorageError, api_keys, identities, invitations, jobs, links, members, second_factors, users,
+};
 
 use crate::support::{Place, places};
 
@@ -216,4 +218,63 @@ async fn person_in(tx: &mut storage::Tx, place: &Place) -> UserId {
     let (id, email) = (place.ambient.new_id(), "eva@ejemplo.com".to_owned());
     users::insert(tx, &User::new(id, "eva".to_owned(), email, place.now()), "$hash").await.unwrap();
     id
+}
+
+#[tokio::test]
+async fn a_second_factor_is_confirmed_used_and_turned_off() {
+    for place in places("second factors").await {
+        let (ana, now) = (person(&place, "ana").await.id, place.now());
+        let mut tx = place.write().await;
+        assert_eq!(second_factors::get(&mut tx, ana).await.unwrap(), None);
+        assert!(second_factors::set_up(&mut tx, ana, "sealed").await.unwrap());
+        assert!(!second_factors::confirm(&mut tx, ana, "another", 7, now).await.unwrap());
+        assert!(second_factors::confirm(&mut tx, ana, "sealed", 7, now).await.unwrap());
+        assert!(!second_factors::confirm(&mut tx, ana, "sealed", 8, now).await.unwrap());
+        assert!(!second_factors::set_up(&mut tx, ana, "other").await.unwrap(), "it is on");
+        assert!(!second_factors::take_step(&mut tx, ana, 7).await.unwrap(), "it is used up");
+        assert!(second_factors::take_step(&mut tx, ana, 8).await.unwrap());
+        let known = second_factors::get(&mut tx, ana).await.unwrap().unwrap();
+        assert_eq!((known.since, known.step), (Some(now), Some(8)));
+        assert!(!second_factors::replace(&mut tx, ana, "another", "anew").await.unwrap());
+        assert!(second_factors::replace(&mut tx, ana, "sealed", "anew").await.unwrap());
+        assert_eq!(second_factors::all(&mut tx).await.unwrap(), [(ana, "anew".to_owned())]);
+        second_factors::put_recovery_codes(&mut tx, ana, &[[1; 32], [2; 32]]).await.unwrap();
+        assert!(second_factors::take_recovery_code(&mut tx, ana, &[1; 32]).await.unwrap());
+        assert!(!second_factors::take_recovery_code(&mut tx, ana, &[1; 32]).await.unwrap());
+        second_factors::remove(&mut tx, ana).await.unwrap();
+        assert!(!second_factors::take_recovery_code(&mut tx, ana, &[2; 32]).await.unwrap());
+        assert_eq!(second_factors::get(&mut tx, ana).await.unwrap(), None);
+
+        let until = now.plus(DAY);
+        second_factors::insert_challenge(&mut tx, &[5; 32], ana, now, until).await.unwrap();
+        for _ in 0..2 {
+            let whose = second_factors::guess(&mut tx, &[5; 32], 2, now).await.unwrap();
+            assert_eq!(whose, Some(ana));
+        }
+        assert_eq!(second_factors::guess(&mut tx, &[5; 32], 2, now).await.unwrap(), None);
+        assert_eq!(second_factors::guess(&mut tx, &[5; 32], 9, until).await.unwrap(), None);
+        assert_eq!(second_factors::guess(&mut tx, &[6; 32], 9, now).await.unwrap(), None);
+        assert!(second_factors::end_challenges(&mut tx, ana).await.unwrap());
+        assert!(!second_factors::end_challenges(&mut tx, ana).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_account_elsewhere_is_one_persons_and_a_state_is_used_once() {
+    for place in places("identities").await {
+        let (ana, now) = (person(&place, "ana").await.id, place.now());
+        let mut tx = place.write().await;
+        assert_eq!(identities::user(&mut tx, "https://id", "1").await.unwrap(), None);
+        identities::insert(&mut tx, "https://id", "1", ana, now).await.unwrap();
+        assert_eq!(identities::user(&mut tx, "https://id", "1").await.unwrap(), Some(ana));
+        assert_eq!(identities::user(&mut tx, "https://other", "1").await.unwrap(), None);
+        let until = now.plus(DAY);
+        identities::insert_request(&mut tx, &[1; 32], Lang::Pt, now, until).await.unwrap();
+        assert_eq!(identities::take_request(&mut tx, &[1; 32], until).await.unwrap(), None);
+        let language = identities::take_request(&mut tx, &[1; 32], now).await.unwrap();
+        assert_eq!(language, Some(Lang::Pt));
+        assert_eq!(identities::take_request(&mut tx, &[1; 32], now).await.unwrap(), None);
+        tx.commit().await.unwrap();
+    }
 }
