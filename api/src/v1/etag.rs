@@ -50,11 +50,6 @@ impl<T: Serialize> Tagged<T> {
     pub fn of(body: T) -> ApiResult<Self> {
         Ok(Self { tag: tag_of(&body)?, body })
     }
-
-    /// An answer whose tag is that of `compared`: what of it is edited.
-    pub fn by(body: T, compared: &impl Serialize) -> ApiResult<Self> {
-        Ok(Self { tag: tag_of(compared)?, body })
-    }
 }
 
 impl<T: Serialize> IntoResponse for Tagged<T> {

@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::etag::{IfMatch, Tagged};
-use super::window::nullable;
 use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Json;
+use crate::patch::Patch;
 use crate::routes::Routes;
 use crate::state::AppState;
 use domain::Action;
@@ -40,14 +40,14 @@ struct RetentionView {
 
 /// A change of it. What is absent stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 struct RetentionChange {
-    #[serde(deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650, example = 365)]
-    conversation_days: Option<Option<i64>>,
-    #[serde(deserialize_with = "nullable")]
+    conversation_days: Patch<i64>,
+    #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 1, maximum = 3650, example = 30)]
-    contact_days: Option<Option<i64>>,
+    contact_days: Patch<i64>,
 }
 
 /// Get for how long customers' data is kept
@@ -88,14 +88,10 @@ async fn update(
     let mut tx = state.db.write().await?;
     let before = retention::get(&mut tx, workspace).await?;
     if_match.check(&RetentionView::from(before))?;
-    let after = Retention {
-        conversation_days: checked(
-            "conversationDays",
-            change.conversation_days,
-            before.conversation_days,
-        )?,
-        contact_days: checked("contactDays", change.contact_days, before.contact_days)?,
-    };
+    let mut after = before;
+    let days = |field: &'static str| move |days| checked(field, days);
+    change.conversation_days.apply(&mut after.conversation_days, days("conversationDays"))?;
+    change.contact_days.apply(&mut after.contact_days, days("contactDays"))?;
     if after != before {
         retention::set(&mut tx, workspace, after, state.ambient.now()).await?;
         let changed = Changed { before: Some(noted(before)), after: Some(noted(after)) };
@@ -105,10 +101,9 @@ async fn update(
     Tagged::of(after.into())
 }
 
-fn checked(field: &str, wanted: Option<Option<i64>>, now: Option<i64>) -> ApiResult<Option<i64>> {
-    let Some(wanted) = wanted else { return Ok(now) };
-    if wanted.is_none_or(|days| (1..=MAX_DAYS).contains(&days)) {
-        return Ok(wanted);
+fn checked(field: &str, days: i64) -> ApiResult<i64> {
+    if (1..=MAX_DAYS).contains(&days) {
+        return Ok(days);
     }
     let message =
         format!("`{field}` must be a whole number from 1 to {MAX_DAYS}, or null for never");

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::paging::{List, Meta};
@@ -122,13 +122,4 @@ impl<O> Window<O> {
         let number = |count: i64| usize::try_from(count).unwrap_or(usize::MAX);
         List { data, meta: Meta::of(number(self.page), number(self.take), number(count)) }
     }
-}
-
-/// Reads a field that may be null: `Some(None)` where it is, `None` where it is absent.
-pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Option::<T>::deserialize(deserializer).map(Some)
 }

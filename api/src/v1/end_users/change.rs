@@ -14,9 +14,9 @@ use super::view::EndUserView;
 use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json};
+use crate::patch::Patch;
 use crate::state::AppState;
 use crate::v1::etag::{IfMatch, Tagged};
-use crate::v1::window::nullable;
 
 const MAX_NAME: usize = 200;
 const MAX_NOTES: usize = 10_000;
@@ -28,42 +28,42 @@ const MAX_VALUE: usize = 1_000;
 
 /// What is noted of an end-user. What is absent stays; null removes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::v1) struct EndUserChange {
     /// The first word becomes `firstName`, the rest `lastName`.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200, example = "Andrea")]
-    name: Option<Option<String>>,
-    #[serde(deserialize_with = "nullable")]
+    name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
-    first_name: Option<Option<String>>,
-    #[serde(deserialize_with = "nullable")]
+    first_name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
-    last_name: Option<Option<String>>,
-    #[serde(deserialize_with = "nullable")]
+    last_name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "andrea@ejemplo.com")]
-    email: Option<Option<String>>,
+    email: Patch<String>,
     /// With its country's number: `+5491123456789`; without, it is read in the installation's country.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "+5491123456789")]
-    phone: Option<Option<String>>,
+    phone: Patch<String>,
     /// All of them, at most 50 of 1 to 50 characters.
     #[schema(max_items = 50, example = json!(["cliente_frecuente"]))]
     tags: Option<Vec<String>>,
     /// Those that are named: texts of at most 1,000 characters, numbers and booleans; null removes one. At most 50 in all, their
     /// names of 1 to 64 of `a-z`, `A-Z`, `0-9`, `_`, `.` and `-`.
     custom_attributes: Option<Map<String, Value>>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 10_000)]
-    notes: Option<Option<String>>,
+    notes: Patch<String>,
     /// `es`, `en` or `pt`.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "es")]
-    language: Option<Option<String>>,
+    language: Patch<String>,
     /// IANA name.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, example = "America/Santiago")]
-    timezone: Option<Option<String>>,
+    timezone: Patch<String>,
 }
 
 /// Create an end-user
@@ -203,53 +203,45 @@ impl EndUserChange {
     fn applied(self, profile: ContactProfile, state: &AppState) -> ApiResult<ContactProfile> {
         let mut profile = profile;
         let contact = &mut profile.contact;
-        if let Some(name) = checked("name", self.name, MAX_NAME)? {
-            (contact.first_name, contact.last_name) =
-                name.map_or((None, None), |name| split_name(&name));
+        let mut name = contact.name();
+        let before = name.clone();
+        self.name.apply(&mut name, |name| Ok(text::optional("name", &name, MAX_NAME)?))?;
+        if name != before {
+            (contact.first_name, contact.last_name) = split_name(&name.unwrap_or_default());
         }
-        if let Some(name) = checked("firstName", self.first_name, MAX_NAME)? {
-            contact.first_name = name;
-        }
-        if let Some(name) = checked("lastName", self.last_name, MAX_NAME)? {
-            contact.last_name = name;
-        }
-        if let Some(email) = self.email {
-            contact.email = email.map(|email| text::email("email", &email)).transpose()?;
-        }
-        if let Some(phone) = self.phone {
-            let country = state.settings.agents.default_country.as_deref();
-            contact.phone = phone.map(|phone| text::phone("phone", &phone, country)).transpose()?;
-        }
+        set_text("firstName", self.first_name, MAX_NAME, &mut contact.first_name)?;
+        set_text("lastName", self.last_name, MAX_NAME, &mut contact.last_name)?;
+        self.email.apply(&mut contact.email, |email| Ok(text::email("email", &email)?))?;
+        let country = state.settings.agents.default_country.as_deref();
+        let checked_phone = |phone: String| Ok(text::phone("phone", &phone, country)?);
+        self.phone.apply(&mut contact.phone, checked_phone)?;
         if let Some(tags) = self.tags {
-            profile.tags = checked_tags("tags", tags)?;
+            profile.tags = checked_tags("tags", &tags)?;
         }
         if let Some(attributes) = self.custom_attributes {
             change_attributes(&mut profile.attributes, attributes)?;
         }
-        if let Some(notes) = checked("notes", self.notes, MAX_NOTES)? {
-            profile.notes = notes;
-        }
-        if let Some(language) = self.language {
-            profile.language =
-                language.map(|code| known_language("language", &code)).transpose()?;
-        }
-        if let Some(zone) = self.timezone {
-            profile.time_zone = zone.map(|zone| text::time_zone("timezone", &zone)).transpose()?;
-        }
+        set_text("notes", self.notes, MAX_NOTES, &mut profile.notes)?;
+        let checked_language = |code: String| known_language("language", &code);
+        self.language.apply(&mut profile.language, checked_language)?;
+        let checked_zone = |zone: String| Ok(text::time_zone("timezone", &zone)?);
+        self.timezone.apply(&mut profile.time_zone, checked_zone)?;
         Ok(profile)
     }
 }
 
-/// A text that may be null; an empty one is none.
-fn checked(
+/// Sets a text; an empty one is none.
+fn set_text(
     field: &str,
-    value: Option<Option<String>>,
+    wanted: Patch<String>,
     most: usize,
-) -> ApiResult<Option<Option<String>>> {
-    let Some(value) = value else { return Ok(None) };
-    let Some(value) = value else { return Ok(Some(None)) };
-    let value = text::optional(field, &value, most)?;
-    Ok(Some((!value.is_empty()).then_some(value)))
+    target: &mut Option<String>,
+) -> ApiResult<()> {
+    wanted.apply(target, |text| Ok(text::optional(field, &text, most)?))?;
+    if target.as_deref() == Some("") {
+        *target = None;
+    }
+    Ok(())
 }
 
 /// One of the three languages of the product.
@@ -259,7 +251,7 @@ pub(in crate::v1) fn known_language(field: &str, code: &str) -> ApiResult<Lang> 
 }
 
 /// Tags in order, each once.
-pub(in crate::v1) fn checked_tags(field: &str, tags: Vec<String>) -> ApiResult<Vec<String>> {
+pub(in crate::v1) fn checked_tags(field: &str, tags: &[String]) -> ApiResult<Vec<String>> {
     if tags.len() > MAX_TAGS {
         let message =
             format!("`{field}` has {} entries; at most {MAX_TAGS} are accepted", tags.len());

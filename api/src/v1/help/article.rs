@@ -10,7 +10,7 @@ use storage::articles;
 use utoipa::ToSchema;
 
 use super::list::LanguageQuery;
-use super::place::HelpCentre;
+use super::place::{HelpCentre, asked_language};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Query};
 use crate::state::AppState;
@@ -64,7 +64,7 @@ pub(super) async fn get(
     centre: HelpCentre,
     Query(query): Query<LanguageQuery>,
 ) -> ApiResult<Response> {
-    let asked = centre.language(query.language.as_deref())?;
+    let asked = asked_language(query.language.as_deref())?;
     let found = find(&state, &centre, asked).await?;
     let mut conn = state.db.read().await?;
     let category = match found.category_id {
@@ -104,7 +104,7 @@ pub(super) async fn rate(
     Query(query): Query<LanguageQuery>,
     Json(feedback): Json<HelpFeedback>,
 ) -> ApiResult<StatusCode> {
-    let asked = centre.language(query.language.as_deref())?;
+    let asked = asked_language(query.language.as_deref())?;
     let found = find(&state, &centre, asked).await?;
     let (workspace, helpful) = (centre.workspace.id, feedback.helpful);
     let mut tx = state.db.write().await?;

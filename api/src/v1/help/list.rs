@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use storage::articles::{self, ArticleFilter, ArticleOrder, CategoryUse};
 use utoipa::ToSchema;
 
-use super::place::HelpCentre;
+use super::place::{HelpCentre, asked_language};
 use crate::error::ApiResult;
 use crate::extract::Query;
 use crate::state::AppState;
@@ -101,7 +101,7 @@ pub(super) async fn home(
     centre: HelpCentre,
     Query(query): Query<LanguageQuery>,
 ) -> ApiResult<Response> {
-    let asked = centre.language(query.language.as_deref())?;
+    let asked = asked_language(query.language.as_deref())?;
     let language = asked.or(centre.preferred).unwrap_or_default();
     let mut conn = state.db.read().await?;
     let (all, uses) = articles::categories(&mut conn, centre.workspace.id).await?;
@@ -157,7 +157,7 @@ pub(super) async fn articles(
     Windowed(window, query): Windowed<HelpQuery>,
 ) -> ApiResult<Response> {
     let window = window.read(&ORDERS, true)?;
-    let language = centre.language(query.language.as_deref())?;
+    let language = asked_language(query.language.as_deref())?;
     let workspace = centre.workspace.id;
     let mut conn = state.db.read().await?;
     let (categories, _) = articles::categories(&mut conn, workspace).await?;

@@ -68,12 +68,12 @@ fn absent() -> ApiError {
     DomainError::not_found("help centre").into()
 }
 
-impl HelpCentre {
-    /// The language that is asked for, if one is.
-    pub fn language(&self, asked: Option<&str>) -> ApiResult<Option<Lang>> {
-        asked.map(|code| known_language("language", code)).transpose()
-    }
+/// The language that is asked for, if one is.
+pub(super) fn asked_language(code: Option<&str>) -> ApiResult<Option<Lang>> {
+    code.map(|code| known_language("language", code)).transpose()
+}
 
+impl HelpCentre {
     /// Languages in the order in which an article is looked for.
     pub fn languages(&self, asked: Option<Lang>) -> Vec<Lang> {
         if let Some(asked) = asked {

@@ -226,7 +226,7 @@ async fn remove(
 
 fn answer(found: TagInUse) -> ApiResult<Tagged<TagView>> {
     let tag = found.tag.clone();
-    Tagged::by(found.into(), &editable(&tag))
+    Tagged::by(&editable(&tag), found.into())
 }
 
 fn editable(tag: &Tag) -> Editable<'_> {

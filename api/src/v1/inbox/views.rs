@@ -138,7 +138,7 @@ impl From<&Entry> for Editable {
 /// A conversation with the tag of what of it is edited.
 pub(super) fn tagged(entry: Entry) -> ApiResult<Tagged<ConversationView>> {
     let editable = Editable::from(&entry);
-    Tagged::by(entry.into(), &editable)
+    Tagged::by(&editable, entry.into())
 }
 
 impl From<Entry> for ConversationView {

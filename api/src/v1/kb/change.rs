@@ -13,11 +13,11 @@ use super::view::{ArticleState, ArticleView, RatedArticleView, noted};
 use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json};
+use crate::patch::Patch;
 use crate::state::AppState;
 use crate::v1::end_users::{checked_tags, known_language};
 use crate::v1::etag::{IfMatch, Tagged};
 use crate::v1::help::link_of;
-use crate::v1::window::nullable;
 
 const MAX_TITLE: usize = 200;
 const MAX_CONTENT: usize = 100_000;
@@ -63,9 +63,9 @@ pub(in crate::v1) struct ArticleChange {
     language: Option<String>,
     slug: Option<String>,
     /// Null takes it out of its category.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^cat_[0-9a-f]{32}$")]
-    category_id: Option<Option<CategoryId>>,
+    category_id: Patch<CategoryId>,
     status: Option<ArticleState>,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn create(
         None => detected(&content),
     };
     let given = new.slug.map(checked_slug).transpose()?;
-    let tags = checked_tags("tags", new.tags)?;
+    let tags = checked_tags("tags", &new.tags)?;
     let status = new.status.map_or(ArticleStatus::Published, Into::into);
     let mut tx = state.db.write().await?;
     let slug = match given {
@@ -162,7 +162,7 @@ pub(super) async fn update(
     let mut tx = state.db.write().await?;
     let before = articles::lock(&mut tx, workspace, id).await?.ok_or_else(absent)?;
     if_match.check(&ArticleView::from(before.clone()))?;
-    if let Some(Some(category)) = change.category_id {
+    if let Patch::Set(category) = change.category_id {
         known_category(&mut tx, workspace, category).await?;
     }
     let after = change.applied(before.clone())?;
@@ -195,7 +195,7 @@ impl ArticleChange {
             article.content = text::required("content", &content, MAX_CONTENT)?;
         }
         if let Some(tags) = self.tags {
-            article.tags = checked_tags("tags", tags)?;
+            article.tags = checked_tags("tags", &tags)?;
         }
         if let Some(code) = self.language {
             article.language = known_language("language", &code)?;
@@ -203,9 +203,7 @@ impl ArticleChange {
         if let Some(slug) = self.slug {
             article.slug = checked_slug(slug)?;
         }
-        if let Some(category) = self.category_id {
-            article.category_id = category;
-        }
+        self.category_id.apply(&mut article.category_id, Ok)?;
         if let Some(status) = self.status {
             article.status = status.into();
         }

@@ -226,8 +226,9 @@ async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
 
     // Both reach for it: one has it, the other is told who.
     let take = of("/take-over");
+    let nothing = json!({});
     let (first, second) =
-        tokio::join!(stage.call(&ana, &take, &json!({})), stage.call(&eva, &take, &json!({})),);
+        tokio::join!(stage.call(&ana, &take, &nothing), stage.call(&eva, &take, &nothing));
     let mut statuses = [first.0, second.0];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409], "{first:?} {second:?}");
