@@ -6,15 +6,18 @@ use std::time::Duration;
 use domain::attachment::{Attachment, Uploader};
 use domain::canned_reply::CannedReply;
 use domain::conversation::{Handler, Transition};
-use domain::message::{Author, MessageKind, Operator};
+use domain::message::{Author, MessageKind, Operator, Rating};
 use domain::note::{Note, NoteAuthor};
 use domain::user::User;
 use domain::{ConversationId, UserId, VisitorId};
 use serde_json::json;
-use storage::conversations::TurnLock;
+use storage::conversations::{ConversationRating, TurnLock};
 use storage::notes::MentionFilter;
+use storage::reads::ReadState;
+use storage::timeline::{TimelineKind, TimelineOrder};
 use storage::{
-    StorageError, attachments, canned_replies, conversations, events, messages, notes, users,
+    StorageError, attachments, canned_replies, conversations, events, messages, notes, reads,
+    timeline, users,
 };
 
 use crate::conversations::{begin, message, say};
@@ -338,5 +341,84 @@ async fn a_shortcut_names_one_reply_of_a_workspace() {
         assert!(!canned_replies::delete(&mut tx, stranger, own.id).await.unwrap());
         assert!(canned_replies::delete(&mut tx, ws, own.id).await.unwrap());
         tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_member_has_read_only_grows() {
+    for place in places("reads").await {
+        let (ws, stranger, conversation) = (place.ws(), place.stranger(), begin(&place).await);
+        let (ana, eva) = (person(&place, "ana").await, person(&place, "eva").await);
+        for text in ["uno", "dos", "tres"] {
+            say(&place, &message(&place, conversation.id, Author::Customer, text)).await;
+        }
+        let mut tx = place.write().await;
+        let now = place.now();
+        let to = |seq| (ana.id, seq);
+        assert!(reads::mark(&mut tx, ws, conversation.id, to(2), now).await.unwrap());
+        assert!(reads::mark(&mut tx, ws, conversation.id, to(1), now).await.unwrap());
+        assert!(!reads::mark(&mut tx, stranger, conversation.id, to(3), now).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let state = reads::state(&mut conn, ws, conversation.id, ana.id).await.unwrap();
+        assert_eq!(state, ReadState { seq: 2, unread: 1 });
+        let state = reads::state(&mut conn, ws, conversation.id, eva.id).await.unwrap();
+        assert_eq!(state, ReadState { seq: 0, unread: 3 });
+        drop(conn);
+        let mut tx = place.write().await;
+        assert!(reads::mark(&mut tx, ws, conversation.id, to(i64::MAX), now).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let state = reads::state(&mut conn, ws, conversation.id, ana.id).await.unwrap();
+        assert_eq!(state, ReadState { seq: 3, unread: 0 }, "no further than the newest");
+        let told = events::list(&mut conn, ws, 0, 99).await.unwrap();
+        let told = told.iter().filter(|event| event.kind == "conversation.read");
+        let told: Vec<_> = told.map(|event| event.payload["seq"].clone()).collect();
+        assert_eq!(told, [json!(2), json!(3)]);
+    }
+}
+
+#[tokio::test]
+async fn a_timeline_holds_everything_in_order() {
+    for place in places("timeline").await {
+        let (ws, stranger, conversation) = (place.ws(), place.stranger(), begin(&place).await);
+        let ana = person(&place, "ana").await;
+        let said = say(&place, &message(&place, conversation.id, Author::Agent, "hola")).await;
+        let told = note(&place, conversation.id, &ana, &[]);
+        let mut tx = place.write().await;
+        notes::insert(&mut tx, ws, &told).await.unwrap();
+        let now = place.later(Duration::from_millis(1));
+        conversations::transition(&mut tx, ws, conversation.id, Transition::Close, now)
+            .await
+            .unwrap();
+        let now = place.later(Duration::from_millis(1));
+        messages::set_feedback(&mut tx, ws, said.id, Some(Rating::Up), None, now).await.unwrap();
+        let now = place.later(Duration::from_millis(1));
+        let rating = ConversationRating { rating: 5, comment: None };
+        conversations::set_rating(&mut tx, ws, conversation.id, Some(&rating), now).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut conn = place.read().await;
+        let all = (9, 0);
+        let order = TimelineOrder::OldestFirst;
+        let found = timeline::page(&mut conn, ws, conversation.id, order, all).await.unwrap();
+        let kinds: Vec<TimelineKind> = found.iter().map(|entry| entry.kind).collect();
+        let expected = [
+            TimelineKind::Message,
+            TimelineKind::Note,
+            TimelineKind::Event,
+            TimelineKind::Feedback,
+            TimelineKind::Rating,
+        ];
+        assert_eq!(kinds, expected);
+        assert_eq!((&found[0].id, found[0].place), (&said.id.to_string(), 1));
+        assert_eq!(found[1].id, told.id.to_string());
+        assert_eq!(found[2].place, 1);
+        assert_eq!(timeline::count(&mut conn, ws, conversation.id).await.unwrap(), 5);
+        let order = TimelineOrder::NewestFirst;
+        let newest = timeline::page(&mut conn, ws, conversation.id, order, (2, 1)).await.unwrap();
+        assert_eq!(newest, [found[3].clone(), found[2].clone()]);
+        let foreign = timeline::page(&mut conn, stranger, conversation.id, order, all).await;
+        assert!(foreign.unwrap().is_empty());
+        assert_eq!(timeline::count(&mut conn, stranger, conversation.id).await.unwrap(), 0);
     }
 }

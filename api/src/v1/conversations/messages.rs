@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use storage::inbox::Take;
 use storage::messages::NewMessage;
-use storage::{Conn, Tx, attachments, conversations, inbox, messages};
+use storage::{Conn, Tx, attachments, conversations, inbox, messages, reads};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
@@ -295,6 +295,8 @@ async fn send(
         return shown(StatusCode::OK, views);
     }
     attach(&mut tx, workspace, user, &stored, &said.files).await?;
+    // Who answers has read.
+    reads::mark(&mut tx, workspace, id, (user, stored.seq), now).await?;
     let views = whole(&mut tx, workspace, vec![stored]).await?;
     tx.commit().await?;
     shown(StatusCode::CREATED, views)

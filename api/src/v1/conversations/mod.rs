@@ -7,6 +7,8 @@ mod export;
 mod mentions;
 mod messages;
 mod notes;
+mod reads;
+mod timeline;
 mod views;
 mod words;
 
@@ -26,6 +28,8 @@ pub(super) fn routes() -> Routes {
         .with(notes::routes())
         .with(mentions::routes())
         .with(export::routes())
+        .with(reads::routes())
+        .with(timeline::routes())
 }
 
 /// The conversation, of the caller's workspace.

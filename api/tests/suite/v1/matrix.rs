@@ -37,6 +37,7 @@ fn body_of(path: &str, owner: &Person) -> Value {
         }
         // That of the member whom the test names, who is to stay what they are.
         path if path.ends_with("{memberId}") => json!({"role": "viewer"}),
+        "/v1/conversations/{conversationId}/read" => json!({"seq": 1}),
         "/v1/canned-replies" => {
             json!({"shortcut": "x", "title": "x", "content": "x", "personal": true})
         }

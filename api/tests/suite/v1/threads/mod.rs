@@ -3,6 +3,7 @@
 mod attachments;
 mod messages;
 mod notes;
+mod timeline;
 
 use domain::Role;
 use http::Method;
