@@ -32,14 +32,12 @@ async fn listen(live: Live, mut news: broadcast::Receiver<News>) {
         let heard = if owed.is_empty() {
             news.recv().await
         } else {
-            match tokio::time::timeout(PAUSE, news.recv()).await {
-                Ok(heard) => heard,
-                Err(_) => {
-                    let workspaces: Vec<_> = owed.drain().collect();
-                    live.tell_events_of(&workspaces, &mut owed).await;
-                    continue;
-                }
-            }
+            let Ok(heard) = tokio::time::timeout(PAUSE, news.recv()).await else {
+                let workspaces: Vec<_> = owed.drain().collect();
+                live.tell_events_of(&workspaces, &mut owed).await;
+                continue;
+            };
+            heard
         };
         match heard {
             Ok(News::Events(workspace)) => live.tell_events_of(&[workspace], &mut owed).await,

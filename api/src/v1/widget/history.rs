@@ -92,14 +92,12 @@ async fn list_messages(
     };
     let workspace = guest.site.workspace;
     let mut conn = state.db.read().await?;
-    let conversation = match &query.conversation_id {
-        Some(id) => Some(own_conversation(&mut conn, &guest, read_conversation(id)?).await?),
-        None => {
-            let project = guest.site.project.id;
-            let newest =
-                conversations::of_visitor(&mut conn, workspace, project, &guest.visitor, 1).await?;
-            newest.into_iter().next().map(|(conversation, _)| conversation)
-        }
+    let conversation = if let Some(id) = &query.conversation_id {
+        Some(own_conversation(&mut conn, &guest, read_conversation(id)?).await?)
+    } else {
+        let (project, visitor) = (guest.site.project.id, &guest.visitor);
+        let newest = conversations::of_visitor(&mut conn, workspace, project, visitor, 1).await?;
+        newest.into_iter().next().map(|(conversation, _)| conversation)
     };
     let Some(conversation) = conversation else {
         return Ok(Json(Messages { data: Vec::new(), has_more: false, conversation: None }));

@@ -1,4 +1,4 @@
-//! The live stream for where WebSockets do not pass.
+//! The live connection of a visitor as a stream of events, for where no WebSocket gets through.
 
 use std::convert::Infallible;
 use std::time::Duration;
