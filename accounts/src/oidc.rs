@@ -1,4 +1,4 @@
-//! Signing in with an account elsewhere: OpenID Connect, authorization code with PKCE, state and nonce.
+//! Signing in with an account elsewhere: `OpenID` Connect, authorization code with PKCE, state and nonce.
 //!
 //! Nonce and verifier are made from the vault's key and the state, so that the state is all that is kept, and of it the hash.
 
@@ -115,15 +115,14 @@ impl Oidc {
     }
 
     async fn client(&self) -> Result<Client> {
-        let known = match self.known.get(&()) {
-            Some(known) => known,
-            None => {
-                let call = |request| call(self.http.clone(), request);
-                let found = CoreProviderMetadata::discover_async(self.issuer.clone(), &call).await;
-                let found = Arc::new(found.map_err(|error| unavailable(&error))?);
-                self.known.insert((), found.clone());
-                found
-            }
+        let known = if let Some(known) = self.known.get(&()) {
+            known
+        } else {
+            let call = |request| call(self.http.clone(), request);
+            let found = CoreProviderMetadata::discover_async(self.issuer.clone(), &call).await;
+            let found = Arc::new(found.map_err(|error| unavailable(&error))?);
+            self.known.insert((), found.clone());
+            found
         };
         let (id, secret) = (self.client_id.clone(), self.client_secret.clone());
         let client = CoreClient::from_provider_metadata((*known).clone(), id, secret);

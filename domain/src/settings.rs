@@ -346,7 +346,7 @@ pub enum Registration {
     Closed,
 }
 
-/// Signing in with an account elsewhere: OpenID Connect. On when issuer and client id are set.
+/// Signing in with an account elsewhere: `OpenID` Connect. On when issuer and client id are set.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OidcSettings {

@@ -19,6 +19,7 @@ pub struct SecondFactor {
 }
 
 #[derive(FromRow)]
+#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 struct SecondFactorRow {
     second_factor: String,
     second_factor_since: Option<Micros>,

@@ -166,6 +166,7 @@ async fn batch(
     Ok(audit::list_oldest(&mut conn, workspace, filter, skip, BATCH).await?)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]
 fn broken(error: ApiError) -> std::io::Error {
     std::io::Error::other(error.domain().clone())
 }

@@ -32,7 +32,7 @@ pub(super) struct AuditQuery {
     /// RFC 3339: before.
     #[param(value_type = String, required = false, format = DateTime)]
     to: Option<String>,
-    /// AuditQuery page, from 1.
+    /// Which page, from 1.
     #[param(value_type = i64, minimum = 1, default = 1, required = false)]
     page: Option<String>,
     /// Entries of a page.
@@ -52,13 +52,10 @@ impl AuditQuery {
         };
         let time = |field: &str, text: &Option<String>| match text {
             None => Ok(None),
-            Some(text) => match Timestamp::parse_rfc3339(text) {
-                Some(at) => Ok(Some(at)),
-                None => {
-                    let message = format!("`{field}` must be a time, like 2030-01-01T00:00:00Z");
-                    Err(ApiError::invalid(field, message))
-                }
-            },
+            Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {
+                let message = format!("`{field}` must be a time, like 2030-01-01T00:00:00Z");
+                ApiError::invalid(field, message)
+            }),
         };
         Ok(AuditFilter {
             action: text("action", &self.action)?,

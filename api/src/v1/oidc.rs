@@ -1,4 +1,4 @@
-//! Signing in with an account elsewhere (OpenID Connect).
+//! Signing in with an account elsewhere (`OpenID` Connect).
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

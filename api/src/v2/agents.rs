@@ -310,8 +310,8 @@ async fn create(
     let mut tx = state.db.write().await?;
     agent.code = agents::next_code(&mut tx, caller.workspace()).await?;
     agents::insert_as(&mut tx, &agent, &publication).await?;
-    let changed = Changed::to(serde_json::json!({"name": agent.name, "code": agent.code}));
-    caller.audit(&mut tx, &state.ambient, "agent.created", agent.id, changed).await?;
+    let made = Changed::to(serde_json::json!({"name": agent.name, "code": agent.code}));
+    caller.audit(&mut tx, &state.ambient, "agent.created", agent.id, made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view(agent, &default_model(&state, &caller).await?))))
 }

@@ -143,8 +143,8 @@ async fn create(
     if !stored {
         return Err(too_many().into());
     }
-    let changed = Changed::to(serde_json::json!({"limit": budget.limit}));
-    caller.audit(&mut tx, &state.ambient, "budget.created", budget.id, changed).await?;
+    let made = Changed::to(serde_json::json!({"limit": budget.limit}));
+    caller.audit(&mut tx, &state.ambient, "budget.created", budget.id, made).await?;
     tx.commit().await?;
     let mut conn = state.db.read().await?;
     Ok((StatusCode::CREATED, Json(view(&state, &mut conn, budget).await?)))
@@ -175,8 +175,8 @@ async fn update(
     }
     let budget = budgets::get(&mut tx, workspace, id).await?;
     let budget = budget.ok_or_else(|| DomainError::not_found("budget"))?;
-    let changed = Changed::to(serde_json::json!({"limit": budget.limit}));
-    caller.audit(&mut tx, &state.ambient, "budget.updated", id, changed).await?;
+    let made = Changed::to(serde_json::json!({"limit": budget.limit}));
+    caller.audit(&mut tx, &state.ambient, "budget.updated", id, made).await?;
     tx.commit().await?;
     let mut conn = state.db.read().await?;
     Ok(Json(view(&state, &mut conn, budget).await?))

@@ -214,8 +214,8 @@ async fn create(
     };
     let mut tx = state.db.write().await?;
     datastores::insert(&mut tx, &datastore).await?;
-    let changed = Changed::to(serde_json::json!({"name": datastore.name}));
-    caller.audit(&mut tx, &state.ambient, "datastore.created", datastore.id, changed).await?;
+    let made = Changed::to(serde_json::json!({"name": datastore.name}));
+    caller.audit(&mut tx, &state.ambient, "datastore.created", datastore.id, made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view(datastore, 0))))
 }
@@ -346,8 +346,8 @@ async fn update(
     if !datastores::update(&mut tx, &datastore).await? {
         return Err(DomainError::not_found("datastore").into());
     }
-    let changed = Changed::to(serde_json::json!({"name": datastore.name}));
-    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, changed).await?;
+    let made = Changed::to(serde_json::json!({"name": datastore.name}));
+    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, made).await?;
     let view = counted(&mut tx, datastore).await?;
     tx.commit().await?;
     Ok(Json(view))

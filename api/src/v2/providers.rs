@@ -179,8 +179,8 @@ async fn create(
             format!("a workspace has at most {MAX_PROVIDERS} providers; delete one first");
         return Err(DomainError::conflict("CONFLICT", message).into());
     }
-    let changed = Changed::to(serde_json::json!({"name": provider.name}));
-    caller.audit(&mut tx, &state.ambient, "provider.created", provider.id, changed).await?;
+    let made = Changed::to(serde_json::json!({"name": provider.name}));
+    caller.audit(&mut tx, &state.ambient, "provider.created", provider.id, made).await?;
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
     Ok((StatusCode::CREATED, Json(provider.into())))
@@ -232,8 +232,8 @@ async fn update(
     let mut tx = state.db.write().await?;
     let there = providers::update(&mut tx, caller.workspace(), &provider).await.map_err(taken)?;
     if there {
-        let changed = Changed::to(serde_json::json!({"name": provider.name}));
-        caller.audit(&mut tx, &state.ambient, "provider.updated", id, changed).await?;
+        let made = Changed::to(serde_json::json!({"name": provider.name}));
+        caller.audit(&mut tx, &state.ambient, "provider.updated", id, made).await?;
     }
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());

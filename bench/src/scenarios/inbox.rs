@@ -232,7 +232,7 @@ async fn work(
         }
         _ => {}
     }
-    if number % 20 == 0 {
+    if number.is_multiple_of(20) {
         inbox::set_tags(tx, ambient, workspace, id, (&["vip".to_owned()], by)).await?;
     }
     let priority = Priority::ALL[(number / 7) % 4];

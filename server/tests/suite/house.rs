@@ -176,6 +176,7 @@ fn http_clients_are_made_in_four_places_only() {
 
 /// Every storage function names the tenant: it takes the workspace, or an object that carries it.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of names, each with its reason")]
 fn storage_functions_take_the_workspace() {
     // The queue is claimed across tenants, a key names its own, the list of tenants has none, a process that dies
     // held turns of all of them, and what is past its retention is removed whosesoever it is.

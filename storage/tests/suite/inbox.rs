@@ -296,8 +296,8 @@ async fn conversations_are_found_by_words_of_texts_and_of_customers() {
 
         // What was there before words were kept.
         let mut tx = place.write().await;
-        let titles = inbox::titles_after(&mut tx, ws, None, 10).await.unwrap();
-        assert_eq!(titles.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first, second]);
+        let named = inbox::titles_after(&mut tx, ws, None, 10).await.unwrap();
+        assert_eq!(named.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [first, second]);
         assert!(inbox::titles_after(&mut tx, ws, Some(second), 10).await.unwrap().is_empty());
         inbox::add_words(&mut tx, ws, first, "una piñata roja").await.unwrap();
         tx.commit().await.unwrap();

@@ -1,5 +1,6 @@
 //! Everything that happened in a conversation in one list, and who took part.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::State;
@@ -431,13 +432,14 @@ async fn operators(
         }
         let given = event.details["assigneeId"].as_str().and_then(|user| user.parse().ok());
         let Some(user) = given else { continue };
-        if !all.contains_key(&user) {
-            let member = members::get(conn, workspace, user).await?;
-            all.insert(user, operator(user, member.map(|member| member.user.name), 0));
-        }
-        if let Some(known) = all.get_mut(&user) {
-            known.assigned = true;
-        }
+        let known = match all.entry(user) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let member = members::get(conn, workspace, user).await?;
+                place.insert(operator(user, member.map(|member| member.user.name), 0))
+            }
+        };
+        known.assigned = true;
     }
     Ok(all.into_values().collect())
 }

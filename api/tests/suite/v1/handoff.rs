@@ -9,7 +9,7 @@ use testkit::model_server::{ModelServer, Reply as ModelReply};
 
 use super::Person;
 use crate::socket::Socket;
-use crate::support::{TestApp, read};
+use crate::support::{PATIENCE, TestApp, read};
 use crate::v2::provider::app_on;
 
 const ORIGIN: &str = "https://funpark.cl";
@@ -122,7 +122,9 @@ impl VisitorLine {
             self.cut(stage).await;
         }
         while !self.told.iter().any(|(_, text)| text == content) {
-            let heard = self.socket.hear().await;
+            let heard = tokio::time::timeout(PATIENCE / 2, self.socket.hear()).await;
+            let told = &self.told;
+            let heard = heard.unwrap_or_else(|_| panic!("`{content}` was not told, but {told:?}"));
             self.note(&heard);
         }
     }
@@ -186,6 +188,7 @@ async fn open_site(app: &TestApp) -> (Value, String) {
     (read(open.json(&json!({}))).await.expect(200), key)
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
     let (visit, site_key) = open_site(app).await;
     let workspace = app.tenant.workspace;
@@ -220,7 +223,7 @@ async fn play(app: &TestApp, back: &TestApp, server: &ModelServer, cuts: bool) {
     let mut conversation = String::new();
     for screen in &mut screens {
         let event = screen.sees(&stage, of_kind("handoff.requested")).await;
-        conversation = event["subject"].as_str().unwrap().to_owned();
+        event["subject"].as_str().unwrap().clone_into(&mut conversation);
     }
     let of = |rest: &str| format!("/v1/conversations/{conversation}{rest}");
 

@@ -186,7 +186,7 @@ async fn the_texts_own_article_is_made_found_changed_and_deleted() {
 }
 
 /// A call without a credential.
-async fn public(app: &TestApp, method: Method, path: &str) -> reqwest::RequestBuilder {
+fn public(app: &TestApp, method: Method, path: &str) -> reqwest::RequestBuilder {
     app.client.request(method, format!("{}{path}", app.base))
 }
 
@@ -209,7 +209,7 @@ async fn everybody_reads_what_is_published_and_nothing_else() {
         owner.post(&app, "/v1/kb/articles", &draft).await.expect(201);
 
         let get = async |rest: &str| {
-            read(public(&app, Method::GET, &format!("/v1/help/{code}{rest}")).await).await
+            read(public(&app, Method::GET, &format!("/v1/help/{code}{rest}"))).await
         };
         let home = get("?language=en").await.expect(200);
         assert_eq!(home["articles"], json!({"es": 1, "en": 1}), "{home}");
@@ -233,7 +233,7 @@ async fn everybody_reads_what_is_published_and_nothing_else() {
         assert_eq!(get("/articles/cambios?language=en").await.expect(200)["title"], "Changes");
         get("/articles/cambios?language=pt").await.expect_error(404, "NOT_FOUND");
         get("/articles/secreto").await.expect_error(404, "NOT_FOUND");
-        let request = public(&app, Method::GET, &format!("/v1/help/{code}/articles/cambios")).await;
+        let request = public(&app, Method::GET, &format!("/v1/help/{code}/articles/cambios"));
         let found =
             read(request.header("accept-language", "en").header("origin", "https://cliente.cl"))
                 .await;
@@ -249,11 +249,10 @@ async fn everybody_reads_what_is_published_and_nothing_else() {
 
         let path = format!("/v1/help/{code}/articles/cambios/feedback?language=es");
         for helpful in [true, true, false] {
-            let request =
-                public(&app, Method::POST, &path).await.json(&json!({"helpful": helpful}));
+            let request = public(&app, Method::POST, &path).json(&json!({"helpful": helpful}));
             read(request).await.expect(204);
         }
-        let request = public(&app, Method::POST, &path).await.json(&json!({"helpful": "sí"}));
+        let request = public(&app, Method::POST, &path).json(&json!({"helpful": "sí"}));
         read(request).await.expect_field("helpful");
         let list =
             owner.get(&app, "/v1/kb/articles?language=es&status=published").await.expect(200);
@@ -261,7 +260,7 @@ async fn everybody_reads_what_is_published_and_nothing_else() {
             (&list["data"][0]["helpful"], &list["data"][0]["unhelpful"]),
             (&json!(2), &json!(1))
         );
-        let nobody = read(public(&app, Method::GET, "/v1/help/nobody").await).await;
+        let nobody = read(public(&app, Method::GET, "/v1/help/nobody")).await;
         nobody.expect_error(404, "NOT_FOUND");
     }
 }

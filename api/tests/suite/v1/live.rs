@@ -103,8 +103,8 @@ async fn events_come_once_and_in_order_from_every_process_and_after_a_cut() {
         assert_eq!(next["id"].as_str().unwrap().split('_').next(), Some("evt"));
 
         // Numbers that were never given.
-        let mut lost = listen(&app, &shop.eva, &shop.ana.workspace, Some(1_000_000)).await;
-        lost.hear_until(|frame| frame["type"] == "reset").await;
+        let mut stray = listen(&app, &shop.eva, &shop.ana.workspace, Some(1_000_000)).await;
+        stray.hear_until(|frame| frame["type"] == "reset").await;
     }
 }
 

@@ -75,6 +75,7 @@ async fn ask(
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of what stands for each parameter")]
 async fn each_route_asks_for_a_credential_and_a_role() {
     for app in TestApp::on_each_database("panel matrix").await {
         let owner = Person::register(&app, "owner").await;
