@@ -242,8 +242,7 @@ async fn everybody_reads_what_is_published_and_nothing_else() {
         assert!(found.header("cache-control").contains("max-age"), "{:?}", found.headers);
         let tag = found.header("etag").to_owned();
         let request =
-            public(&app, Method::GET, &format!("/v1/help/{code}/articles/cambios?language=en"))
-                .await;
+            public(&app, Method::GET, &format!("/v1/help/{code}/articles/cambios?language=en"));
         let same = read(request.header("if-none-match", &tag)).await;
         assert_eq!((same.status.as_u16(), same.text.as_str()), (304, ""));
 
