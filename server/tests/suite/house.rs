@@ -184,6 +184,7 @@ fn storage_functions_take_the_workspace() {
         "api_keys::find_by_hash",
         "attachments::delete_unused",
         "citations::delete_uncited",
+        "contacts::index_missing",
         "budgets::delete_older",
         "conversations::free_turns",
         "events::delete_older",
@@ -201,6 +202,7 @@ fn storage_functions_take_the_workspace() {
         "streams::abandon",
         "streams::prolong",
         "streams::sweep",
+        "workspaces::by_code",
         "workspaces::closing",
         "workspaces::create",
         "workspaces::first",
@@ -249,6 +251,7 @@ fn storage_functions_take_the_workspace() {
     let carriers = [
         "WorkspaceId",
         "&Agent",
+        "&Article",
         "&ApiKey",
         "&AuditEntry",
         "&Datastore",
