@@ -9,6 +9,7 @@ mod mail;
 mod members;
 mod oidc;
 mod password;
+mod ring;
 mod second_factor;
 mod token;
 mod visitor;

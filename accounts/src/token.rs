@@ -2,129 +2,55 @@
 
 use std::time::Duration;
 
-use domain::vault::DerivedKey;
 use domain::{Ambient, SessionId, Timestamp, UserId, Vault, WorkspaceId};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::ring::{Kind, Ring};
 
 /// How long an access token is good for.
 pub(crate) const ACCESS: Duration = Duration::from_mins(15);
 /// How long a session lasts without being renewed.
 pub(crate) const SESSION: Duration = Duration::from_hours(30 * 24);
 
-const ISSUER: &str = "vocero";
-const AUDIENCE: &str = "vocero-panel";
-/// RFC 9068: no other kind of token passes as one of these.
-const TYPE: &str = "at+jwt";
-const PURPOSE: &str = "access tokens of the panel";
+/// RFC 9068.
+const KIND: Kind = Kind {
+    typ: "at+jwt",
+    audience: "vocero-panel",
+    purpose: "access tokens of the panel",
+    lasts: ACCESS,
+};
 
-/// Signs access tokens with the first key and reads those of any.
-pub(crate) struct Signer {
-    keys: Vec<Key>,
-}
-
-struct Key {
-    id: String,
-    signs: EncodingKey,
-    verifies: DecodingKey,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    aud: String,
-    sub: UserId,
-    sid: SessionId,
-    ws: WorkspaceId,
-    /// Seconds since the epoch, as the next two.
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-}
+/// Signs access tokens and reads them.
+#[derive(Debug)]
+pub(crate) struct Signer(Ring);
 
 /// What an access token says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ticket {
+    #[serde(rename = "sub")]
     pub(crate) user: UserId,
+    #[serde(rename = "sid")]
     pub(crate) session: SessionId,
+    #[serde(rename = "ws")]
     pub(crate) workspace: WorkspaceId,
-}
-
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
-        f.debug_struct("Signer").field("keys", &ids).finish()
-    }
 }
 
 impl Signer {
     pub(crate) fn new(vault: &Vault) -> Self {
-        Self { keys: vault.derive(PURPOSE).into_iter().map(Key::new).collect() }
+        Self(Ring::new(KIND, vault))
     }
 
     /// An access token.
     pub(crate) fn sign(&self, ticket: Ticket, now: Timestamp) -> Result<String> {
-        let key = self.keys.first().ok_or_else(|| Error::internal("the vault has no key"))?;
-        let header = Header {
-            typ: Some(TYPE.to_owned()),
-            kid: Some(key.id.clone()),
-            ..Header::new(Algorithm::HS256)
-        };
-        let seconds = seconds(now);
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: ticket.user,
-            sid: ticket.session,
-            ws: ticket.workspace,
-            iat: seconds,
-            nbf: seconds,
-            exp: seconds + ACCESS.as_secs().cast_signed(),
-        };
-        jsonwebtoken::encode(&header, &claims, &key.signs)
-            .map_err(|error| Error::internal(format!("an access token: {error}")))
+        self.0.sign(ticket, now)
     }
 
     /// What a token says that was signed here and holds at `now`.
     pub(crate) fn read(&self, token: &str, now: Timestamp) -> Option<Ticket> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return None;
-        }
-        let id = header.kid?;
-        let key = self.keys.iter().find(|key| key.id == id)?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
-        // By the installation's own clock, below.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).ok()?.claims;
-        let now = seconds(now);
-        // Another process of the installation may be a few seconds ahead.
-        let holds = claims.nbf <= now + 5 && now < claims.exp;
-        holds.then_some(Ticket { user: claims.sub, session: claims.sid, workspace: claims.ws })
+        self.0.read(token, now)
     }
-}
-
-impl Key {
-    fn new(key: DerivedKey) -> Self {
-        let secret = key.bytes.expose_secret();
-        Self {
-            id: key.id,
-            signs: EncodingKey::from_secret(secret),
-            verifies: DecodingKey::from_secret(secret),
-        }
-    }
-}
-
-fn seconds(at: Timestamp) -> i64 {
-    at.micros().div_euclid(1_000_000)
 }
 
 /// A refresh token, `vr_` and 64 hexadecimal digits, and what is kept of it.
@@ -146,9 +72,11 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use domain::ids::PrefixedId;
+    use jsonwebtoken::{Algorithm, Header};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::ring::{ISSUER, seconds};
 
     const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
     const OTHER: &str = "2222222222222222222222222222222222222222222222222222222222222222";
@@ -184,12 +112,13 @@ mod tests {
     /// Signed with the right key, but with something else in it.
     fn forged(change: impl Fn(&mut Header, &mut Value)) -> String {
         let ambient = Ambient::system();
-        let key = &signer(KEY).keys[0];
+        let signer = signer(KEY);
+        let key = signer.0.newest();
         let now = seconds(ambient.now());
         let mut header = Header::new(Algorithm::HS256);
-        (header.typ, header.kid) = (Some(TYPE.to_owned()), Some(key.id.clone()));
+        (header.typ, header.kid) = (Some(KIND.typ.to_owned()), Some(key.id.clone()));
         let mut claims = json!({
-            "iss": ISSUER, "aud": AUDIENCE, "sub": ambient.new_id::<UserId>(), "sid": ambient.new_id::<SessionId>(),
+            "iss": ISSUER, "aud": KIND.audience, "sub": ambient.new_id::<UserId>(), "sid": ambient.new_id::<SessionId>(),
             "ws": WorkspaceId::from_uuid(ambient.new_uuid()), "iat": now, "nbf": now, "exp": now + 60,
         });
         change(&mut header, &mut claims);

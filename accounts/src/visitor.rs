@@ -4,47 +4,35 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::vault::DerivedKey;
 use domain::{ProjectId, Timestamp, Vault, VisitorId, WorkspaceId};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::ring::{Kind, Ring};
 
 /// How long a visitor who does not come back is known.
 pub const VISITOR_TOKEN: Duration = Duration::from_hours(180 * 24);
 
-const ISSUER: &str = "vocero";
-const AUDIENCE: &str = "vocero-widget";
-/// No other kind of token passes as one of these, nor one of these as another kind.
-const TYPE: &str = "visitor+jwt";
-const PURPOSE: &str = "visitor tokens of the widget";
+const KIND: Kind = Kind {
+    typ: "visitor+jwt",
+    audience: "vocero-widget",
+    purpose: "visitor tokens of the widget",
+    lasts: VISITOR_TOKEN,
+};
 
 /// Signs visitors' tokens with the first key of the vault and reads those of any.
-pub struct VisitorTokens {
-    keys: Vec<Key>,
-}
-
-struct Key {
-    id: String,
-    signs: EncodingKey,
-    verifies: DecodingKey,
-}
+#[derive(Debug)]
+pub struct VisitorTokens(Ring);
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
-    iss: String,
-    aud: String,
     sub: String,
     ws: WorkspaceId,
     prj: ProjectId,
     /// The version of the site's secret that vouched for them; 0 where nobody did.
     idv: i64,
-    /// Seconds since the epoch, as the next two.
-    iat: i64,
-    nbf: i64,
-    exp: i64,
 }
 
 /// Who a visitor is, and where.
@@ -60,81 +48,30 @@ pub struct VisitorTicket {
     pub identity: Option<i64>,
 }
 
-impl std::fmt::Debug for VisitorTokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
-        f.debug_struct("VisitorTokens").field("keys", &ids).finish()
-    }
-}
-
 impl VisitorTokens {
     /// By keys of their own, made from those of the vault.
     pub fn new(vault: &Vault) -> Self {
-        Self { keys: vault.derive(PURPOSE).into_iter().map(Key::new).collect() }
+        Self(Ring::new(KIND, vault))
     }
 
     /// A token, good for [`VISITOR_TOKEN`] from `now` on.
     pub fn sign(&self, ticket: &VisitorTicket, now: Timestamp) -> Result<String> {
-        let key = self.keys.first().ok_or_else(|| Error::internal("the vault has no key"))?;
-        let header = Header {
-            typ: Some(TYPE.to_owned()),
-            kid: Some(key.id.clone()),
-            ..Header::new(Algorithm::HS256)
-        };
-        let seconds = seconds(now);
         let claims = Claims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
             sub: ticket.visitor.as_str().to_owned(),
             ws: ticket.workspace,
             prj: ticket.project,
             idv: ticket.identity.unwrap_or(0),
-            iat: seconds,
-            nbf: seconds,
-            exp: seconds + VISITOR_TOKEN.as_secs().cast_signed(),
         };
-        jsonwebtoken::encode(&header, &claims, &key.signs)
-            .map_err(|error| Error::internal(format!("a visitor token: {error}")))
+        self.0.sign(claims, now)
     }
 
     /// What a token says that was signed here and holds at `now`.
     pub fn read(&self, token: &str, now: Timestamp) -> Option<VisitorTicket> {
-        let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return None;
-        }
-        let id = header.kid?;
-        let key = self.keys.iter().find(|key| key.id == id)?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
-        // By the installation's own clock, below.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).ok()?.claims;
-        let now = seconds(now);
-        // Another process of the installation may be a few seconds ahead.
-        let holds = claims.nbf <= now + 5 && now < claims.exp;
-        let visitor = VisitorId::parse(&claims.sub).filter(|_| holds)?;
+        let claims: Claims = self.0.read(token, now)?;
+        let visitor = VisitorId::parse(&claims.sub)?;
         let identity = (claims.idv > 0).then_some(claims.idv);
         Some(VisitorTicket { workspace: claims.ws, project: claims.prj, visitor, identity })
     }
-}
-
-impl Key {
-    fn new(key: DerivedKey) -> Self {
-        let secret = key.bytes.expose_secret();
-        Self {
-            id: key.id,
-            signs: EncodingKey::from_secret(secret),
-            verifies: DecodingKey::from_secret(secret),
-        }
-    }
-}
-
-fn seconds(at: Timestamp) -> i64 {
-    at.micros().div_euclid(1_000_000)
 }
 
 /// Whether `hash` is the HMAC-SHA256 of `user_id` by `secret`, in hexadecimal. Compared in constant time.
