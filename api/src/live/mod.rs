@@ -5,6 +5,7 @@
 //! (it came late, or was slow) it reads from the outbox itself. So an event reaches a listener once and in order, from
 //! whichever process it came.
 
+mod line;
 mod presence;
 mod pump;
 mod subscription;
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use line::{End, FORBIDDEN, Frame, Line, UNAUTHORIZED, full};
 pub(crate) use presence::Attendance;
 use presence::Presences;
 pub(crate) use subscription::{Heard, Subscription};

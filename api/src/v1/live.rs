@@ -4,13 +4,11 @@
 //! the header, from programs). It is checked again before anything is told, so a session that ends, or a member who is
 //! removed, hears nothing more; a token that ran out is renewed by another `auth` frame on the same connection.
 
-use std::time::Duration;
-
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
-use domain::{Action, ConversationId, DomainError, ErrorKind, UserId, WorkspaceId};
+use domain::{Action, ConversationId, UserId, WorkspaceId};
 use http::header;
 use http::request::Parts;
 use serde::Deserialize;
@@ -21,22 +19,12 @@ use utoipa_axum::routes;
 
 use crate::auth::{Caller, admit_to_panel};
 use crate::error::{ApiError, ApiResult};
-use crate::live::{Attendance, Heard, Subscription};
+use crate::live::{Attendance, End, FORBIDDEN, Frame, Heard, Line, Subscription, UNAUTHORIZED};
 use crate::routes::Routes;
 use crate::state::AppState;
 
 /// Bytes of a frame from a client.
 const MAX_FRAME: usize = 16 << 10;
-/// How long a client may take to say who it is.
-const FIRST_WORDS: Duration = Duration::from_secs(10);
-/// Between two pings; a connection over which nothing came for two of them is dead.
-const PING: Duration = Duration::from_secs(25);
-/// How long a client may take to take a frame.
-const SEND: Duration = Duration::from_secs(10);
-/// A client whose credential does not hold, or no longer.
-const UNAUTHORIZED: u16 = 4401;
-/// A client that may not do this.
-const FORBIDDEN: u16 = 4403;
 
 pub(super) fn routes() -> Routes {
     Routes::new().open(routes!(connect))
@@ -94,30 +82,15 @@ async fn connect(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     parts: Parts,
 ) -> ApiResult<Response> {
-    let upgrade = upgrade.map_err(|_| {
-        let message = "`Upgrade` must ask for a WebSocket here; use a WebSocket client";
-        ApiError::invalid("Upgrade", message)
-    })?;
-    let seat = state.live.seat().ok_or_else(full)?;
-    let tracker = state.live.tracker().clone();
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
-    Ok(upgrade.on_upgrade(move |socket| {
-        tracker.track_future(async move {
-            Connection { door: Door { state, parts }, socket }.run().await;
-            drop(seat);
-        })
-    }))
-}
-
-fn full() -> ApiError {
-    let message = "there are as many live connections as this server takes; try again in a while";
-    let wait = Duration::from_secs(30);
-    DomainError::unavailable("SERVER_UNAVAILABLE", message, wait).into()
+    let live = state.live.clone();
+    live.open_line(upgrade, MAX_FRAME, move |line| {
+        Connection { door: Door { state, parts }, line }.run()
+    })
 }
 
 struct Connection {
     door: Door,
-    socket: WebSocket,
+    line: Line,
 }
 
 /// Where a client knocked.
@@ -139,36 +112,6 @@ struct Listener {
     viewing: Option<ConversationId>,
 }
 
-/// Why a connection ends.
-struct End {
-    code: u16,
-    reason: String,
-}
-
-impl End {
-    fn new(code: u16, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
-    }
-
-    /// The client went away: nobody is left to be told.
-    fn gone() -> Self {
-        Self::new(close_code::NORMAL, "")
-    }
-}
-
-impl From<ApiError> for End {
-    fn from(error: ApiError) -> Self {
-        let code = match error.domain().kind {
-            ErrorKind::Unauthenticated => UNAUTHORIZED,
-            ErrorKind::Forbidden | ErrorKind::NotFound => FORBIDDEN,
-            ErrorKind::Invalid => close_code::POLICY,
-            ErrorKind::RateLimited | ErrorKind::Unavailable => close_code::AGAIN,
-            _ => close_code::ERROR,
-        };
-        Self::new(code, error.domain().code)
-    }
-}
-
 impl Door {
     async fn admit(&self, token: &str, workspace: Option<&str>) -> Result<Caller, End> {
         let action = Action::ReadConversations;
@@ -185,24 +128,13 @@ impl Door {
 impl Connection {
     async fn run(mut self) {
         let stopping = self.door.state.live.stopping().clone();
-        let ended = tokio::select! {
-            ended = self.serve() => ended,
-            () = stopping.cancelled() => End::new(close_code::AWAY, "the server stops"),
-        };
-        let frame = CloseFrame { code: ended.code, reason: ended.reason.into() };
-        // Whoever went away is not told.
-        let _ = tokio::time::timeout(SEND, self.socket.send(Message::Close(Some(frame)))).await;
+        let end = End::of(&stopping, self.serve()).await;
+        self.line.close(end).await;
     }
 
-    async fn serve(&mut self) -> End {
-        let greeted = match self.greet().await {
-            Ok(greeted) => greeted,
-            Err(end) => return end,
-        };
-        match self.follow(greeted).await {
-            Ok(()) => End::gone(),
-            Err(end) => end,
-        }
+    async fn serve(&mut self) -> Result<(), End> {
+        let listener = self.greet().await?;
+        self.follow(listener).await
     }
 
     /// Learns who is there.
@@ -227,7 +159,7 @@ impl Connection {
             "seq": subscription.last(),
             "present": self.door.state.live.present(id),
         });
-        self.send(&ready).await?;
+        self.line.tell(&ready).await?;
         Ok(Listener {
             caller,
             token,
@@ -241,17 +173,13 @@ impl Connection {
 
     async fn first_words(&mut self) -> Result<(String, Option<String>, Option<i64>), End> {
         let silent = || End::new(UNAUTHORIZED, "the first frame must be `auth`");
-        let heard = tokio::time::timeout(FIRST_WORDS, self.said()).await.map_err(|_| silent())?;
-        match heard? {
-            Some(Said::Auth { token, workspace_id, after }) => Ok((token, workspace_id, after)),
+        match self.line.first_words(silent()).await? {
+            Said::Auth { token, workspace_id, after } => Ok((token, workspace_id, after)),
             _ => Err(silent()),
         }
     }
 
     async fn follow(&mut self, mut listener: Listener) -> Result<(), End> {
-        let mut pings = tokio::time::interval(PING);
-        pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut unanswered = 0;
         loop {
             tokio::select! {
                 heard = listener.subscription.next() => {
@@ -259,35 +187,25 @@ impl Connection {
                     self.door.still_admits(&listener).await?;
                     self.tell(&listener, heard).await?;
                 }
-                message = self.socket.recv() => {
-                    unanswered = 0;
-                    let Some(Ok(message)) = message else { return Ok(()) };
-                    match parse(&message)? {
-                        Some(said) => self.answer(&mut listener, said).await?,
-                        None if matches!(message, Message::Close(_)) => return Ok(()),
-                        None => {}
+                frame = self.line.next() => match frame? {
+                    Frame::Said(said) => self.answer(&mut listener, said).await?,
+                    Frame::Quiet => {
+                        self.door.still_admits(&listener).await?;
+                        self.line.ping().await?;
                     }
-                }
-                _ = pings.tick() => {
-                    if unanswered >= 2 {
-                        return Err(End::new(close_code::AWAY, "nothing came for a while"));
-                    }
-                    unanswered += 1;
-                    self.door.still_admits(&listener).await?;
-                    self.send_message(Message::Ping(Vec::new().into())).await?;
-                }
+                },
             }
         }
     }
 
     async fn answer(&mut self, listener: &mut Listener, said: Said) -> Result<(), End> {
         match said {
-            Said::Ping => self.send(&json!({"type": "pong"})).await,
+            Said::Ping => self.line.tell(&json!({"type": "pong"})).await,
             Said::Auth { token, .. } => {
                 let workspace = listener.workspace.to_string();
                 listener.caller = self.door.admit(&token, Some(&workspace)).await?;
                 listener.token = token;
-                self.send(&json!({"type": "renewed"})).await
+                self.line.tell(&json!({"type": "renewed"})).await
             }
             Said::Typing { conversation_id, typing } => {
                 let typing = typing.unwrap_or(true);
@@ -332,14 +250,14 @@ impl Connection {
     }
 
     async fn refuse(&mut self, code: &str, message: &str) -> Result<(), End> {
-        self.send(&json!({"type": "error", "code": code, "message": message})).await
+        self.line.tell(&json!({"type": "error", "code": code, "message": message})).await
     }
 
     async fn tell(&mut self, listener: &Listener, heard: Heard) -> Result<(), End> {
         match heard {
-            Heard::Event(event) => self.send(&view(&event)).await,
-            Heard::Reset(seq) => self.send(&json!({"type": "reset", "seq": seq})).await,
-            Heard::Closed => Err(End::new(close_code::AWAY, "the server stops")),
+            Heard::Event(event) => self.line.tell(&view(&event)).await,
+            Heard::Reset(seq) => self.line.tell(&json!({"type": "reset", "seq": seq})).await,
+            Heard::Closed => Err(End::stopping()),
             Heard::Signal(signal) => {
                 let mut told = (*signal).clone();
                 let Some(fields) = told.as_object_mut() else { return Ok(()) };
@@ -349,44 +267,10 @@ impl Connection {
                     return Ok(());
                 }
                 fields.insert("type".to_owned(), kind);
-                self.send(&told).await
+                self.line.tell(&told).await
             }
         }
     }
-
-    async fn said(&mut self) -> Result<Option<Said>, End> {
-        loop {
-            let Some(Ok(message)) = self.socket.recv().await else { return Err(End::gone()) };
-            if matches!(message, Message::Close(_)) {
-                return Err(End::gone());
-            }
-            if let Some(said) = parse(&message)? {
-                return Ok(Some(said));
-            }
-        }
-    }
-
-    async fn send(&mut self, value: &Value) -> Result<(), End> {
-        self.send_message(Message::Text(value.to_string().into())).await
-    }
-
-    /// A client that takes nothing any more is let go: it comes back and reads what it missed.
-    async fn send_message(&mut self, message: Message) -> Result<(), End> {
-        match tokio::time::timeout(SEND, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::gone()),
-        }
-    }
-}
-
-/// What a frame says; `None` for those that say nothing.
-fn parse(message: &Message) -> Result<Option<Said>, End> {
-    let Message::Text(text) = message else { return Ok(None) };
-    let parsed = serde_json::from_str(text.as_str());
-    parsed.map(Some).map_err(|error| {
-        let reason: String = format!("not understood: {error}").chars().take(100).collect();
-        End::new(close_code::POLICY, reason)
-    })
 }
 
 fn view(event: &Event) -> Value {

@@ -1,17 +1,14 @@
 //! The live connection of a visitor.
 
-use std::time::Duration;
-
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
-use domain::{ConversationId, ErrorKind, Lang};
+use domain::{ConversationId, Lang};
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
@@ -21,24 +18,15 @@ use super::{acts, views};
 use crate::edge::preferred_language;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Query;
+use crate::live::{End, Frame, Line, UNAUTHORIZED};
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::visitors::{Guest, MaybeGuest, Seat, Site, too_many_sockets};
 
 /// Bytes of a frame from a client.
 const MAX_FRAME: usize = 64 << 10;
-/// How long a client may take to say who it is.
-const FIRST_WORDS: Duration = Duration::from_secs(10);
-/// Between two pings; a connection over which nothing came for two of them is dead.
-const PING: Duration = Duration::from_secs(25);
-/// How long a client may take to take a frame.
-const SEND: Duration = Duration::from_secs(10);
 /// Pieces of answers that wait for a slow client; then they wait, too.
 const WAITING_PIECES: usize = 64;
-/// A client whose credential does not hold, or no longer.
-const UNAUTHORIZED: u16 = 4401;
-/// A client that may not do this.
-const FORBIDDEN: u16 = 4403;
 
 pub(super) fn routes() -> Routes {
     Routes::new().site(routes!(connect))
@@ -137,27 +125,18 @@ async fn connect(
     Query(query): Query<ConnectQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
-    let upgrade = upgrade.map_err(|_| {
-        let message = "`Upgrade` must ask for a WebSocket here; use a WebSocket client";
-        ApiError::invalid("Upgrade", message)
-    })?;
-    let seat = state.live.seat().ok_or_else(too_many_sockets)?;
-    let tracker = state.live.tracker().clone();
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
     let language = preferred_language(&headers);
     let place = Place { after: query.after, conversation: query.conversation_id };
-    Ok(upgrade.on_upgrade(move |socket| {
-        tracker.track_future(async move {
-            Connection { state, site, socket, language }.run(guest, place).await;
-            drop(seat);
-        })
-    }))
+    let live = state.live.clone();
+    live.open_line(upgrade, MAX_FRAME, move |line| {
+        Connection { state, site, line, language }.run(guest, place)
+    })
 }
 
 struct Connection {
     state: AppState,
     site: Site,
-    socket: WebSocket,
+    line: Line,
     language: Option<Lang>,
 }
 
@@ -172,46 +151,11 @@ struct Visiting {
     _seat: Seat,
 }
 
-/// Why a connection ends.
-struct End {
-    code: u16,
-    reason: String,
-}
-
-impl End {
-    fn new(code: u16, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
-    }
-
-    /// The client went away: nobody is left to be told.
-    fn gone() -> Self {
-        Self::new(close_code::NORMAL, "")
-    }
-}
-
-impl From<ApiError> for End {
-    fn from(error: ApiError) -> Self {
-        let code = match error.domain().kind {
-            ErrorKind::Unauthenticated => UNAUTHORIZED,
-            ErrorKind::Forbidden | ErrorKind::NotFound => FORBIDDEN,
-            ErrorKind::Invalid => close_code::POLICY,
-            ErrorKind::RateLimited | ErrorKind::Unavailable => close_code::AGAIN,
-            _ => close_code::ERROR,
-        };
-        Self::new(code, error.domain().code)
-    }
-}
-
 impl Connection {
     async fn run(mut self, guest: Option<Guest>, place: Place) {
         let stopping = self.state.live.stopping().clone();
-        let ended = tokio::select! {
-            ended = self.serve(guest, place) => ended.err().unwrap_or_else(End::gone),
-            () = stopping.cancelled() => End::new(close_code::AWAY, "the server stops"),
-        };
-        let frame = CloseFrame { code: ended.code, reason: ended.reason.into() };
-        // Whoever went away is not told.
-        let _ = tokio::time::timeout(SEND, self.socket.send(Message::Close(Some(frame)))).await;
+        let end = End::of(&stopping, self.serve(guest, place)).await;
+        self.line.close(end).await;
     }
 
     async fn serve(&mut self, guest: Option<Guest>, place: Place) -> Result<(), End> {
@@ -225,8 +169,8 @@ impl Connection {
 
     async fn first_words(&mut self) -> Result<(Guest, Place), End> {
         let silent = || End::new(UNAUTHORIZED, "the first frame must be `auth`");
-        let heard = tokio::time::timeout(FIRST_WORDS, self.said()).await.map_err(|_| silent())?;
-        let Said::Auth { visitor_token, after, conversation_id } = heard? else {
+        let said = self.line.first_words(silent()).await?;
+        let Said::Auth { visitor_token, after, conversation_id } = said else {
             return Err(silent());
         };
         let guest = Guest::of_token(&self.state, &self.site, &visitor_token);
@@ -254,47 +198,31 @@ impl Connection {
             "conversations": conversations,
             "cursor": follower.cursor(),
         });
-        self.send(&ready).await?;
+        self.line.tell(&ready).await?;
         let pieces = mpsc::channel(WAITING_PIECES);
         Ok(Visiting { guest, follower, conversation, pieces, _seat: seat })
     }
 
     async fn follow(&mut self, mut visiting: Visiting) -> Result<(), End> {
-        let mut pings = tokio::time::interval(PING);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unanswered = 0;
         loop {
             tokio::select! {
                 told = visiting.follower.next() => {
                     let told = told?;
                     if matches!(told, Told::Closed) {
-                        return Err(End::new(close_code::AWAY, "the server stops"));
+                        return Err(End::stopping());
                     }
-                    self.send(&told.frame(&visiting.follower.cursor())).await?;
+                    self.line.tell(&told.frame(&visiting.follower.cursor())).await?;
                 }
-                Some(piece) = visiting.pieces.1.recv() => self.send(&piece).await?,
-                message = self.socket.recv() => {
-                    unanswered = 0;
-                    let message = match message {
-                        None | Some(Ok(Message::Close(_))) => return Ok(()),
-                        // Whoever went away is not told; who is still there sent what is no frame of at most 64 KiB.
-                        Some(Err(_)) => return Err(End::new(close_code::SIZE, "no such frame")),
-                        Some(Ok(message)) => message,
-                    };
-                    if let Some(said) = parse(&message)? {
-                        self.answer(&mut visiting, said).await?;
+                Some(piece) = visiting.pieces.1.recv() => self.line.tell(&piece).await?,
+                frame = self.line.next() => match frame? {
+                    Frame::Said(said) => self.answer(&mut visiting, said).await?,
+                    Frame::Quiet => {
+                        if !visiting.follower.is_let_in().await? {
+                            return Err(End::new(UNAUTHORIZED, "UNAUTHORIZED"));
+                        }
+                        self.line.ping().await?;
                     }
-                }
-                _ = pings.tick() => {
-                    if unanswered >= 2 {
-                        return Err(End::new(close_code::AWAY, "nothing came for a while"));
-                    }
-                    unanswered += 1;
-                    if !visiting.follower.is_let_in().await? {
-                        return Err(End::new(UNAUTHORIZED, "UNAUTHORIZED"));
-                    }
-                    self.send_message(Message::Ping(Vec::new().into())).await?;
-                }
+                },
             }
         }
     }
@@ -304,7 +232,7 @@ impl Connection {
             return self.refuse(&error, None).await;
         }
         match said {
-            Said::Ping => self.send(&json!({"type": "pong"})).await,
+            Said::Ping => self.line.tell(&json!({"type": "pong"})).await,
             Said::Auth { .. } => {
                 let message = "`auth` is the first frame; connect again to be somebody else";
                 self.refuse(&ApiError::invalid("type", message), None).await
@@ -351,7 +279,7 @@ impl Connection {
         drop(conn);
         let message = views.map_err(ApiError::from)?.pop();
         let ack = json!({"type": "ack", "clientMessageId": client_id, "message": message});
-        self.send(&ack).await?;
+        self.line.tell(&ack).await?;
         let told = Telling {
             answering,
             to: visiting.pieces.0.clone(),
@@ -378,31 +306,7 @@ impl Connection {
     }
 
     async fn refuse(&mut self, error: &ApiError, client_id: Option<String>) -> Result<(), End> {
-        self.send(&refusal(error, self.language, client_id.as_deref())).await
-    }
-
-    async fn said(&mut self) -> Result<Said, End> {
-        loop {
-            let Some(Ok(message)) = self.socket.recv().await else { return Err(End::gone()) };
-            if matches!(message, Message::Close(_)) {
-                return Err(End::gone());
-            }
-            if let Some(said) = parse(&message)? {
-                return Ok(said);
-            }
-        }
-    }
-
-    async fn send(&mut self, value: &Value) -> Result<(), End> {
-        self.send_message(Message::Text(value.to_string().into())).await
-    }
-
-    /// A client that takes nothing any more is let go: it comes back with its cursor.
-    async fn send_message(&mut self, message: Message) -> Result<(), End> {
-        match tokio::time::timeout(SEND, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::gone()),
-        }
+        self.line.tell(&refusal(error, self.language, client_id.as_deref())).await
     }
 }
 
@@ -464,18 +368,4 @@ fn refusal(error: &ApiError, language: Option<Lang>, client_id: Option<&str>) ->
         frame["clientMessageId"] = json!(client_id);
     }
     frame
-}
-
-/// What a frame says; `None` for those that say nothing.
-fn parse(message: &Message) -> Result<Option<Said>, End> {
-    let Message::Text(text) = message else { return Ok(None) };
-    let parsed = if text.contains("\\u0000") {
-        Err("it has a NUL character".to_owned())
-    } else {
-        serde_json::from_str(text.as_str()).map_err(|error| error.to_string())
-    };
-    parsed.map(Some).map_err(|error| {
-        let reason: String = format!("not understood: {error}").chars().take(100).collect();
-        End::new(close_code::POLICY, reason)
-    })
 }

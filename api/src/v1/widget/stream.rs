@@ -18,6 +18,7 @@ use super::live::{Follower, Place, Told};
 use super::messages::event_stream;
 use crate::error::ApiResult;
 use crate::extract::Query;
+use crate::live::full;
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::visitors::{Guest, Seat, too_many_sockets};
@@ -76,7 +77,7 @@ async fn follow(
     let last = last.filter(|last| !last.is_empty()).map(str::to_owned);
     let place = Place { after: last.or(query.after), conversation: query.conversation_id };
     let seat = state.visitors.seat(&guest).ok_or_else(too_many_sockets)?;
-    let place_in_all = state.live.seat().ok_or_else(too_many_sockets)?;
+    let place_in_all = state.live.seat().ok_or_else(full)?;
     let follower = Follower::start(&state, &guest, &place).await?;
     let ready = json!({
         "visitorId": guest.visitor.as_str(),
