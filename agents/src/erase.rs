@@ -18,9 +18,6 @@ use storage::{
 use crate::meaning::hash_of;
 use crate::turn::{Agents, Inner};
 
-/// The kind of the job that looks once a day what has been kept long enough.
-const KIND: &str = "agents.retention";
-
 const DAY: Duration = Duration::from_hours(24);
 /// Conversations or contacts that one transaction removes.
 const BATCH: i64 = 100;
@@ -49,13 +46,16 @@ impl Agents {
         Ok(erasure::contact(tx, workspace, id).await?)
     }
 
-    /// Wants the daily look at what has been kept long enough, starting now. Called once at every start of a worker.
+    /// Wants the nightly look at what has been kept long enough, the first one now. Called once at every start of a worker.
     pub async fn schedule_retention(&self) -> Result<(), DomainError> {
         let mut conn = self.inner.db.read().await?;
         // Jobs belong to a workspace; the one for all of them to the oldest one.
         let Some(oldest) = workspaces::first(&mut conn).await? else { return Ok(()) };
         drop(conn);
-        Ok(want(&self.inner, oldest.id, self.inner.ambient.now()).await?)
+        let Inner { db, ambient, .. } = &*self.inner;
+        let mut tx = db.write().await?;
+        retention::want(&mut tx, ambient, oldest.id, ambient.now()).await?;
+        Ok(tx.commit().await?)
     }
 }
 
@@ -79,26 +79,13 @@ async fn erase_conversations(
     erasure::conversations(tx, workspace, conversations).await
 }
 
-async fn want(inner: &Inner, workspace: WorkspaceId, at: Timestamp) -> Result<(), StorageError> {
-    // The day names the job, so that several processes and restarts want it once.
-    let day = at.micros().div_euclid(i64::try_from(DAY.as_micros()).unwrap_or(i64::MAX));
-    let job = NewJob {
-        dedupe_key: Some(format!("day-{day}")),
-        priority: LATER,
-        ..NewJob::now(KIND, json!({}), at)
-    };
-    let mut tx = inner.db.write().await?;
-    queue::enqueue(&mut tx, &inner.ambient, workspace, &job).await?;
-    tx.commit().await
-}
-
 /// Removes what has been kept long enough.
 pub(crate) struct Keeping(pub(crate) Arc<Inner>);
 
 #[async_trait]
 impl Handler for Keeping {
     fn kind(&self) -> &'static str {
-        KIND
+        retention::KIND
     }
 
     fn concurrency(&self) -> usize {
@@ -119,7 +106,10 @@ impl Keeping {
         let inner = &self.0;
         let retry = |error: StorageError| JobError::retry(error.to_string());
         let now = inner.ambient.now();
-        want(inner, job.workspace_id, now.plus(DAY)).await.map_err(retry)?;
+        let mut tx = inner.db.write().await.map_err(retry)?;
+        let next = retention::next_night(now);
+        retention::want(&mut tx, &inner.ambient, job.workspace_id, next).await.map_err(retry)?;
+        tx.commit().await.map_err(retry)?;
         let mut conn = inner.db.read().await.map_err(retry)?;
         let all = retention::all(&mut conn).await.map_err(retry)?;
         drop(conn);

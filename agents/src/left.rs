@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::conversation::{Conversation, Transition};
+use domain::inbox::By;
 use domain::message::Message;
 use domain::{DomainError, MessageId};
 use storage::{Tx, conversations, messages};
@@ -98,8 +99,9 @@ async fn call_people(
     fields: BTreeMap<String, String>,
 ) -> Result<Conversation, DomainError> {
     let (workspace, now) = (request.workspace, inner.ambient.now());
-    let transition = Transition::RequestHuman;
-    let called = conversations::transition(tx, workspace, conversation.id, transition, now).await?;
+    let transition = (Transition::RequestHuman, By::Customer);
+    let called =
+        conversations::transition_by(tx, workspace, conversation.id, transition, now).await?;
     let mut conversation = called.unwrap_or(conversation);
     let note = Note { agent: request.agent, message, details: &request.contact, fields };
     note_lead(inner, tx, &mut conversation, note).await?;

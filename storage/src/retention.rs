@@ -1,9 +1,23 @@
 //! For how long what customers said and who they are is kept.
 
-use domain::{Timestamp, WorkspaceId};
+use std::time::Duration;
+
+use domain::job::NewJob;
+use domain::{Ambient, Timestamp, WorkspaceId};
+use serde_json::json;
 
 use crate::sql::{Id, Micros};
-use crate::{Conn, Result, Tx};
+use crate::{Conn, Result, Tx, jobs};
+
+/// The kind of the job that looks each night what has been kept long enough, in all workspaces. It belongs to the oldest one:
+/// whoever removes that wants it for the next.
+pub const KIND: &str = "agents.retention";
+/// Night in nearly all of the countries where Spanish and Portuguese are spoken, from Mexico to Spain: five in the morning,
+/// UTC.
+const NIGHT: Duration = Duration::from_hours(5);
+const DAY: Duration = Duration::from_hours(24);
+/// The priority of work that nobody waits for.
+const LATER: i64 = 10;
 
 /// After how many days what is removed; `None` is never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,4 +93,30 @@ pub async fn all(conn: &mut Conn) -> Result<Vec<(WorkspaceId, Retention)>> {
         (workspace, Retention { conversation_days, contact_days })
     };
     Ok(rows.into_iter().map(kept).collect())
+}
+
+/// Wants the look of a night. The day names the job, so that several processes and restarts want it once.
+pub async fn want(
+    tx: &mut Tx,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    at: Timestamp,
+) -> Result<()> {
+    let job = NewJob {
+        dedupe_key: Some(format!("day-{}", at.micros().div_euclid(micros(DAY)))),
+        priority: LATER,
+        ..NewJob::now(KIND, json!({}), at)
+    };
+    jobs::enqueue(tx, ambient, workspace, &job).await?;
+    Ok(())
+}
+
+/// The beginning of the first night of another day.
+pub fn next_night(now: Timestamp) -> Timestamp {
+    let days = now.micros().div_euclid(micros(DAY)) + 1;
+    Timestamp::from_micros(days * micros(DAY)).plus(NIGHT)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -95,7 +95,8 @@ pub async fn by_code(conn: &mut Conn, code: &str) -> Result<Option<Workspace>> {
                 code,
                 created_at
             FROM workspaces
-            WHERE code = $1",
+            WHERE code = $1
+                AND closing_at IS NULL",
         )
         .bind(code)
         .optional()

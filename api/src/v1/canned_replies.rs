@@ -143,7 +143,7 @@ async fn list(
 ) -> ApiResult<Json<List<CannedReplyView>>> {
     let mut conn = state.db.read().await?;
     let all = canned_replies::list(&mut conn, caller.workspace(), user_of(&caller)).await?;
-    Ok(Json(query.page_of(all, |reply| [&reply.shortcut, &reply.title])?))
+    Ok(Json(query.page_by_name(all, |reply| [&reply.shortcut, &reply.title])?))
 }
 
 /// Make a canned reply

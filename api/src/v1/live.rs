@@ -19,7 +19,9 @@ use utoipa_axum::routes;
 
 use crate::auth::{Caller, admit_to_panel};
 use crate::error::{ApiError, ApiResult};
+use crate::extract::Query;
 use crate::live::{Attendance, End, FORBIDDEN, Frame, Heard, Line, Subscription, UNAUTHORIZED};
+use crate::paging::whole_number;
 use crate::routes::Routes;
 use crate::state::AppState;
 
@@ -56,10 +58,20 @@ enum Said {
     Ping,
 }
 
+/// Where a program goes on.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct FollowQuery {
+    /// The number of the last event that is known, where `Authorization` says who is there; else it stands in the first frame.
+    #[param(value_type = i64, minimum = 0, required = false)]
+    after: Option<String>,
+}
+
 /// Follow a workspace live
 ///
 /// A WebSocket. The first frame says who is there: `{"type": "auth", "token": "…", "workspaceId"?: "ws_…", "after"?: 41}`;
-/// programs may send `Authorization` instead. The server answers `{"type": "ready", "seq", "workspaceId", "present":
+/// programs may send `Authorization`, and `after` in the address, instead. The server answers `{"type": "ready", "seq", "workspaceId", "present":
 /// ["user_…"]}` and then tells `{"type": "event", "seq", "id", "kind", "subject", "payload", "at"}` for everything that
 /// happens, in order: after a cut, `after` with the last `seq` goes on without loss and without doubles.
 /// `{"type": "reset", "seq"}` says that events before are gone, so that what is shown is to be read again. Passing:
@@ -71,6 +83,7 @@ enum Said {
     path = "/v1/ws",
     tag = "Live",
     operation_id = "followWorkspace",
+    params(FollowQuery),
     responses(
         (status = 101, description = "The protocol changes to WebSocket."),
         (status = 400, description = "No WebSocket was asked for."),
@@ -79,18 +92,23 @@ enum Said {
 #[tracing::instrument(name = "handler.v1.live.connect", skip_all)]
 async fn connect(
     State(state): State<AppState>,
+    Query(query): Query<FollowQuery>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     parts: Parts,
 ) -> ApiResult<Response> {
+    let after = query.after.as_deref();
+    let after = after.map(|seq| whole_number("after", seq, 0, i64::MAX)).transpose()?;
     let live = state.live.clone();
     live.open_line(upgrade, MAX_FRAME, move |line| {
-        Connection { door: Door { state, parts }, line }.run()
+        Connection { door: Door { state, parts }, line, after }.run()
     })
 }
 
 struct Connection {
     door: Door,
     line: Line,
+    /// The number of the last event that a program knows, which has no first frame.
+    after: Option<i64>,
 }
 
 /// Where a client knocked.
@@ -144,7 +162,7 @@ impl Connection {
         let workspace = self.door.parts.headers.get("x-workspace-id");
         let workspace = workspace.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (token, workspace, after) = match header {
-            Some((_, token)) => (token.trim().to_owned(), workspace, None),
+            Some((_, token)) => (token.trim().to_owned(), workspace, self.after),
             None => self.first_words().await?,
         };
         let caller = self.door.admit(&token, workspace.as_deref()).await?;

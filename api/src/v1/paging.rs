@@ -19,9 +19,13 @@ pub(super) struct ListQuery {
     /// Entries of a page.
     #[param(value_type = i64, minimum = 1, maximum = 100, default = 10, required = false)]
     take: Option<String>,
-    /// `ASC` or `DESC`, by the time of creation.
+    /// `ASC` or `DESC`.
     #[param(value_type = String, pattern = "^(ASC|DESC)$", default = "ASC", required = false)]
     order: Option<String>,
+    /// `createdAt`, or `name` where entries have one. Lists that are put in order by name know nothing else.
+    #[serde(rename = "orderBy")]
+    #[param(value_type = String, pattern = "^(createdAt|name)$", required = false)]
+    order_by: Option<String>,
     /// Only entries with this in a name or an address, in any case.
     #[param(value_type = String, required = false)]
     criteria: Option<String>,
@@ -41,7 +45,7 @@ pub(super) struct List<T> {
 pub(super) struct Meta {
     #[schema(minimum = 1, example = 1)]
     page: usize,
-    #[schema(minimum = 1, maximum = 100, example = 10)]
+    #[schema(minimum = 1, example = 10)]
     take: usize,
     /// Entries of the whole list.
     #[schema(minimum = 0, example = 1)]
@@ -66,9 +70,46 @@ impl Meta {
     }
 }
 
+impl<T> List<T> {
+    /// A list that is always told whole: one page.
+    pub fn whole(data: Vec<T>) -> Self {
+        let count = data.len();
+        Self { data, meta: Meta::of(1, count.max(1), count) }
+    }
+}
+
 impl ListQuery {
-    /// The page of a list that is small enough to be read whole, oldest first; `texts` are what `criteria` looks at.
+    /// The page of a list that is small enough to be read whole, oldest first; `texts` are what `criteria` looks at, the name
+    /// first.
     pub fn page_of<T, V: From<T>>(
+        &self,
+        mut all: Vec<T>,
+        texts: impl Fn(&T) -> [&str; 2],
+    ) -> ApiResult<List<V>> {
+        match self.order_by.as_deref() {
+            None | Some("createdAt") => {}
+            Some("name") => all.sort_by_cached_key(|entry| texts(entry)[0].to_lowercase()),
+            Some(_) => {
+                let message = "`orderBy` must be createdAt or name";
+                return Err(ApiError::invalid("orderBy", message));
+            }
+        }
+        self.cut(all, texts)
+    }
+
+    /// The same of a list that is put in order by name.
+    pub fn page_by_name<T, V: From<T>>(
+        &self,
+        all: Vec<T>,
+        texts: impl Fn(&T) -> [&str; 2],
+    ) -> ApiResult<List<V>> {
+        if self.order_by.as_deref().is_some_and(|by| by != "name") {
+            return Err(ApiError::invalid("orderBy", "`orderBy` must be name"));
+        }
+        self.cut(all, texts)
+    }
+
+    fn cut<T, V: From<T>>(
         &self,
         mut all: Vec<T>,
         texts: impl Fn(&T) -> [&str; 2],

@@ -61,8 +61,9 @@ async fn list(
 ) -> ApiResult<Json<List<SessionView>>> {
     let person = caller.person()?;
     let sessions = state.accounts.sessions(person.user).await?;
+    // Stored with the newest first; a list begins with the oldest.
     let sessions: Vec<_> =
-        sessions.into_iter().map(|found| (found.id == person.session, found)).collect();
+        sessions.into_iter().rev().map(|found| (found.id == person.session, found)).collect();
     Ok(Json(query.page_of(sessions, |(_, session)| [&session.user_agent, ""])?))
 }
 

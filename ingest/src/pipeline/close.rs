@@ -9,7 +9,7 @@ use domain::WorkspaceId;
 use domain::job::{Job, NewJob};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use retrieval::IndexTarget;
-use storage::Tx;
+use storage::{Tx, retention};
 
 use super::halt::{Halt, job_message};
 use super::{Core, kinds, sweep};
@@ -98,9 +98,20 @@ impl Close {
         storage::workspaces::delete(&mut tx, workspace).await?;
         tx.commit().await?;
         tracing::info!(%workspace, "a workspace was removed");
-        // The sweep of all workspaces is a job of the oldest one, which may have been this.
+        // What is done once for all workspaces are jobs of the oldest one, which may have been this.
         sweep::schedule(core).await?;
+        self.schedule_retention().await?;
         Ok(true)
+    }
+
+    async fn schedule_retention(&self) -> storage::Result<()> {
+        let Core { db, ambient, .. } = &*self.0;
+        let Some(oldest) = storage::workspaces::first(&mut db.read().await?).await? else {
+            return Ok(());
+        };
+        let mut tx = db.write().await?;
+        retention::want(&mut tx, ambient, oldest.id, ambient.now()).await?;
+        tx.commit().await
     }
 
     async fn is_quiet(&self, tx: &mut Tx, job: &Job) -> Result<bool, Halt> {

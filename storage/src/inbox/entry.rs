@@ -12,6 +12,7 @@ use sqlx::FromRow;
 use super::list::Place;
 use crate::conversations::ConversationRating;
 use crate::sql::{Id, Micros, Name};
+use crate::visits::Visit;
 use crate::{Conn, Result, StorageError, inbox};
 
 /// A conversation as the inbox shows it to a member.
@@ -35,12 +36,14 @@ pub struct Entry {
     pub messages_count: i64,
     /// The newest of them.
     pub last_message: Option<LastMessage>,
-    /// Messages that the member has not read; `None` when nobody asks.
+    /// Messages of the customer that the member has not read; `None` when nobody asks.
     pub unread: Option<i64>,
     /// Who has it in hand.
     pub assignee: Option<Person>,
     /// The caller's name for the customer.
     pub visitor: Option<VisitorId>,
+    /// Where and with what they began it, as far as their page said.
+    pub visit: Visit,
     /// The customer, once known.
     pub contact: Option<Contact>,
     /// By name.
@@ -91,14 +94,15 @@ pub(super) struct EntryRow {
     handler: Name<Handler>,
     title: String,
     messages_count: i64,
-    last_seq: i64,
     last_author: Option<Name<Author>>,
     last_text: Option<String>,
     last_at: Option<Micros>,
-    read_seq: Option<i64>,
+    unread: i64,
     assignee_id: Option<Id<UserId>>,
     assignee_name: Option<String>,
     visitor_id: Option<String>,
+    page_url: Option<String>,
+    user_agent: Option<String>,
     contact_id: Option<Id<ContactId>>,
     first_name: Option<String>,
     last_name: Option<String>,
@@ -134,14 +138,21 @@ macro_rules! select_entries {
                 conversations.handler,
                 conversations.title,
                 conversations.messages_count,
-                conversations.last_seq,
                 messages.author AS last_author,
                 SUBSTR(messages.content, 1, 200) AS last_text,
                 messages.created_at AS last_at,
-                conversation_reads.last_seq AS read_seq,
+                (
+                    SELECT COUNT(*)
+                    FROM messages AS told
+                    WHERE told.conversation_id = conversations.id
+                        AND told.seq > COALESCE(conversation_reads.last_seq, 0)
+                        AND told.author = 'customer'
+                ) AS unread,
                 conversations.assignee_id,
                 users.name AS assignee_name,
                 conversations.visitor_id,
+                conversations.page_url,
+                conversations.user_agent,
                 contacts.id AS contact_id,
                 contacts.first_name,
                 contacts.last_name,
@@ -242,9 +253,10 @@ impl EntryRow {
             title: self.title,
             messages_count: self.messages_count,
             last_message,
-            unread: reader.map(|_| (self.last_seq - self.read_seq.unwrap_or(0)).max(0)),
+            unread: reader.map(|_| self.unread),
             assignee: assignee.map(|(Id(id), name)| Person { id, name }),
             visitor: self.visitor_id.as_deref().and_then(VisitorId::parse),
+            visit: Visit { page_url: self.page_url, user_agent: self.user_agent },
             contact,
             tags: Vec::new(),
             priority,

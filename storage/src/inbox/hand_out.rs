@@ -136,6 +136,24 @@ pub async fn standbys(conn: &mut Conn, workspace: WorkspaceId) -> Result<Vec<Sta
     Ok(rows.into_iter().map(standby).collect())
 }
 
+/// Whether some member works conversations and has not said to be away.
+pub async fn is_anybody_there(conn: &mut Conn, workspace: WorkspaceId) -> Result<bool> {
+    let (there,): (bool,) = conn
+        .statement(
+            "SELECT EXISTS (
+                SELECT 1
+                FROM members
+                WHERE workspace_id = $1
+                    AND role <> 'viewer'
+                    AND availability = 'online'
+            )",
+        )
+        .bind(Id(workspace))
+        .one()
+        .await?;
+    Ok(there)
+}
+
 /// Gives a conversation of the queue, which the transaction holds, to a member where the workspace wants that; whom.
 pub(crate) async fn hand_out(
     tx: &mut Tx,

@@ -40,7 +40,7 @@ pub struct Filter {
     pub tag: Option<String>,
     /// Only of this priority.
     pub priority: Option<Priority>,
-    /// Only with messages that whoever asks has not read.
+    /// Only with messages of the customer that whoever asks has not read.
     pub unread: bool,
     /// Those that are put off.
     pub snoozed: Snoozed,
@@ -332,14 +332,20 @@ fn narrowed<'c>(statement: Statement<'c>, filter: &Filter, frequent: &[bool]) ->
     };
     if filter.unread {
         statement = statement.then(
-            " AND last_seq > COALESCE(
-                (
-                    SELECT conversation_reads.last_seq
-                    FROM conversation_reads
-                    WHERE conversation_reads.conversation_id = conversations.id
-                        AND conversation_reads.user_id = $2
-                ),
-                0
+            " AND EXISTS (
+                SELECT 1
+                FROM messages
+                WHERE messages.conversation_id = conversations.id
+                    AND messages.author = 'customer'
+                    AND messages.seq > COALESCE(
+                        (
+                            SELECT conversation_reads.last_seq
+                            FROM conversation_reads
+                            WHERE conversation_reads.conversation_id = conversations.id
+                                AND conversation_reads.user_id = $2
+                        ),
+                        0
+                    )
             )",
         );
     }

@@ -17,7 +17,8 @@ pub use self::counts::{Counts, counts};
 pub use self::entry::{Entry, LastMessage, Person, entry};
 pub(crate) use self::hand_out::hand_out;
 pub use self::hand_out::{
-    Standby, hand_out_waiting, release, set_availability, set_settings, settings, standbys,
+    Standby, hand_out_waiting, is_anybody_there, release, set_availability, set_settings, settings,
+    standbys,
 };
 pub use self::list::{Assigned, Filter, Listed, Order, OrderBy, Place, Snoozed, Window, ids, list};
 pub use self::log::history;

@@ -158,14 +158,6 @@ struct ParticipantView {
     assigned: bool,
 }
 
-/// Who took part in a conversation.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ConversationParticipants)]
-struct ParticipantsView {
-    /// The customer, the agent, then the operators in the order of their ids.
-    data: Vec<ParticipantView>,
-}
-
 /// Get the timeline of a conversation
 ///
 /// Messages, notes, what was done to it, leads and ratings, in one order.
@@ -344,14 +336,14 @@ async fn events(
     tag = "Conversation threads",
     operation_id = "listParticipants",
     params(("conversationId" = String, Path)),
-    responses((status = 200, description = "Who took part.", body = ParticipantsView)),
+    responses((status = 200, description = "The customer, the agent, then the operators in the order of their ids.", body = List<ParticipantView>)),
 )]
 #[tracing::instrument(name = "handler.v1.conversations.timeline.participants", skip_all)]
 async fn participants(
     State(state): State<AppState>,
     caller: Caller,
     Id(id): Id<ConversationId>,
-) -> ApiResult<Json<ParticipantsView>> {
+) -> ApiResult<Json<List<ParticipantView>>> {
     let workspace = caller.workspace();
     let mut conn = state.db.read().await?;
     let conversation = found(&mut conn, &caller, id).await?;
@@ -388,7 +380,7 @@ async fn participants(
     };
     let mut data = vec![customer, agent];
     data.extend(operators(&mut conn, workspace, id, said).await?);
-    Ok(Json(ParticipantsView { data }))
+    Ok(Json(List::whole(data)))
 }
 
 /// How many messages each wrote.

@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 
 use super::list::absent;
 use crate::auth::Caller;
-use crate::error::ApiResult;
+use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
 use crate::state::AppState;
 use crate::v1::paging::List;
-use crate::v1::window::WindowQuery;
+use crate::v1::window::{Window, WindowQuery};
 use crate::words::words;
 
 words! {
@@ -88,7 +88,8 @@ pub(in crate::v1) struct TalkView {
 
 /// Get what happened with an end-user
 ///
-/// Conversations, contact details that they left, ratings and merges in the order of time, the newest first.
+/// Conversations, contact details that they left, ratings and merges in the order of time, the newest first. Takes no
+/// `criteria`.
 #[utoipa::path(
     get,
     path = "/v1/end-users/{endUserId}/timeline",
@@ -104,7 +105,7 @@ pub(super) async fn timeline(
     Id(id): Id<ContactId>,
     Query(window): Query<WindowQuery>,
 ) -> ApiResult<Json<List<EntryView>>> {
-    let window = window.read(&[("at", ())], true)?;
+    let window = without_criteria(window.read(&[("at", ())], true)?)?;
     let workspace = caller.workspace();
     let mut conn = state.db.read().await?;
     contacts::get(&mut conn, workspace, id).await?.ok_or_else(absent)?;
@@ -117,7 +118,7 @@ pub(super) async fn timeline(
 
 /// List the conversations of an end-user
 ///
-/// The newest first.
+/// The newest first. Takes no `criteria`: search the inbox by `contactId`.
 #[utoipa::path(
     get,
     path = "/v1/end-users/{endUserId}/conversations",
@@ -133,7 +134,7 @@ pub(super) async fn conversations(
     Id(id): Id<ContactId>,
     Query(window): Query<WindowQuery>,
 ) -> ApiResult<Json<List<TalkView>>> {
-    let window = window.read(&[("createdAt", ())], true)?;
+    let window = without_criteria(window.read(&[("createdAt", ())], true)?)?;
     let workspace = caller.workspace();
     let mut conn = state.db.read().await?;
     contacts::get(&mut conn, workspace, id).await?.ok_or_else(absent)?;
@@ -142,6 +143,16 @@ pub(super) async fn conversations(
     let order = window.descending;
     let found = conversations::of_contact(&mut conn, workspace, id, order, offset, limit).await?;
     Ok(Json(window.list(found.into_iter().map(TalkView::from).collect(), count)))
+}
+
+/// What somebody said is searched in the inbox, which has an index of it.
+fn without_criteria(window: Window<()>) -> ApiResult<Window<()>> {
+    if window.criteria.is_none() {
+        return Ok(window);
+    }
+    let message =
+        "`criteria` is not taken here; search GET /v1/conversations by `contactId` and `criteria`";
+    Err(ApiError::invalid("criteria", message))
 }
 
 impl From<TimelineEntry> for EntryView {

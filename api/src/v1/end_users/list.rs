@@ -44,14 +44,6 @@ pub(in crate::v1) struct TagView {
     count: i64,
 }
 
-/// The tags of a workspace's end-users.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EndUserTags)]
-pub(in crate::v1) struct TagsView {
-    /// In order, at most 1,000.
-    data: Vec<TagView>,
-}
-
 /// List end-users
 ///
 /// The newest first. `orderBy`: `createdAt`, `updatedAt` or `name`.
@@ -109,17 +101,17 @@ impl EndUserQuery {
     path = "/v1/end-users/tags",
     tag = "End-users",
     operation_id = "listEndUserTags",
-    responses((status = 200, description = "Every tag that somebody has.", body = TagsView)),
+    responses((status = 200, description = "Every tag that somebody has.", body = List<TagView>)),
 )]
 #[tracing::instrument(name = "handler.v1.end_users.tags", skip_all)]
 pub(super) async fn tags(
     State(state): State<AppState>,
     caller: Caller,
-) -> ApiResult<Json<TagsView>> {
+) -> ApiResult<Json<List<TagView>>> {
     let mut conn = state.db.read().await?;
     let tags = contacts::tag_counts(&mut conn, caller.workspace(), MOST_TAGS).await?;
     let data = tags.into_iter().map(|(tag, count)| TagView { tag, count }).collect();
-    Ok(Json(TagsView { data }))
+    Ok(Json(List::whole(data)))
 }
 
 /// Get an end-user

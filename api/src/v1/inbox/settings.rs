@@ -19,6 +19,7 @@ use crate::patch::Patch;
 use crate::routes::Routes;
 use crate::state::AppState;
 use crate::v1::etag::{IfMatch, Tagged};
+use crate::v1::paging::List;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -62,13 +63,6 @@ struct InboxSettingsChange {
 #[derive(Debug, Deserialize, ToSchema)]
 struct NewAvailability {
     availability: Availability,
-}
-
-/// Who is there.
-#[derive(Debug, Serialize, ToSchema)]
-struct AvailabilityList {
-    /// The members who work conversations.
-    data: Vec<AvailabilityView>,
 }
 
 /// Whether a member is given conversations, and how many they have.
@@ -150,15 +144,15 @@ async fn update(
     tag = "Inbox",
     operation_id = "listAvailability",
     params(("workspaceId" = String, Path)),
-    responses((status = 200, description = "Who is there.", body = AvailabilityList)),
+    responses((status = 200, description = "Who is there.", body = List<AvailabilityView>)),
 )]
 #[tracing::instrument(name = "handler.v1.availability.list", skip_all)]
 async fn list_availability(
     State(state): State<AppState>,
     caller: Caller,
-) -> ApiResult<Json<AvailabilityList>> {
+) -> ApiResult<Json<List<AvailabilityView>>> {
     let mut conn = state.db.read().await?;
-    Ok(Json(AvailabilityList { data: available(&mut conn, caller.workspace()).await? }))
+    Ok(Json(List::whole(available(&mut conn, caller.workspace()).await?)))
 }
 
 /// Say whether one is available
@@ -171,14 +165,14 @@ async fn list_availability(
     operation_id = "setAvailability",
     params(("workspaceId" = String, Path)),
     request_body = NewAvailability,
-    responses((status = 200, description = "Who is there.", body = AvailabilityList)),
+    responses((status = 200, description = "Who is there.", body = List<AvailabilityView>)),
 )]
 #[tracing::instrument(name = "handler.v1.availability.set", skip_all)]
 async fn set_availability(
     State(state): State<AppState>,
     caller: Caller,
     Json(new): Json<NewAvailability>,
-) -> ApiResult<Json<AvailabilityList>> {
+) -> ApiResult<Json<List<AvailabilityView>>> {
     let (user, workspace) = (caller.person()?.user, caller.workspace());
     let mut tx = state.db.write().await?;
     let set = inbox::set_availability(&mut tx, workspace, user, new.availability.into()).await?;
@@ -191,7 +185,7 @@ async fn set_availability(
     tx.commit().await?;
     hand_out(&state, workspace).await?;
     let mut conn = state.db.read().await?;
-    Ok(Json(AvailabilityList { data: available(&mut conn, workspace).await? }))
+    Ok(Json(List::whole(available(&mut conn, workspace).await?)))
 }
 
 /// Hands out what waits, a batch in each transaction.

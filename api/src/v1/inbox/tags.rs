@@ -96,7 +96,7 @@ async fn list(
 ) -> ApiResult<Json<List<TagView>>> {
     let mut conn = state.db.read().await?;
     let all = inbox::tags(&mut conn, caller.workspace()).await?;
-    Ok(Json(query.page_of(all, |one| [&one.tag.name, ""])?))
+    Ok(Json(query.page_by_name(all, |one| [&one.tag.name, ""])?))
 }
 
 /// Get a tag

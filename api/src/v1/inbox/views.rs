@@ -30,13 +30,19 @@ pub(super) struct ConversationView {
     title: String,
     messages_count: i64,
     last_message: Option<LastMessageView>,
-    /// Messages that the caller has not read; null for an API key, which reads nothing.
+    /// Messages of the customer that the caller has not read; null for an API key, which reads nothing.
     #[schema(minimum = 0)]
     unread: Option<i64>,
     /// Who has it in hand.
     assignee: Option<AssigneeView>,
     /// The caller's name for the customer.
     visitor_id: Option<String>,
+    /// The page that they began it on.
+    #[schema(example = "https://cliente.cl/producto/123")]
+    page_url: Option<String>,
+    /// The browser that they began it with.
+    #[schema(example = "Mozilla/5.0")]
+    user_agent: Option<String>,
     /// The customer, once known.
     contact: Option<CustomerView>,
     /// By name.
@@ -156,6 +162,8 @@ impl From<Entry> for ConversationView {
             unread: entry.unread,
             assignee: entry.assignee.map(Into::into),
             visitor_id: entry.visitor.map(|visitor| visitor.to_string()),
+            page_url: entry.visit.page_url,
+            user_agent: entry.visit.user_agent,
             contact: entry.contact.map(Into::into),
             tags: entry.tags,
             priority: entry.priority.into(),

@@ -17,6 +17,7 @@ use crate::extract::{Id, Json};
 use crate::state::AppState;
 use crate::v1::end_users::known_language;
 use crate::v1::etag::{IfMatch, Tagged};
+use crate::v1::paging::List;
 
 const MAX_NAME: usize = 100;
 const MAX_PLACE: i64 = 1_000_000;
@@ -47,13 +48,6 @@ pub(in crate::v1) struct CategoryView {
     updated_at: String,
 }
 
-/// Every category.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ArticleCategories)]
-pub(in crate::v1) struct CategoriesView {
-    data: Vec<CategoryView>,
-}
-
 /// A new category.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::v1) struct NewCategory {
@@ -82,16 +76,16 @@ pub(in crate::v1) struct CategoryChange {
     path = "/v1/kb/categories",
     tag = "Knowledge base",
     operation_id = "listArticleCategories",
-    responses((status = 200, description = "All of them, in order.", body = CategoriesView)),
+    responses((status = 200, description = "All of them, in order.", body = List<CategoryView>)),
 )]
 #[tracing::instrument(name = "handler.v1.kb.categories.list", skip_all)]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
-) -> ApiResult<Json<CategoriesView>> {
+) -> ApiResult<Json<List<CategoryView>>> {
     let mut conn = state.db.read().await?;
     let (all, _) = articles::categories(&mut conn, caller.workspace()).await?;
-    Ok(Json(CategoriesView { data: all.into_iter().map(CategoryView::from).collect() }))
+    Ok(Json(List::whole(all.into_iter().map(CategoryView::from).collect())))
 }
 
 /// Create a category

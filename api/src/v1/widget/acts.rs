@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use domain::conversation::Transition;
+use domain::inbox::By;
 use domain::text;
 use http::StatusCode;
 use serde::Deserialize;
@@ -150,7 +151,8 @@ async fn end(
     let (workspace, now) = (guest.site.workspace, state.ambient.now());
     let mut tx = state.db.write().await?;
     own_conversation(&mut tx, &guest, id).await?;
-    let closed = conversations::transition(&mut tx, workspace, id, Transition::Close, now).await?;
+    let close = (Transition::Close, By::Customer);
+    let closed = conversations::transition_by(&mut tx, workspace, id, close, now).await?;
     tx.commit().await?;
     Ok(Json(closed.ok_or_else(no_conversation)?.into()))
 }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use storage::visits::Visit;
-use storage::{conversations, visits};
+use storage::{conversations, inbox, visits};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -119,7 +119,7 @@ struct PublicConfig {
     /// In every language.
     texts: TextsByLanguage,
     lead_form: LeadFormView,
-    /// Whether people are there now.
+    /// Whether people are there now: within `hours`, and not everybody has said to be away.
     online: bool,
     /// When they are; null for always.
     hours: Option<HoursView>,
@@ -160,6 +160,7 @@ async fn init(
     visits::note(&mut tx, workspace, project, &guest.visitor, &visit, now).await?;
     let recent =
         conversations::of_visitor(&mut tx, workspace, project, &guest.visitor, RECENT).await?;
+    let is_anybody_there = inbox::is_anybody_there(&mut tx, workspace).await?;
     tx.commit().await?;
     let active = recent.into_iter().find(|(conversation, _)| !conversation.is_closed());
     let active = active.map(|(conversation, _)| conversation);
@@ -169,7 +170,7 @@ async fn init(
         visitor_token: guest.token(&state)?,
         expires_in: accounts::VISITOR_TOKEN.as_secs(),
         project: ProjectName { id: project.to_string(), name: site.project.name.clone() },
-        widget_config: PublicConfig::new(&site.project.widget, language, now),
+        widget_config: PublicConfig::new(&site.project.widget, language, is_anybody_there, now),
         active_conversation: active.map(Into::into),
     }))
 }
@@ -248,7 +249,12 @@ fn nobody_vouches() -> ApiError {
 }
 
 impl PublicConfig {
-    fn new(widget: &Widget, wanted: Option<Lang>, now: domain::Timestamp) -> Self {
+    fn new(
+        widget: &Widget,
+        wanted: Option<Lang>,
+        is_anybody_there: bool,
+        now: domain::Timestamp,
+    ) -> Self {
         let speaks = |lang: &widget::WidgetLang| Some(Lang::from(*lang)) == wanted;
         let language = widget::WidgetLang::ALL.into_iter().find(speaks);
         let language = language.unwrap_or(widget.default_language);
@@ -260,7 +266,7 @@ impl PublicConfig {
             welcome_message: widget.texts_in(language).welcome_message.unwrap_or_default(),
             texts: TextsByLanguage::of(widget),
             lead_form: (&widget.lead_form).into(),
-            online: widget.is_staffed(now),
+            online: is_anybody_there && widget.is_staffed(now),
             hours: widget.hours.as_ref().map(Into::into),
             powered_by: widget.powered_by,
             attachments: widget.attachments,

@@ -93,6 +93,8 @@ async fn a_removed_workspace_is_absent_at_once_and_nothing_of_it_is_left() {
         let invited = ana.post(&app, &format!("{path}/members/invite"), &invite).await.expect(201);
         let token = invited["link"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
 
+        let help = app.client.get(format!("{}/v1/help/ana", app.base));
+        read(help).await.expect(200);
         let remove = async |person: &Person, confirm: &str| {
             let body = json!({"confirm": confirm});
             person.ask(&app, Method::DELETE, &path, &body).await
@@ -112,6 +114,8 @@ async fn a_removed_workspace_is_absent_at_once_and_nothing_of_it_is_left() {
         read(query).await.expect_error(401, "UNAUTHORIZED");
         let look = app.client.get(format!("{}/v1/invitations/{token}", app.base));
         read(look).await.expect_error(404, "NOT_FOUND");
+        let help = app.client.get(format!("{}/v1/help/ana", app.base));
+        read(help).await.expect_error(404, "NOT_FOUND");
         let places = eva.get(&app, "/v1/workspaces").await.expect(200);
         assert!(!places.to_string().contains(&ana.workspace), "{places}");
 
@@ -154,6 +158,40 @@ async fn a_removal_that_was_cut_off_is_ended_by_the_next_process() {
         assert_eq!(points(&app, workspace, &sources).await, 0);
         assert_eq!(files(app.folder(), workspace), 0);
     }
+}
+
+#[tokio::test]
+async fn what_is_done_once_for_all_workspaces_goes_on_without_the_oldest() {
+    for app in TestApp::on_each_database("removal of the oldest").await {
+        let ana = Person::register(&app, "ana").await;
+        let next: WorkspaceId = ana.workspace.parse().unwrap();
+        let mut wakeups = app.db.wakeups();
+        let mut tx = app.db.write().await.unwrap();
+        let (oldest, now) = (app.tenant.workspace, app.ambient.now());
+        assert!(storage::workspaces::close(&mut tx, oldest, now).await.unwrap());
+        tx.commit().await.unwrap();
+        app.start_again().await;
+        let waiting = async {
+            while !wanted(&app, next, "agents.retention").await
+                || !wanted(&app, next, "ingest.sweep").await
+            {
+                woken(&mut wakeups).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the next one has the jobs");
+    }
+}
+
+/// Whether a workspace has a job of a kind, done or to be done.
+async fn wanted(app: &TestApp, workspace: WorkspaceId, kind: &str) -> bool {
+    let mut conn = app.db.read().await.unwrap();
+    for state in domain::job::JobState::ALL {
+        let jobs = storage::jobs::list(&mut conn, workspace, state, 100).await.unwrap();
+        if jobs.iter().any(|job| job.kind == kind) {
+            return true;
+        }
+    }
+    false
 }
 
 #[tokio::test]
