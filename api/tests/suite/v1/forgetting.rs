@@ -9,6 +9,7 @@ use domain::{Ambient, ManualClock, Role, SystemEntropy};
 use http::Method;
 use serde_json::{Value, json};
 use testkit::db::databases;
+use testkit::model_server::{Endpoint, ModelServer, Reply as ModelReply};
 
 use super::Person;
 use super::threads::{member, upload};
@@ -218,5 +219,43 @@ async fn notes_are_in_an_export_only_when_a_person_asks() {
         ana.get(&app, &format!("{path}?notes=1")).await.expect_field("notes");
         app.get(&format!("{path}?notes=true")).await.expect_error(403, "FORBIDDEN");
         app.get(&format!("{path}?notes=false")).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn vectors_of_their_questions_go_and_those_of_others_stay() {
+    for database in databases("erasing vectors").await {
+        let server = ModelServer::start().await.unwrap();
+        server.respond_with(|request| {
+            let is_chat = request.endpoint == Endpoint::Chat;
+            is_chat.then(|| ModelReply::text("[NO_ANSWER]"))
+        });
+        let base_url = server.base_url().parse().unwrap();
+        let app = TestApp::with(database, |settings| {
+            settings.models.openai_base_url = Some(base_url);
+            settings.models.chat_model = Some("gpt-test".to_owned());
+            settings.models.embedding_model = Some("embed-test".to_owned());
+        })
+        .await;
+        app.learn("FAQ", "Abrimos de 9 a 18 horas.").await;
+        let question = |word: &str| format!("¿Dónde vive el {word}?");
+        for word in [WORD, OTHER] {
+            let contact = json!({"email": format!("{word}@ejemplo.com")});
+            let body = json!({"query": question(word), "contact": contact});
+            app.post(&app.chat_path(), &body).await.expect(200);
+        }
+        let space = app.retrieval.embedder().unwrap().space().to_string();
+        let is_kept = async |word: &str| {
+            let hash = retrieval::text_hash(&format!("question\n{}", question(word)));
+            let mut conn = app.db.read().await.unwrap();
+            let workspace = app.tenant.workspace;
+            let kept = storage::embeddings::get_many(&mut conn, workspace, &space, &[hash]).await;
+            kept.unwrap().contains_key(&hash)
+        };
+        assert!(is_kept(WORD).await && is_kept(OTHER).await, "gaps are told apart by vectors");
+        let found = app.get(&format!("/v1/end-users?search={WORD}")).await.expect(200);
+        let id = found["data"][0]["id"].as_str().unwrap();
+        app.delete(&format!("/v1/end-users/{id}")).await.expect(204);
+        assert!(!is_kept(WORD).await && is_kept(OTHER).await);
     }
 }
