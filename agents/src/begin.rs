@@ -9,7 +9,7 @@ use domain::agent_version::{AnsweredFrom, Edition};
 use domain::budget::{Budget, Payer};
 use domain::conversation::{Conversation, ConversationStatus, Handler, Transition};
 use domain::datastore::Datastore;
-use domain::message::{Author, Message, MessageKind, MessageState};
+use domain::message::{Author, Message, MessageState};
 use domain::{
     AgentId, ApiKeyId, ContactId, ConversationId, DatastoreId, DomainError, ErrorKind, MessageId,
     Timestamp, VisitorId, WorkspaceId,
@@ -29,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use crate::context;
+use crate::files::{self, TurnFile};
 use crate::images::SeenImage;
 use crate::model::{Candidate, TurnModel};
 use crate::prepare::{self, Early, Said};
@@ -186,6 +187,7 @@ pub(crate) async fn begin_as(
     if !request.images.is_empty() {
         known.keep_those_who_see(&inner.options.catalogue)?;
     }
+    let sent = Sent::of(&request, &mut known, &inner.options.catalogue);
     let admission = match (request.conversation, &request.client_id) {
         (Some(conversation), _) => Some(Admission::Conversation(conversation)),
         (None, Some(id)) => Some(Admission::Request(request.workspace, request.agent, id.clone())),
@@ -196,7 +198,7 @@ pub(crate) async fn begin_as(
         None => None,
     };
     if let Some(question) = asked_before(inner, &request).await? {
-        return again(inner, known, question, request.into(), taking, began).await;
+        return again(inner, known, question, Asked::of(request, sent), taking, began).await;
     }
     let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
     let place = inner.queue.enter(id).map_err(|_| busy())?;
@@ -210,7 +212,7 @@ pub(crate) async fn begin_as(
         }
         Stored::Before(question) => {
             drop(place);
-            return again(inner, known, question, request.into(), taking, began).await;
+            return again(inner, known, question, Asked::of(request, sent), taking, began).await;
         }
     };
     if conversation.handler != Handler::Bot {
@@ -230,7 +232,8 @@ pub(crate) async fn begin_as(
         said,
         // What was read before an answer under way was stored is not all there is.
         early: early.filter(|early| locked || matches!(early, Early::Search(_))),
-        images: shown(&request.images),
+        images: sent.images,
+        files: sent.files,
         fresh: request.conversation.is_none(),
         supplied: request.history,
         conversation,
@@ -264,8 +267,8 @@ fn early_search(
         return None;
     }
     // What is shown says what is meant.
-    if !request.history.is_empty() || !request.images.is_empty() || said.intent != Intent::Question
-    {
+    let shows = !request.images.is_empty() || !request.files.is_empty();
+    if !request.history.is_empty() || shows || said.intent != Intent::Question {
         return None;
     }
     let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
@@ -441,6 +444,7 @@ async fn store(
     if question.id != new.message.id {
         return Ok(Stored::Before(question));
     }
+    files::attach(&mut tx, request, &question).await?;
     if conversation.handler == Handler::Queue {
         note_details(inner, &mut tx, &known.agent, &mut conversation, said, &question).await?;
     }
@@ -474,7 +478,7 @@ pub(crate) fn question_of(
             seq: 0,
             author: Author::Customer,
             operator: None,
-            kind: MessageKind::Text,
+            kind: files::kind_of(&request.files),
             content: request.query.clone(),
             state: MessageState::Complete,
             outcome: None,
@@ -592,7 +596,10 @@ pub(crate) async fn begin_conversation(
         contact_id,
         status: ConversationStatus::Open,
         handler: Handler::Bot,
-        title: title_of(&request.query),
+        title: match request.query.trim() {
+            "" => title_of(&files::title_of(&request.files)),
+            said => title_of(said),
+        },
         messages_count: 0,
         context_after: 0,
         created_at: now,
@@ -653,22 +660,32 @@ async fn refuse_blocked(
     Err(DomainError::new(ErrorKind::Forbidden, "BLOCKED", message))
 }
 
-/// What a repeated request tells again, since it is not stored.
-struct Asked {
-    supplied: Vec<Earlier>,
+/// What comes beside the text of a message, as its model takes it.
+struct Sent {
     images: Vec<Image>,
-    api_key: Option<ApiKeyId>,
+    files: Vec<TurnFile>,
 }
 
-impl From<TurnRequest> for Asked {
-    fn from(request: TurnRequest) -> Self {
-        let images = shown(&request.images);
-        Self { supplied: request.history, images, api_key: request.api_key }
+impl Sent {
+    fn of(request: &TurnRequest, known: &mut Known, catalogue: &Catalogue) -> Self {
+        let (of_files, files) = files::for_model(&request.files, &mut known.candidates, catalogue);
+        let own = |seen: &SeenImage| seen.image.clone();
+        let images = request.images.iter().map(own).chain(of_files).collect();
+        Self { images, files }
     }
 }
 
-fn shown(images: &[SeenImage]) -> Vec<Image> {
-    images.iter().map(|seen| seen.image.clone()).collect()
+/// What a repeated request tells again, since it is not stored.
+struct Asked {
+    supplied: Vec<Earlier>,
+    sent: Sent,
+    api_key: Option<ApiKeyId>,
+}
+
+impl Asked {
+    fn of(request: TurnRequest, sent: Sent) -> Self {
+        Self { supplied: request.history, sent, api_key: request.api_key }
+    }
 }
 
 /// A repeated request: the stored answer is given again; without one the question is answered now, unless
@@ -702,6 +719,11 @@ async fn again(
     if conversation.handler != Handler::Bot {
         return Ok(Begun::Turn(silent(&conversation, &question, known.model_name())));
     }
+    let mut sent = asked.sent;
+    if sent.files.is_empty() {
+        let names = files::names_of(&mut conn, workspace, &question).await?;
+        sent.files = names.into_iter().map(|name| TurnFile { name, seen: false }).collect();
+    }
     drop(conn);
     if let Some(render) = taking.recorded
         && let Some(follow) = under_way(inner, workspace, &known, question.id, render).await?
@@ -732,7 +754,8 @@ async fn again(
         datastores: known.datastores,
         said: Said::new(&question.content),
         early: None,
-        images: asked.images,
+        images: sent.images,
+        files: sent.files,
         fresh: false,
         supplied: asked.supplied,
         conversation,

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::job::{Job, NewJob};
-use domain::{ContactId, ConversationId, DomainError, Timestamp, WorkspaceId};
+use domain::{BlobId, ContactId, ConversationId, DomainError, Timestamp, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use retrieval::text_hash;
 use serde_json::json;
 use storage::embeddings::{self, TextHash};
 use storage::retention::Retention;
 use storage::{
-    StorageError, Tx, attachments, erasure, events, jobs as queue, retention, workspaces,
+    StorageError, Tx, attachments, erasure, events, jobs as queue, retention, visits, workspaces,
 };
 
 use crate::meaning::hash_of;
@@ -21,6 +21,8 @@ use crate::turn::{Agents, Inner};
 const DAY: Duration = Duration::from_hours(24);
 /// Conversations or contacts that one transaction removes.
 const BATCH: i64 = 100;
+/// Files that one job removes.
+const FILES: usize = 500;
 /// The priority of work that nobody waits for.
 const LATER: i64 = 10;
 
@@ -43,7 +45,7 @@ impl Agents {
             ));
         }
         erase_conversations(inner, tx, workspace, &conversations).await?;
-        Ok(erasure::contact(tx, workspace, id).await?)
+        Ok(erase_person(inner, tx, workspace, id).await?)
     }
 
     /// Wants the nightly look at what has been kept long enough, the first one now. Called once at every start of a worker.
@@ -71,12 +73,36 @@ async fn erase_conversations(
         questions.iter().flat_map(|question| [hash_of(question), text_hash(question)]).collect();
     embeddings::delete_many(tx, workspace, &hashes).await?;
     let blobs = attachments::blobs_of(tx, workspace, conversations).await?;
-    if !blobs.is_empty() {
-        let (payload, now) = (json!({"blobs": blobs}), inner.ambient.now());
+    remove_files(inner, tx, workspace, &blobs).await?;
+    erasure::conversations(tx, workspace, conversations).await
+}
+
+/// A contact whose conversations are gone, with what its visitors have uploaded and not sent.
+async fn erase_person(
+    inner: &Inner,
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ContactId,
+) -> Result<bool, StorageError> {
+    let uploads = erasure::uploads_of(tx, workspace, id).await?;
+    remove_files(inner, tx, workspace, &uploads).await?;
+    erasure::contact(tx, workspace, id).await
+}
+
+/// Wants files removed in the transaction that removes what names them: a process that dies in between leaves the job, and
+/// what no job removes is found by the daily sweep.
+async fn remove_files(
+    inner: &Inner,
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    blobs: &[BlobId],
+) -> Result<(), StorageError> {
+    for some in blobs.chunks(FILES) {
+        let (payload, now) = (json!({"blobs": some}), inner.ambient.now());
         let job = NewJob { priority: LATER, ..NewJob::now(erasure::PURGE, payload, now) };
         queue::enqueue(tx, &inner.ambient, workspace, &job).await?;
     }
-    erasure::conversations(tx, workspace, conversations).await
+    Ok(())
 }
 
 /// Removes what has been kept long enough.
@@ -139,10 +165,11 @@ impl Keeping {
         if let Some(before) = kept.conversation_days.map(|days| days_before(now, days)) {
             let old = erasure::old_conversations(&mut tx, workspace, before, BATCH).await?;
             removed += erase_conversations(inner, &mut tx, workspace, &old).await?;
+            removed += visits::forget(&mut tx, workspace, before, BATCH).await?;
         }
         if let Some(before) = kept.contact_days.map(|days| days_before(now, days)) {
             for contact in erasure::old_contacts(&mut tx, workspace, before, BATCH).await? {
-                removed += i64::from(erasure::contact(&mut tx, workspace, contact).await?);
+                removed += i64::from(erase_person(inner, &mut tx, workspace, contact).await?);
             }
         }
         if removed > 0 {

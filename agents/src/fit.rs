@@ -126,8 +126,8 @@ impl Sizes {
         if (joined || left_out.passages > 0)
             && let Some(question) = request.messages.last_mut()
         {
-            let asked = &work.question.content;
-            let anew = prompt::grounded_question(&work.inner.ambient, passages, asked);
+            let asked = work.asked();
+            let anew = prompt::grounded_question(&work.inner.ambient, passages, &asked);
             question.content = anew.content;
         }
         left_out

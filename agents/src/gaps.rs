@@ -237,6 +237,10 @@ async fn disliked(
     let trace = messages::trace(conn, workspace, answer.id).await?.unwrap_or_default();
     // A follow-up says little without what was said before; the turn made it stand alone.
     let question = trace["question"].as_str().unwrap_or(&asked.content).to_owned();
+    if question.is_empty() {
+        // Files alone ask nothing.
+        return Ok(None);
+    }
     Ok(Some(Unanswered {
         workspace,
         agent: conversation.agent_id,

@@ -19,7 +19,7 @@ pub const MAX_IMAGES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What models that see can read.
-const TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
+pub(crate) const TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 
 /// An image that was read and checked. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use domain::{DomainError, MessageId};
 use storage::{Tx, conversations, messages};
 
 use crate::begin::{self, Admission, NewTurn};
+use crate::files;
 use crate::tools::{Note, note_lead};
 use crate::turn::{Agents, Inner, TurnRequest};
 
@@ -64,6 +65,7 @@ async fn left(
         drop(tx);
         return again(inner, request, message).await;
     }
+    files::attach(&mut tx, request, &message).await?;
     if let Some(fields) = lead {
         conversation =
             call_people(inner, &mut tx, request, conversation, message.id, fields).await?;

@@ -23,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::approve;
 use crate::citations::{as_object, without_markers};
 use crate::context;
+use crate::files;
 use crate::neighbours;
 use crate::prompt::{self, Memory};
 use crate::rewrite;
@@ -176,6 +177,9 @@ pub(crate) async fn prepare(
     if let Some(reply) = by_intent(work, intent, &earlier, lang) {
         return Ok(Prepared::Ready(Box::new(reply)));
     }
+    if work.question.content.is_empty() && work.images.is_empty() {
+        return answer_to_files(work, &earlier, lang).await;
+    }
     let small_talk = matches!(intent, Intent::Greeting | Intent::Thanks | Intent::Goodbye);
     match &work.datastores {
         Some(datastores) if !small_talk => {
@@ -199,11 +203,16 @@ async fn earlier_messages(
     {
         // Nothing came in between.
         recent.retain(|message| message.seq > conversation.context_after);
+        if files::have_files(&recent) {
+            let mut conn = work.inner.db.read().await?;
+            files::name_files(&mut conn, workspace, &mut recent).await?;
+        }
         return Ok(context::before(&work.question, recent));
     }
     let mut conn = work.inner.db.read().await?;
     let (after, limit) = (conversation.context_after, context::MAX_MESSAGES);
-    let recent = messages::recent(&mut conn, workspace, conversation.id, after, limit).await?;
+    let mut recent = messages::recent(&mut conn, workspace, conversation.id, after, limit).await?;
+    files::name_files(&mut conn, workspace, &mut recent).await?;
     Ok(context::before(&work.question, recent))
 }
 
@@ -329,9 +338,12 @@ async fn answer_from(
     lang: Lang,
     trace: &mut Trace,
 ) -> Result<Prepared, DomainError> {
-    let query = &work.question.content;
     let (question, spent) = standalone(work, earlier, lang, trace).await;
     trace.note("question", question.as_str());
+    if question.is_empty() {
+        // Images alone that could not be put into words: there is nothing to search for.
+        return answer_freely(work, earlier, lang, true).await;
+    }
     let results = search(work, datastores, early, &question).await?;
     trace.step("search");
     let (threshold, origin) = threshold(work, &results);
@@ -354,7 +366,7 @@ async fn answer_from(
     let Told { memory, history, follow_up } = told?;
     let mut messages = vec![prompt::grounded_system(&work.agent, &memory, lang)];
     messages.extend(history);
-    let asked = prompt::grounded_question(&work.inner.ambient, &hits, query);
+    let asked = prompt::grounded_question(&work.inner.ambient, &hits, &work.asked());
     messages.push(ChatMessage { images: work.images.clone(), ..asked });
     let request = request(work, model, messages);
     Ok(Prepared::Ask(Box::new(Asking {
@@ -378,7 +390,7 @@ async fn answer_from(
 fn said(work: &Work, earlier: &[Message]) -> Vec<String> {
     let customer = earlier.iter().filter(|message| message.author == Author::Customer);
     let mut said: Vec<String> = customer.map(|message| message.content.clone()).collect();
-    said.push(work.question.content.clone());
+    said.push(work.spoken());
     said
 }
 
@@ -573,6 +585,19 @@ pub(crate) fn heading(hit: &Hit) -> String {
     retrieval::passage_heading(&hit.live.source_name, &hit.live.chunk.heading)
 }
 
+/// Files without a word: what they are for is asked. Nothing of them is known but their names.
+async fn answer_to_files(
+    work: &Work,
+    earlier: &[Message],
+    lang: Lang,
+) -> Result<Prepared, DomainError> {
+    if work.provider().is_none() {
+        let reply = small_talk(&Words::of(lang).files);
+        return Ok(Prepared::Ready(Box::new(reply)));
+    }
+    answer_freely(work, earlier, lang, true).await
+}
+
 /// Without passages: the model talks by its instructions; the built-in answerer has nothing to say.
 async fn answer_freely(
     work: &Work,
@@ -587,7 +612,7 @@ async fn answer_freely(
     let Told { memory, history, follow_up } = told(work, earlier).await?;
     let mut messages = vec![prompt::free_system(&work.agent, &memory, lang)];
     messages.extend(history);
-    messages.push(ChatMessage::user_showing(query.as_str(), work.images.clone()));
+    messages.push(ChatMessage::user_showing(work.asked(), work.images.clone()));
     Ok(Prepared::Ask(Box::new(Asking {
         request: request(work, model, messages),
         passages: Vec::new(),

@@ -42,8 +42,7 @@ pub(crate) async fn standalone(
         let speaker = if message.author == Author::Customer { "Customer" } else { "Business" };
         let _ = writeln!(text, "{speaker}: {}", shown(&without_markers(&message.content)));
     }
-    let _ =
-        write!(text, "</chat {key:016x}>\nThe customer's last message:\n{}", work.question.content);
+    let _ = write!(text, "</chat {key:016x}>\nThe customer's last message:\n{}", work.spoken());
     let instructions = if work.images.is_empty() {
         INSTRUCTIONS.to_owned()
     } else {

@@ -16,6 +16,7 @@ use crate::approve;
 use crate::begin::{self, AskedOf, Reading};
 use crate::citations::quote_for;
 use crate::claim::{Claimed, claim};
+use crate::files::{self, TurnFile};
 use crate::keep::{Kept, give_back, keep};
 use crate::model::TurnModel;
 use crate::prepare::{self, Answering, Asking, Early, Effect, Prepared, Reply, Said};
@@ -59,6 +60,8 @@ pub(crate) struct Work {
     pub(crate) locked: bool,
     /// What the customer shows beside the message.
     pub(crate) images: Vec<Image>,
+    /// The files that came with it.
+    pub(crate) files: Vec<TurnFile>,
     /// Nothing was said before.
     pub(crate) fresh: bool,
     /// What the caller says was said before.
@@ -75,6 +78,17 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) fn workspace(&self) -> WorkspaceId {
         self.agent.workspace_id
+    }
+
+    /// The customer's message as the model is told it.
+    pub(crate) fn asked(&self) -> String {
+        files::asked(&self.question.content, &self.files)
+    }
+
+    /// The customer's message with the names of its files.
+    pub(crate) fn spoken(&self) -> String {
+        let names = self.files.iter().map(|file| file.name.as_str());
+        files::spoken(&self.question.content, names)
     }
 
     /// The model and the name to ask it under; `None` when the built-in answerer answers. Calls through it are

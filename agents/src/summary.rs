@@ -16,6 +16,7 @@ use storage::{agents, conversations, messages};
 
 use crate::citations::without_markers;
 use crate::errand::{self, Errand};
+use crate::files;
 use crate::turn::Inner;
 
 /// The kind of the job.
@@ -107,7 +108,8 @@ async fn summarise(inner: &Arc<Inner>, job: &Job) -> Outcome {
     // What was said before the conversation was closed last is no part of it any more.
     let known = known.filter(|(_, seq)| *seq > conversation.context_after);
     let after = known.as_ref().map_or(conversation.context_after, |(_, seq)| *seq);
-    let unread = messages::list(&mut conn, workspace, id, after, BATCH).await.map_err(retry)?;
+    let mut unread = messages::list(&mut conn, workspace, id, after, BATCH).await.map_err(retry)?;
+    files::name_files(&mut conn, workspace, &mut unread).await.map_err(retry)?;
     let candidates = inner.candidates(&mut conn, &agent).await.map_err(retry)?;
     drop(conn);
     let (said, upto) = portion(unread, payload.upto);

@@ -24,6 +24,7 @@ use url::Url;
 
 use crate::approve;
 use crate::begin::{self, Admission, Begun, Reading, Taking};
+use crate::files::SentFile;
 use crate::images::SeenImage;
 use crate::providers::Providers;
 use crate::queue::{KeyedLocks, Queue};
@@ -92,8 +93,10 @@ pub struct TurnRequest {
     pub agent: AgentId,
     /// Which configuration of it answers; anything but the published one is a trial, which leaves no gaps.
     pub edition: Edition,
-    /// What the customer says, 1 to 8,000 characters.
+    /// What the customer says, 1 to 8,000 characters; may be empty where `files` say it.
     pub query: String,
+    /// Uploads of `visitor` that go with it. 404 for one that is not theirs, 409 `ATTACHMENT_USED` for one that was sent.
+    pub files: Vec<SentFile>,
     /// What the customer shows beside it, at most [`MAX_IMAGES`](crate::MAX_IMAGES); 400 `images` when the model that
     /// answers does not see.
     pub images: Vec<SeenImage>,

@@ -27,6 +27,8 @@ pub(crate) struct Words {
     pub(crate) no_lead: String,
     /// A person is asked to allow what the agent is about to do.
     pub(crate) approval: String,
+    /// Answers files that came without a word.
+    pub(crate) files: String,
     /// Answers a greeting.
     pub(crate) greeting: String,
     /// Answers thanks.
@@ -103,6 +105,7 @@ mod tests {
                 &words.lead,
                 &words.no_lead,
                 &words.approval,
+                &words.files,
                 &words.greeting,
                 &words.thanks,
                 &words.goodbye,

@@ -90,6 +90,12 @@ impl Routes {
         self
     }
 
+    /// As [`Self::visitor`], for a route that takes a file.
+    pub fn visitor_upload(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.0.push(Entry { action: None, uploads: true, surface: Surface::Visitors, routes });
+        self
+    }
+
     /// As [`Self::route`], for a route that takes a file.
     pub fn upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
         let (action, surface) = (Some(action), Surface::Programs);

@@ -70,6 +70,7 @@ pub(crate) struct Guest {
 /// What visitors share: how much each may, and which origins somebody lets in.
 pub(crate) struct Visitors {
     messages: MessageLimit,
+    uploads: MessageLimit,
     origins: Cache<String, bool>,
     sockets: Arc<Mutex<HashMap<Uuid, usize>>>,
 }
@@ -86,10 +87,11 @@ pub(crate) struct Seat {
 struct LetIn(HeaderValue);
 
 impl Visitors {
-    /// Each visitor may send so many messages a minute; 0 for as many as they like.
+    /// Each visitor may send so many messages a minute, and upload as many files; 0 for as many as they like.
     pub fn new(messages_per_minute: u32) -> Self {
         Self {
             messages: MessageLimit::per_minute(NonZeroU32::new(messages_per_minute)),
+            uploads: MessageLimit::per_minute(NonZeroU32::new(messages_per_minute)),
             origins: Cache::builder()
                 .max_capacity(REMEMBERED_ORIGINS)
                 .time_to_live(BELIEVED_FOR)
@@ -101,6 +103,11 @@ impl Visitors {
     /// Counts a message: 429 when there were too many.
     pub fn count_message(&self, guest: &Guest) -> ApiResult<()> {
         self.messages.count(guest.key())
+    }
+
+    /// Counts an upload: 429 when there were too many.
+    pub fn count_upload(&self, guest: &Guest) -> ApiResult<()> {
+        self.uploads.count(guest.key())
     }
 
     /// A place for a live connection; `None` when the visitor has as many as they may.
@@ -395,6 +402,8 @@ pub(crate) fn polite(code: &str, kind: ErrorKind, language: Option<Lang>) -> Opt
             "You are writing very fast. Please wait a moment and try again.",
             "Está a escrever muito depressa. Espere um momento e tente de novo.",
         ),
+        // The page named a file twice.
+        ErrorKind::Conflict if code == "ATTACHMENT_USED" => return None,
         ErrorKind::Conflict if code == "CONFLICT" => (
             "Ya estamos respondiendo a tu mensaje.",
             "Your message is being answered already.",

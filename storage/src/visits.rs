@@ -63,23 +63,33 @@ pub async fn note(
     .bind(Micros(now))
     .later()
     .await?;
-    tx.statement(
-        "DELETE FROM visits
-        WHERE (workspace_id, visitor_id) IN (
-            SELECT workspace_id, visitor_id
-            FROM visits
-            WHERE workspace_id = $1
-                AND last_seen_at < $2
-            ORDER BY last_seen_at
-            LIMIT $3
-        )",
-    )
-    .bind(Id(workspace))
-    .bind(Micros(now.minus(KEPT)))
-    .bind(FORGOTTEN_AT_ONCE)
-    .later()
-    .await
+    tx.statement(FORGET)
+        .bind(Id(workspace))
+        .bind(Micros(now.minus(KEPT)))
+        .bind(FORGOTTEN_AT_ONCE)
+        .later()
+        .await
 }
+
+/// Forgets visitors who were seen before `before` for the last time, at most `limit`; how many.
+pub async fn forget(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    before: Timestamp,
+    limit: i64,
+) -> Result<i64> {
+    tx.statement(FORGET).bind(Id(workspace)).bind(Micros(before)).bind(limit).execute().await
+}
+
+const FORGET: &str = "DELETE FROM visits
+    WHERE (workspace_id, visitor_id) IN (
+        SELECT workspace_id, visitor_id
+        FROM visits
+        WHERE workspace_id = $1
+            AND last_seen_at < $2
+        ORDER BY last_seen_at
+        LIMIT $3
+    )";
 
 /// Notes on a conversation where its visitor is; nothing when that is not known.
 pub async fn describe(

@@ -261,6 +261,7 @@ async fn work(
         early: None,
         fresh: false,
         images: Vec::new(),
+        files: Vec::new(),
         supplied: Vec::new(),
         conversation,
         question,

@@ -15,6 +15,7 @@ use super::{errand, no_conversation, too_slow};
 use crate::citations::{CitationFilter, quote_for, without_markers};
 use crate::context;
 use crate::errand::ask;
+use crate::files;
 use crate::fit::Sizes;
 use crate::model::Candidate;
 use crate::prompt::{self, Memory};
@@ -108,7 +109,9 @@ async fn look_up(
     let agent = agents::get(&mut conn, workspace, conversation.agent_id).await?;
     let agent = agent.ok_or_else(no_conversation)?;
     let after = conversation.context_after;
-    let recent = messages::recent(&mut conn, workspace, id, after, context::MAX_MESSAGES).await?;
+    let mut recent =
+        messages::recent(&mut conn, workspace, id, after, context::MAX_MESSAGES).await?;
+    files::name_files(&mut conn, workspace, &mut recent).await?;
     let (question, earlier) = match last_message {
         Some(text) => (text, recent),
         None => newest_question(recent)?,

@@ -10,6 +10,7 @@ use storage::{agents, conversations, messages};
 use super::{errand, no_conversation, too_slow};
 use crate::citations::without_markers;
 use crate::errand::ask;
+use crate::files;
 use crate::prompt;
 use crate::turn::Agents;
 
@@ -56,7 +57,8 @@ impl Agents {
         let conversation = found.ok_or_else(no_conversation)?;
         let agent = agents::get(&mut conn, workspace, conversation.agent_id).await?;
         let agent = agent.ok_or_else(no_conversation)?;
-        let said = messages::recent(&mut conn, workspace, id, 0, MAX_MESSAGES).await?;
+        let mut said = messages::recent(&mut conn, workspace, id, 0, MAX_MESSAGES).await?;
+        files::name_files(&mut conn, workspace, &mut said).await?;
         let candidates = inner.candidates(&mut conn, &agent).await?;
         drop(conn);
         let said: Vec<Message> =

@@ -266,6 +266,7 @@ impl World {
             agent: self.born.agent.id,
             edition: Edition::Published,
             query: query.to_owned(),
+            files: Vec::new(),
             images: Vec::new(),
             conversation: None,
             history: Vec::new(),

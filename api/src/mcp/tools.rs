@@ -195,6 +195,7 @@ async fn ask(state: &AppState, caller: &Caller, ask: Ask) -> ApiResult<CallToolR
         agent,
         edition: Edition::Published,
         query,
+        files: Vec::new(),
         images: Vec::new(),
         conversation,
         history: Vec::new(),

@@ -153,6 +153,7 @@ impl CompletionRequest {
             agent: agent.id,
             edition: Edition::Published,
             query: question,
+            files: Vec::new(),
             images,
             conversation,
             // A conversation that goes on has its own memory.

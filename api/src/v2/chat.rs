@@ -434,6 +434,7 @@ impl ChatRequest {
             agent,
             edition,
             query,
+            files: Vec::new(),
             images,
             conversation,
             history: Vec::new(),

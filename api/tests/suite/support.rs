@@ -11,7 +11,7 @@ use api::{AppParts, AppState};
 use axum::Extension;
 use base64::Engine;
 use domain::api_key::{ApiKey, ApiKeySecret};
-use domain::settings::Settings;
+use domain::settings::{ProcessRole, Settings};
 use domain::vault::Vault;
 use domain::{Ambient, Scope, Timestamp, WorkspaceId};
 use evals::Evals;
@@ -184,8 +184,14 @@ impl TestApp {
 
     /// A further process on the same database. It shares the index, which only one process can open.
     pub async fn beside(&self) -> Self {
+        self.beside_with(|_| {}).await
+    }
+
+    /// As [`beside`](Self::beside), with changed settings.
+    pub async fn beside_with(&self, change: impl FnOnce(&mut Settings)) -> Self {
         let db = self.database.guard.connect(testkit::db::MAX_CONNECTIONS).await;
-        let (database, settings) = (self.database.clone(), self.settings.clone());
+        let (database, mut settings) = (self.database.clone(), self.settings.clone());
+        change(&mut settings);
         let (ambient, retrieval) = (self.ambient.clone(), self.retrieval.clone());
         let (folder, tenant) = (self.folder.clone(), self.tenant.clone());
         Self::assemble(database, db, settings, folder, ambient, retrieval, tenant).await
@@ -216,12 +222,14 @@ impl TestApp {
             [ingest.handlers(), agents.handlers(), evals.handlers(), accounts.handlers()].concat();
         let options = RunnerOptions::default();
         let runner = Runner::new(db.clone(), ambient.clone(), handlers, options);
-        // The index is written out when its last user goes, so each of them keeps the folder.
-        let (kept, stopped) = (folder.clone(), stop.clone());
-        tracker.spawn(async move {
-            let _kept = kept;
-            runner.run(stopped).await;
-        });
+        if settings.server.roles.contains(&ProcessRole::Worker) {
+            // The index is written out when its last user goes, so each of them keeps the folder.
+            let (kept, stopped) = (folder.clone(), stop.clone());
+            tracker.spawn(async move {
+                let _kept = kept;
+                runner.run(stopped).await;
+            });
+        }
         let state = AppState::new(AppParts {
             db: db.clone(),
             ambient: ambient.clone(),
@@ -266,6 +274,52 @@ impl TestApp {
         let copy = self.folder.path().join(format!("{}.db", self.ambient.new_uuid()));
         self.db.backup_sqlite(&copy).await.unwrap();
         String::from_utf8_lossy(&std::fs::read(&copy).unwrap()).into_owned()
+    }
+
+    /// Closes the database and reads the files that it is made of, the log as well, as somebody would who has the disk; empty
+    /// on PostgreSQL, whose files are its own.
+    pub async fn raw_database(&self) -> String {
+        self.stop.cancel();
+        self.db.close().await;
+        if self.db.is_postgres() {
+            return String::new();
+        }
+        let url = self.database.guard.url();
+        let path = url.trim_start_matches("sqlite:");
+        let files = [path.to_owned(), format!("{path}-wal")].map(|path| std::fs::read(path));
+        let bytes: Vec<u8> = files.into_iter().flatten().flatten().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether a stored file, or its name, holds a text.
+    pub fn is_among_files(&self, text: &str) -> bool {
+        let mut folders = vec![self.folder().join("blobs")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let content = std::fs::read(&path).unwrap_or_default();
+                let is_named = path.to_string_lossy().contains(text);
+                if is_named || String::from_utf8_lossy(&content).contains(text) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Waits until no stored file holds a text.
+    pub async fn without_file(&self, text: &str) {
+        let waiting = async {
+            // Nobody is told when a job has ended well.
+            while self.is_among_files(text) {
+                self.db.ping().await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the files go");
     }
 
     /// A client that goes where it is sent only when it is told to.

@@ -146,6 +146,7 @@ impl AgentTarget {
             agent: self.agent.id,
             edition: Edition::Given(Box::new(self.agent.config())),
             query: case.input.clone(),
+            files: Vec::new(),
             images: Vec::new(),
             conversation: None,
             history: case.history.iter().map(earlier).collect(),

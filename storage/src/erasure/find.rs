@@ -1,6 +1,6 @@
 //! What is to be known before something is erased.
 
-use domain::{ContactId, ConversationId, Timestamp, VisitorId, WorkspaceId};
+use domain::{BlobId, ContactId, ConversationId, Timestamp, VisitorId, WorkspaceId};
 
 use crate::sql::{Id, Micros, with_list};
 use crate::{Conn, Result, StorageError};
@@ -57,6 +57,32 @@ pub async fn visitors_of(
             .ok_or_else(|| StorageError::decode("visitor_id", "not a visitor id"))
     };
     rows.into_iter().map(read).collect()
+}
+
+/// The stored files that a contact's visitors have uploaded, sent or not.
+pub async fn uploads_of(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    contact: ContactId,
+) -> Result<Vec<BlobId>> {
+    let rows: Vec<(Id<BlobId>,)> = conn
+        .statement(
+            "SELECT blob_id
+            FROM attachments
+            WHERE workspace_id = $1
+                AND visitor_id IN (
+                    SELECT visitor_id
+                    FROM visitors
+                    WHERE workspace_id = $1
+                        AND contact_id = $2
+                )
+            ORDER BY id",
+        )
+        .bind(Id(workspace))
+        .bind(Id(contact))
+        .all()
+        .await?;
+    Ok(rows.into_iter().map(|(Id(id),)| id).collect())
 }
 
 /// Whether an answer is being written in one of the conversations.

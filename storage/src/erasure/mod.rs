@@ -8,7 +8,7 @@ mod people;
 use domain::{ConversationId, WorkspaceId};
 
 pub use self::find::{
-    conversations_of, is_busy, old_contacts, old_conversations, questions, visitors_of,
+    conversations_of, is_busy, old_contacts, old_conversations, questions, uploads_of, visitors_of,
 };
 pub use self::people::contact;
 use crate::sql::{Dialects, Id, with_list};
@@ -18,7 +18,7 @@ use crate::{Result, Tx};
 pub const PURGE: &str = "ingest.purge";
 
 /// Removes conversations with all that was said in them and all that quotes it: gaps and the questions of their groups, cases
-/// of evaluations, events, entries of the audit log. What they cost stays in the ledger. The
+/// of evaluations, events, entries of the audit log. What they cost stays in the ledger, without whom. The
 /// vectors of their questions are the caller's to remove (see [`questions`]). How many there were.
 pub async fn conversations(
     tx: &mut Tx,
@@ -31,6 +31,7 @@ pub async fn conversations(
     evals::forget(tx, workspace, conversations).await?;
     delete_events(tx, workspace, conversations).await?;
     blank_audit(tx, workspace, conversations).await?;
+    blank_charges(tx, workspace, conversations).await?;
     let groups: Vec<(String,)> = tx
         .statement(with_list!(
             "SELECT DISTINCT group_id
@@ -111,6 +112,27 @@ async fn delete_events(
                     OR CAST(payload AS JSON)->>'conversationId' = ANY($2)
                 )",
     })
+    .bind(Id(workspace))
+    .list(conversations)
+    .execute()
+    .await?;
+    Ok(())
+}
+
+/// What it cost stays, with whom goes: not every visitor is known as a contact.
+async fn blank_charges(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    conversations: &[ConversationId],
+) -> Result<()> {
+    tx.statement(with_list!(
+        "UPDATE charges
+        SET
+            contact_id = NULL,
+            visitor_id = NULL
+        WHERE workspace_id = $1
+            AND ", "conversation_id" in "$2"; ""
+    ))
     .bind(Id(workspace))
     .list(conversations)
     .execute()

@@ -51,7 +51,7 @@ const NAMED: [&str; 9] = [
         after = NULL
     WHERE workspace_id = $1
         AND subject IN (SELECT visitor_id FROM visitors WHERE workspace_id = $1 AND contact_id = $2)",
-    // What waits for a message that will not come; the sweep removes the files.
+    // What waits for a message that will not come; its files are the caller's to remove.
     "DELETE FROM attachments
     WHERE workspace_id = $1
         AND visitor_id IN (SELECT visitor_id FROM visitors WHERE workspace_id = $1 AND contact_id = $2)",
@@ -64,7 +64,8 @@ const NAMED: [&str; 9] = [
 ];
 
 /// Removes a contact with its visitors, tags, attributes and the records of its merges, and its name from the ledger, the
-/// budgets and the audit log; `false` when absent. Its conversations go before (see [`conversations`](super::conversations)).
+/// budgets and the audit log; `false` when absent. Its conversations go before (see [`conversations`](super::conversations)), the files of its visitors are the
+/// caller's to remove (see [`uploads_of`](super::uploads_of)).
 pub async fn contact(tx: &mut Tx, workspace: WorkspaceId, id: ContactId) -> Result<bool> {
     for text in NAMED {
         tx.statement(text).bind(Id(workspace)).bind(Id(id)).execute().await?;

@@ -76,7 +76,7 @@ pub struct Person {
 /// The newest message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastMessage {
-    /// Its first 200 characters.
+    /// Its first 200 characters; of one without a text, the name of its first file.
     pub text: String,
     /// Who wrote it.
     pub author: Author,
@@ -139,7 +139,16 @@ macro_rules! select_entries {
                 conversations.title,
                 conversations.messages_count,
                 messages.author AS last_author,
-                SUBSTR(messages.content, 1, 200) AS last_text,
+                CASE
+                    WHEN messages.content = '' THEN (
+                        SELECT attachments.name
+                        FROM attachments
+                        WHERE attachments.message_id = messages.id
+                        ORDER BY attachments.place
+                        LIMIT 1
+                    )
+                    ELSE SUBSTR(messages.content, 1, 200)
+                END AS last_text,
                 messages.created_at AS last_at,
                 (
                     SELECT COUNT(*)
@@ -238,7 +247,8 @@ impl EntryRow {
             conflict: self.conflict.unwrap_or_default(),
             created_at,
         });
-        let last = self.last_author.zip(self.last_text).zip(self.last_at);
+        let last_text = self.last_text.unwrap_or_default();
+        let last = self.last_author.map(|author| (author, last_text)).zip(self.last_at);
         let last_message =
             last.map(|((Name(author), text), Micros(at))| LastMessage { text, author, at });
         let assignee = self.assignee_id.zip(self.assignee_name);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use domain::attachment::Uploader;
 use domain::contact::ContactDetails;
 use domain::{ContactId, VisitorId};
 use storage::retention::{self, Retention};
-use storage::{contacts, conversations, embeddings, erasure};
+use storage::{attachments, contacts, conversations, embeddings, erasure};
 
 use crate::support::{Place, places};
 
@@ -30,9 +31,13 @@ async fn a_contact_goes_with_what_it_said() {
         let mut tx = place.write().await;
         assert_eq!(erasure::conversations_of(&mut tx, ws, id).await.unwrap(), [talk.id]);
         assert!(erasure::conversations_of(&mut tx, foreign, id).await.unwrap().is_empty());
-        assert_eq!(erasure::visitors_of(&mut tx, ws, id).await.unwrap(), [visitor]);
+        assert_eq!(erasure::visitors_of(&mut tx, ws, id).await.unwrap(), [visitor.clone()]);
         assert!(!erasure::is_busy(&mut tx, ws, &[talk.id], place.now()).await.unwrap());
         assert!(erasure::questions(&mut tx, ws, &[talk.id]).await.unwrap().is_empty());
+        let file = crate::threads::upload(&place, None, Uploader::Visitor(visitor.clone()));
+        attachments::insert(&mut tx, ws, &file).await.unwrap();
+        assert_eq!(erasure::uploads_of(&mut tx, ws, id).await.unwrap(), [file.blob]);
+        assert!(erasure::uploads_of(&mut tx, foreign, id).await.unwrap().is_empty());
         let hash = [7; 32];
         let vectors = [(hash, vec![1.0_f32])];
         embeddings::insert_many(&mut tx, ws, "m/1", &vectors, place.now()).await.unwrap();

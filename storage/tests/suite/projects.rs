@@ -291,5 +291,11 @@ async fn visitors_who_do_not_come_back_are_forgotten() {
             let found = visits::of_conversations(&mut conn, ws, &[conversation.id]).await.unwrap();
             assert_eq!(found.len(), known, "{visitor}");
         }
+        let late = place.later(HOUR);
+        let mut tx = place.write().await;
+        assert_eq!(visits::forget(&mut tx, place.stranger(), late, 9).await.unwrap(), 0);
+        assert_eq!(visits::forget(&mut tx, ws, late, 9).await.unwrap(), 1);
+        assert_eq!(visits::forget(&mut tx, ws, late, 9).await.unwrap(), 0);
+        tx.commit().await.unwrap();
     }
 }

@@ -34,7 +34,11 @@ async fn person(place: &Place, name: &str) -> User {
     user
 }
 
-fn upload(place: &Place, conversation: Option<ConversationId>, uploader: Uploader) -> Attachment {
+pub fn upload(
+    place: &Place,
+    conversation: Option<ConversationId>,
+    uploader: Uploader,
+) -> Attachment {
     Attachment {
         id: place.ambient.new_id(),
         conversation_id: conversation,

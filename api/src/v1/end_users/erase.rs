@@ -3,18 +3,21 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::message::{Author, Message};
+use domain::note::Note;
 use domain::{ContactId, WorkspaceId};
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use storage::{Conn, attachments, contacts, conversations, erasure, leads, messages};
-use utoipa::ToSchema;
+use storage::{
+    Conn, attachments, contacts, conversations, erasure, leads, messages, notes, visits,
+};
+use utoipa::{IntoParams, ToSchema};
 
 use super::list::absent;
 use super::view::EndUserView;
 use crate::auth::{Caller, Changed};
-use crate::error::ApiResult;
-use crate::extract::{Id, Json};
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Id, Json, Query};
 use crate::state::AppState;
 
 /// Messages and events read at once.
@@ -28,7 +31,8 @@ pub(in crate::v1) struct ExportView {
     end_user: EndUserView,
     /// The names that callers know them by.
     visitors: Vec<String>,
-    /// Their conversations, oldest first, with every message, rating and lead.
+    /// Their conversations, oldest first, with every message, rating and lead. Of each, `internalNotes` is how many notes members
+    /// have written on it, and `notes` these notes where they were asked for.
     #[schema(value_type = Vec<Object>)]
     conversations: Vec<Value>,
     /// What happened with them, oldest first.
@@ -39,15 +43,26 @@ pub(in crate::v1) struct ExportView {
     exported_at: String,
 }
 
+/// What is to be in an export.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::v1) struct ExportQuery {
+    /// `true`: with what members have noted on the conversations. Look at them before you hand the file on: they are words of
+    /// colleagues to each other.
+    #[param(value_type = bool, required = false)]
+    notes: Option<String>,
+}
+
 /// Export an end-user
 ///
-/// All that is stored about one person, as a download.
+/// All that is stored about one person, as a download. Without the notes on their conversations unless they are asked for;
+/// it says how many there are.
 #[utoipa::path(
     get,
     path = "/v1/end-users/{endUserId}/export",
     tag = "End-users",
     operation_id = "exportEndUser",
-    params(("endUserId" = String, Path)),
+    params(("endUserId" = String, Path), ExportQuery),
     responses((status = 200, description = "All that is stored.", body = ExportView)),
 )]
 #[tracing::instrument(name = "handler.v1.end_users.export", skip_all)]
@@ -55,7 +70,13 @@ pub(super) async fn export(
     State(state): State<AppState>,
     caller: Caller,
     Id(id): Id<ContactId>,
+    Query(query): Query<ExportQuery>,
 ) -> ApiResult<Response> {
+    let with_notes = match query.notes.as_deref() {
+        None | Some("false") => false,
+        Some("true") => caller.person().map(|_| true)?,
+        Some(_) => return Err(ApiError::invalid("notes", "`notes` must be true or false")),
+    };
     let workspace = caller.workspace();
     let mut conn = state.db.read().await?;
     let profile = contacts::profile(&mut conn, workspace, id).await?.ok_or_else(absent)?;
@@ -63,7 +84,7 @@ pub(super) async fn export(
     let mut talks = Vec::new();
     for talk in erasure::conversations_of(&mut conn, workspace, id).await? {
         if let Some(found) = conversations::get(&mut conn, workspace, talk).await? {
-            talks.push(talk_of(&mut conn, workspace, found).await?);
+            talks.push(talk_of(&mut conn, workspace, found, with_notes).await?);
         }
     }
     let mut timeline = Vec::new();
@@ -99,6 +120,7 @@ async fn talk_of(
     conn: &mut Conn,
     workspace: WorkspaceId,
     talk: domain::conversation::Conversation,
+    with_notes: bool,
 ) -> ApiResult<Value> {
     let mut said = Vec::new();
     let mut after = 0;
@@ -113,7 +135,10 @@ async fn talk_of(
     let rating = conversations::ratings(conn, workspace, &[talk.id]).await?.pop();
     let lead = leads::of_conversation(conn, workspace, talk.id).await?;
     let summary = conversations::summary(conn, workspace, talk.id).await?;
-    Ok(json!({
+    let visits = visits::of_conversations(conn, workspace, &[talk.id]).await?;
+    let visit = visits.into_iter().next().map(|(_, visit)| visit).unwrap_or_default();
+    let notes = notes::list(conn, workspace, talk.id).await?;
+    let mut whole = json!({
         "id": talk.id,
         "title": talk.title,
         "channel": talk.channel.name(),
@@ -124,8 +149,23 @@ async fn talk_of(
         "summary": summary.map(|(text, _)| text),
         "rating": rating.map(|(_, rating)| json!({"rating": rating.rating, "comment": rating.comment})),
         "lead": lead.map(|lead| json!(lead.fields)),
+        "pageUrl": visit.page_url,
+        "userAgent": visit.user_agent,
         "messages": said,
-    }))
+        "internalNotes": notes.len(),
+    });
+    if with_notes {
+        whole["notes"] = notes.into_iter().map(note_of).collect();
+    }
+    Ok(whole)
+}
+
+fn note_of(note: Note) -> Value {
+    json!({
+        "author": note.author.map(|author| author.name),
+        "content": note.content,
+        "createdAt": note.created_at.to_rfc3339(),
+    })
 }
 
 async fn message_of(conn: &mut Conn, workspace: WorkspaceId, message: Message) -> ApiResult<Value> {

@@ -2,6 +2,7 @@
 
 mod actions;
 mod change;
+#[expect(unused_qualifications, reason = "in what the macro of the route's description makes")]
 mod erase;
 mod history;
 mod list;

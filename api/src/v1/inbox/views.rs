@@ -72,7 +72,7 @@ pub(super) struct ConversationView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LastMessage)]
 struct LastMessageView {
-    /// Its first 200 characters.
+    /// Its first 200 characters; of one without a text, the name of its first file.
     text: String,
     author: LastMessageAuthor,
     /// RFC 3339.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ::agents::{Follow, Rendered, Resumable, ToolPhase, Turn, TurnEvent, TurnRequest};
 use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
-use domain::conversation::{Channel, Conversation};
+use domain::conversation::{Channel, Conversation, Handler};
 use domain::message::Message;
 use domain::{AgentId, ConversationId, DomainError, ErrorKind, Lang, MessageId, text};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use storage::{Conn, agents, messages};
 use utoipa::ToSchema;
 
 use super::views::{self, CitationView, ConversationView, MessageView};
-use super::{own_conversation, read_conversation};
+use super::{attachments, own_conversation, read_conversation};
 use crate::error::{ApiError, ApiResult, source_chain};
 use crate::state::AppState;
 use crate::visitors::{Guest, polite};
@@ -28,6 +28,8 @@ const MAX_CLIENT_ID: usize = 100;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Said {
     pub content: String,
+    /// Uploads that go with it.
+    pub files: Vec<String>,
     /// `None` begins one.
     pub conversation: Option<String>,
     /// The page's own id of the message, so that it is one however often it is sent.
@@ -199,7 +201,11 @@ pub(super) fn told_politely(error: &ApiError, language: Option<Lang>) -> serde_j
 }
 
 async fn check(state: &AppState, guest: &Guest, said: Said) -> ApiResult<TurnRequest> {
-    let content = text::required("content", &said.content, MAX_CONTENT)?;
+    let content = if said.files.is_empty() {
+        text::required("content", &said.content, MAX_CONTENT)?
+    } else {
+        text::optional("content", &said.content, MAX_CONTENT)?
+    };
     let client_id = match said.client_id {
         Some(id) => views::stored_client_id(&guest.visitor, &read_client_id(id)?),
         None => views::own_client_id(&guest.visitor, state.ambient.new_uuid()),
@@ -210,9 +216,13 @@ async fn check(state: &AppState, guest: &Guest, said: Said) -> ApiResult<TurnReq
         None => None,
     };
     let agent = agent_of(&mut conn, guest, conversation.as_ref()).await?;
+    let files = attachments::named(&mut conn, guest, &said.files).await?;
     drop(conn);
     state.visitors.count_message(guest)?;
-    Ok(request(guest, agent, content, conversation.map(|found| found.id), Some(client_id)))
+    let is_answered = conversation.as_ref().is_none_or(|found| found.handler == Handler::Bot);
+    let files = attachments::sent(state, guest, &files, is_answered).await?;
+    let conversation = conversation.map(|found| found.id);
+    Ok(TurnRequest { files, ..request(guest, agent, content, conversation, Some(client_id)) })
 }
 
 /// A visitor's message for an agent.
@@ -228,6 +238,7 @@ pub(super) fn request(
         agent,
         edition: Edition::default(),
         query,
+        files: Vec::new(),
         images: Vec::new(),
         conversation,
         history: Vec::new(),

@@ -40,8 +40,12 @@ struct NewMessage {
     /// One of the visitor's own; absent begins one.
     #[schema(example = "convo123")]
     conversation_id: Option<String>,
-    #[schema(min_length = 1, max_length = 8000, example = "Hola tengo una duda")]
-    content: String,
+    /// What they say; may be left out where files say it.
+    #[schema(max_length = 8000, example = "Hola tengo una duda")]
+    content: Option<String>,
+    /// Files that the visitor has uploaded and not sent yet.
+    #[schema(max_items = 10, example = json!(["att_0199f0c4a5b07cc09f5a3f1d2b4c6e8a"]))]
+    attachment_ids: Option<Vec<String>>,
     /// The page's own id: a message that is sent again, for want of an answer, is one message.
     #[schema(pattern = "^[A-Za-z0-9_.:-]{1,100}$", example = "m-1")]
     client_message_id: Option<String>,
@@ -63,7 +67,8 @@ struct NewMessage {
         (status = 200, description = "The message and its answer.", content((Sent = "application/json"), (String = "text/event-stream"))),
         (status = 202, description = "The message; people will answer.", body = Sent),
         (status = 402, description = "A budget is used up.", body = ErrorEnvelope),
-        (status = 404, description = "The conversation is not the visitor's own.", body = ErrorEnvelope),
+        (status = 404, description = "The conversation, or a file, is not the visitor's own.", body = ErrorEnvelope),
+        (status = 409, description = "A file was sent with a message already.", body = ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.send", skip_all)]
@@ -75,7 +80,8 @@ async fn send(
 ) -> ApiResult<Response> {
     check_visitor(&guest, new.visitor_id.as_deref())?;
     let said = Said {
-        content: new.content,
+        content: new.content.unwrap_or_default(),
+        files: new.attachment_ids.unwrap_or_default(),
         conversation: new.conversation_id,
         client_id: new.client_message_id,
     };

@@ -4,6 +4,7 @@
 
 mod acts;
 mod answering;
+mod attachments;
 #[expect(unused_qualifications, reason = "in what the macro of the route's description makes")]
 mod history;
 mod init;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .with(init::routes())
         .with(messages::routes())
+        .with(attachments::routes())
         .with(history::routes())
         .with(offline::routes())
         .with(acts::routes())

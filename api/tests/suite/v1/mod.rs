@@ -7,6 +7,7 @@ mod audit;
 mod canned_replies;
 mod end_users;
 mod erasure;
+mod forgetting;
 mod handoff;
 mod inbox;
 mod invitations;

@@ -13,7 +13,7 @@ use super::{ORIGIN, Site, Visitor};
 use crate::support::{PATIENCE, TestApp};
 
 /// A visitor's end of a live connection.
-struct Socket {
+pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Where it stands: what it comes back with.
     cursor: Value,
@@ -34,7 +34,7 @@ async fn dial(app: &TestApp, query: &str, origin: Option<&str>) -> Result<Socket
 
 impl Socket {
     /// Connects and says who is there; the socket and what it was greeted with.
-    async fn open(app: &TestApp, visitor: &Visitor, after: &Value) -> (Self, Value) {
+    pub async fn open(app: &TestApp, visitor: &Visitor, after: &Value) -> (Self, Value) {
         let query = format!("?siteKey={}", visitor.key);
         let mut socket = dial(app, &query, Some(ORIGIN)).await.unwrap();
         let mut auth = json!({"type": "auth", "visitorToken": visitor.token});
@@ -46,7 +46,7 @@ impl Socket {
         (socket, ready)
     }
 
-    async fn send(&mut self, frame: &Value) {
+    pub async fn send(&mut self, frame: &Value) {
         self.stream.send(Message::text(frame.to_string())).await.unwrap();
     }
 
@@ -59,7 +59,7 @@ impl Socket {
     }
 
     /// The next frame of a kind; those before it are let go.
-    async fn next_of(&mut self, kind: &str) -> Value {
+    pub async fn next_of(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
             if frame["type"] == kind {
@@ -69,7 +69,7 @@ impl Socket {
         }
     }
 
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         let next = async {
             loop {
                 match self.stream.next().await {

@@ -2,6 +2,7 @@
 
 mod chat;
 mod doors;
+mod files;
 mod live;
 mod visits;
 
@@ -97,6 +98,13 @@ impl Visitor {
 
     pub async fn post(&self, app: &TestApp, path: &str, body: &Value) -> Reply {
         read(self.request(app, Method::POST, path).json(body)).await
+    }
+
+    /// Uploads a file.
+    pub async fn upload(&self, app: &TestApp, name: &str, content: Vec<u8>) -> Reply {
+        let part = reqwest::multipart::Part::bytes(content).file_name(name.to_owned());
+        let form = reqwest::multipart::Form::new().part("file", part);
+        read(self.request(app, Method::POST, "/attachments").multipart(form)).await
     }
 
     /// Says something in a new conversation; what is answered.
