@@ -31,6 +31,7 @@ use tracing::Instrument;
 use crate::context;
 use crate::files::{self, TurnFile};
 use crate::images::SeenImage;
+use crate::left;
 use crate::model::{Candidate, TurnModel};
 use crate::prepare::{self, Early, Said};
 use crate::run::{self, Work};
@@ -445,6 +446,7 @@ async fn store(
         return Ok(Stored::Before(question));
     }
     files::attach(&mut tx, request, &question).await?;
+    left::note_form(inner, &mut tx, request, &mut conversation, question.id).await?;
     if conversation.handler == Handler::Queue {
         note_details(inner, &mut tx, &known.agent, &mut conversation, said, &question).await?;
     }

@@ -1,7 +1,5 @@
 //! Messages that nobody answers now: those for an agent that is paused, and those left while nobody is there.
 
-use std::collections::BTreeMap;
-
 use domain::conversation::{Conversation, Transition};
 use domain::inbox::By;
 use domain::message::Message;
@@ -22,28 +20,29 @@ pub struct Left {
     pub message: Message,
 }
 
+/// Whom a message is left for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// Whoever reads it.
+    ForLater,
+    /// People, who are called.
+    ForPeople,
+}
+
 impl Agents {
     /// Stores a customer's message as [`start`](Self::start) does, without an answer: for an agent that is paused. A
     /// repeated `client_id` is one message. 404 for an agent or conversation that is absent, or another tenant's.
     pub async fn keep(&self, request: TurnRequest) -> Result<Left, DomainError> {
-        left(&self.inner, &request, None).await
+        left(&self.inner, &request, Leaving::ForLater).await
     }
 
-    /// As [`keep`](Self::keep), for what a customer leaves with a form: people are called, and `fields` are noted as a lead.
-    pub async fn leave(
-        &self,
-        request: TurnRequest,
-        fields: BTreeMap<String, String>,
-    ) -> Result<Left, DomainError> {
-        left(&self.inner, &request, Some(fields)).await
+    /// As [`keep`](Self::keep), for what a customer leaves with a form: people are called.
+    pub async fn leave(&self, request: TurnRequest) -> Result<Left, DomainError> {
+        left(&self.inner, &request, Leaving::ForPeople).await
     }
 }
 
-async fn left(
-    inner: &Inner,
-    request: &TurnRequest,
-    lead: Option<BTreeMap<String, String>>,
-) -> Result<Left, DomainError> {
+async fn left(inner: &Inner, request: &TurnRequest, leaving: Leaving) -> Result<Left, DomainError> {
     let admission = match (request.conversation, &request.client_id) {
         (Some(conversation), _) => Some(Admission::Conversation(conversation)),
         (None, Some(id)) => Some(Admission::Request(request.workspace, request.agent, id.clone())),
@@ -66,10 +65,13 @@ async fn left(
         return again(inner, request, message).await;
     }
     files::attach(&mut tx, request, &message).await?;
-    if let Some(fields) = lead {
-        conversation =
-            call_people(inner, &mut tx, request, conversation, message.id, fields).await?;
+    if leaving == Leaving::ForPeople {
+        let calls = (Transition::RequestHuman, By::Customer);
+        let (workspace, id) = (request.workspace, conversation.id);
+        let called = conversations::transition_by(&mut tx, workspace, id, calls, now).await?;
+        conversation = called.unwrap_or(conversation);
     }
+    note_form(inner, &mut tx, request, &mut conversation, message.id).await?;
     tx.commit().await?;
     Ok(Left { conversation, message })
 }
@@ -92,22 +94,21 @@ async fn open(
     begin::begin_conversation(inner, tx, request, turn).await
 }
 
-async fn call_people(
+/// Notes the form that came with a message.
+pub(crate) async fn note_form(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
-    conversation: Conversation,
+    conversation: &mut Conversation,
     message: MessageId,
-    fields: BTreeMap<String, String>,
-) -> Result<Conversation, DomainError> {
-    let (workspace, now) = (request.workspace, inner.ambient.now());
-    let transition = (Transition::RequestHuman, By::Customer);
-    let called =
-        conversations::transition_by(tx, workspace, conversation.id, transition, now).await?;
-    let mut conversation = called.unwrap_or(conversation);
+) -> Result<(), DomainError> {
+    if request.lead.is_empty() {
+        return Ok(());
+    }
+    let fields = request.lead.clone();
     let note = Note { agent: request.agent, message, details: &request.contact, fields };
-    note_lead(inner, tx, &mut conversation, note).await?;
-    Ok(conversation)
+    note_lead(inner, tx, conversation, note).await?;
+    Ok(())
 }
 
 async fn again(

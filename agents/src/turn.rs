@@ -1,5 +1,6 @@
 //! One turn of a conversation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::agent::ToolKind;
@@ -97,6 +98,8 @@ pub struct TurnRequest {
     pub query: String,
     /// Uploads of `visitor` that go with it. 404 for one that is not theirs, 409 `ATTACHMENT_USED` for one that was sent.
     pub files: Vec<SentFile>,
+    /// The fields of a form that came with it, by name: noted as a lead, with `contact`. Empty where there was none.
+    pub lead: BTreeMap<String, String>,
     /// What the customer shows beside it, at most [`MAX_IMAGES`](crate::MAX_IMAGES); 400 `images` when the model that
     /// answers does not see.
     pub images: Vec<SeenImage>,

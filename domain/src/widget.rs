@@ -140,7 +140,7 @@ pub enum LeadFormWhen {
 pub struct LeadFormField {
     /// What it asks for.
     pub name: LeadFormFieldName,
-    /// Whether the form can be sent without it.
+    /// Whether the form cannot be sent without it.
     pub required: bool,
 }
 
@@ -278,6 +278,13 @@ pub fn check_form(field: &str, form: &LeadForm) -> Result<(), DomainError> {
             let message = format!("`{path}` is asked for already; leave one of the two out");
             return Err(DomainError::invalid(path, message));
         }
+    }
+    let is_address = |name| matches!(name, LeadFormFieldName::Email | LeadFormFieldName::Phone);
+    if form.when != LeadFormWhen::Never && !form.fields.iter().any(|field| is_address(field.name)) {
+        let message = format!(
+            "`{fields}` must ask for email or phone: without one nobody can answer what is left"
+        );
+        return Err(DomainError::invalid(fields, message));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A workspace with knowledge, an agent, and a model that says what a test wants it to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,6 +268,7 @@ impl World {
             edition: Edition::Published,
             query: query.to_owned(),
             files: Vec::new(),
+            lead: BTreeMap::new(),
             images: Vec::new(),
             conversation: None,
             history: Vec::new(),

@@ -11,6 +11,7 @@ use rmcp::model::{CallToolResult, JsonObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use super::answers;
 use crate::auth::Caller;
@@ -196,6 +197,7 @@ async fn ask(state: &AppState, caller: &Caller, ask: Ask) -> ApiResult<CallToolR
         edition: Edition::Published,
         query,
         files: Vec::new(),
+        lead: BTreeMap::new(),
         images: Vec::new(),
         conversation,
         history: Vec::new(),

@@ -11,6 +11,7 @@ use domain::{Action, ConversationId, DomainError, VisitorId};
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use utoipa_axum::routes;
 
 use super::answer::{Completion, Head, Usage};
@@ -154,6 +155,7 @@ impl CompletionRequest {
             edition: Edition::Published,
             query: question,
             files: Vec::new(),
+            lead: BTreeMap::new(),
             images,
             conversation,
             // A conversation that goes on has its own memory.

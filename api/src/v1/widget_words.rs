@@ -153,7 +153,7 @@ pub(super) struct LeadFormView {
 #[schema(as = WidgetLeadFormField)]
 struct LeadFormFieldView {
     name: LeadFormFieldName,
-    /// Whether the form can be sent without it.
+    /// Whether the form cannot be sent without it.
     #[serde(default)]
     #[schema(required = false)]
     required: bool,

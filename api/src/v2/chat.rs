@@ -11,6 +11,7 @@ use domain::conversation::Channel;
 use domain::{Action, AgentId, ConversationId, DomainError, MessageId, Scope, VisitorId, text};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
@@ -435,6 +436,7 @@ impl ChatRequest {
             edition,
             query,
             files: Vec::new(),
+            lead: BTreeMap::new(),
             images,
             conversation,
             history: Vec::new(),

@@ -1,5 +1,6 @@
 //! An agent in this process.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use agents::{Agents, Earlier, TraceStep, Turn, TurnEvent, TurnRequest, TurnTrace};
@@ -147,6 +148,7 @@ impl AgentTarget {
             edition: Edition::Given(Box::new(self.agent.config())),
             query: case.input.clone(),
             files: Vec::new(),
+            lead: BTreeMap::new(),
             images: Vec::new(),
             conversation: None,
             history: case.history.iter().map(earlier).collect(),

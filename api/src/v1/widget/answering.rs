@@ -1,23 +1,26 @@
 //! A visitor's message on its way: stored at once, answered by a turn that goes on without a reader.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use ::agents::{Follow, Rendered, Resumable, ToolPhase, Turn, TurnEvent, TurnRequest};
 use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation, Handler};
 use domain::message::Message;
+use domain::widget::LeadFormWhen;
 use domain::{AgentId, ConversationId, DomainError, ErrorKind, Lang, MessageId, text};
 use serde::Serialize;
 use serde_json::json;
-use storage::{Conn, agents, messages};
+use storage::{Conn, agents, conversations, messages};
 use utoipa::ToSchema;
 
+use super::details::Details;
 use super::views::{self, CitationView, ConversationView, MessageView};
 use super::{attachments, own_conversation, read_conversation};
 use crate::error::{ApiError, ApiResult, source_chain};
 use crate::state::AppState;
-use crate::visitors::{Guest, polite};
+use crate::visitors::{Guest, Site, polite};
 
 /// Longest text of a message, in characters.
 const MAX_CONTENT: usize = 8_000;
@@ -30,6 +33,8 @@ pub(super) struct Said {
     pub content: String,
     /// Uploads that go with it.
     pub files: Vec<String>,
+    /// Who they say that they are.
+    pub details: Option<Details>,
     /// `None` begins one.
     pub conversation: Option<String>,
     /// The page's own id of the message, so that it is one however often it is sent.
@@ -215,6 +220,11 @@ async fn check(state: &AppState, guest: &Guest, said: Said) -> ApiResult<TurnReq
         Some(id) => Some(own_conversation(&mut conn, guest, read_conversation(id)?).await?),
         None => None,
     };
+    let country = state.settings.agents.default_country.as_deref();
+    let known = said.details.unwrap_or_default().read("contact.", country)?;
+    if conversation.is_none() && is_asked_first(&mut conn, guest).await? {
+        known.check_form("contact.", &guest.site.project.widget.lead_form)?;
+    }
     let agent = agent_of(&mut conn, guest, conversation.as_ref()).await?;
     let files = attachments::named(&mut conn, guest, &said.files).await?;
     drop(conn);
@@ -222,7 +232,18 @@ async fn check(state: &AppState, guest: &Guest, said: Said) -> ApiResult<TurnReq
     let is_answered = conversation.as_ref().is_none_or(|found| found.handler == Handler::Bot);
     let files = attachments::sent(state, guest, &files, is_answered).await?;
     let conversation = conversation.map(|found| found.id);
-    Ok(TurnRequest { files, ..request(guest, agent, content, conversation, Some(client_id)) })
+    let request = request(guest, agent, content, conversation, Some(client_id));
+    Ok(TurnRequest { files, contact: known.contact, lead: known.fields, ..request })
+}
+
+/// Whether the widget's form comes before the first message, which this is.
+async fn is_asked_first(conn: &mut Conn, guest: &Guest) -> ApiResult<bool> {
+    let Site { workspace, project, .. } = &guest.site;
+    if project.widget.lead_form.when != LeadFormWhen::BeforeChat {
+        return Ok(false);
+    }
+    let before = conversations::of_visitor(conn, *workspace, project.id, &guest.visitor, 1).await?;
+    Ok(before.is_empty())
 }
 
 /// A visitor's message for an agent.
@@ -239,6 +260,7 @@ pub(super) fn request(
         edition: Edition::default(),
         query,
         files: Vec::new(),
+        lead: BTreeMap::new(),
         images: Vec::new(),
         conversation,
         history: Vec::new(),

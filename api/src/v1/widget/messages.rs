@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::answering::{Answering, Piece, Said, Sent, failure, told_politely};
 use super::check_visitor;
+use super::details::Details;
 use crate::edge::preferred_language;
 use crate::error::{ApiResult, ErrorEnvelope};
 use crate::extract::{Json, id_headers};
@@ -46,6 +47,8 @@ struct NewMessage {
     /// Files that the visitor has uploaded and not sent yet.
     #[schema(max_items = 10, example = json!(["att_0199f0c4a5b07cc09f5a3f1d2b4c6e8a"]))]
     attachment_ids: Option<Vec<String>>,
+    /// Who they are. With the first message of a visitor what the widget's form requires, where it is shown before the chat.
+    contact: Option<Details>,
     /// The page's own id: a message that is sent again, for want of an answer, is one message.
     #[schema(pattern = "^[A-Za-z0-9_.:-]{1,100}$", example = "m-1")]
     client_message_id: Option<String>,
@@ -82,6 +85,7 @@ async fn send(
     let said = Said {
         content: new.content.unwrap_or_default(),
         files: new.attachment_ids.unwrap_or_default(),
+        details: new.contact,
         conversation: new.conversation_id,
         client_id: new.client_message_id,
     };

@@ -5,6 +5,7 @@
 mod acts;
 mod answering;
 mod attachments;
+mod details;
 #[expect(unused_qualifications, reason = "in what the macro of the route's description makes")]
 mod history;
 mod init;

@@ -1,10 +1,8 @@
 //! The form for when nobody is there.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
-use domain::contact::ContactDetails;
-use domain::text;
+use domain::widget::LeadFormWhen;
+use domain::{DomainError, ErrorKind, text};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,8 +10,9 @@ use utoipa_axum::routes;
 
 use super::answering::{agent_of, read_client_id, request};
 use super::check_visitor;
+use super::details::Details;
 use super::views::{self, ConversationView, MessageView};
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::Json;
 use crate::routes::Routes;
 use crate::state::AppState;
@@ -31,16 +30,9 @@ struct OfflineMessage {
     /// The token's visitor; may be left out.
     #[schema(example = "abc123")]
     visitor_id: Option<String>,
-    #[schema(max_length = 200, example = "Andrea")]
-    name: Option<String>,
-    /// This or `phone` is needed: people answer there.
-    #[schema(format = Email, max_length = 254, example = "andrea@ejemplo.com")]
-    email: Option<String>,
-    /// E.164.
-    #[schema(example = "+56987654321")]
-    phone: Option<String>,
-    #[schema(max_length = 200)]
-    company: Option<String>,
+    /// Who they are; `email` or `phone` is needed: people answer there.
+    #[serde(flatten)]
+    details: Details,
     #[schema(min_length = 1, max_length = 8000, example = "Quiero cotizar un cumpleaños")]
     message: String,
     /// The page's own id: a message that is sent again is one message.
@@ -59,22 +51,20 @@ struct LeftView {
     conversation: ConversationView,
 }
 
-/// What people get to know of the visitor.
-struct Known {
-    contact: ContactDetails,
-    fields: BTreeMap<String, String>,
-}
-
 /// Leave a message
 ///
-/// Begins a conversation that waits for people, and notes who it is from as a lead. Nobody answers here.
+/// Begins a conversation that waits for people, and notes who it is from as a lead. Nobody answers here. What the widget's form
+/// requires must be there; 403 where the widget has no form.
 #[utoipa::path(
     post,
     path = "/v1/widget/offline",
     tag = "Widget",
     operation_id = "leaveOfflineMessage",
     request_body = OfflineMessage,
-    responses((status = 201, description = "People will see it.", body = LeftView)),
+    responses(
+        (status = 201, description = "People will see it.", body = LeftView),
+        (status = 403, description = "The widget has no form.", body = ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.leave", skip_all)]
 async fn leave(
@@ -85,7 +75,17 @@ async fn leave(
     check_visitor(&guest, left.visitor_id.as_deref())?;
     let content = text::required("message", &left.message, 8_000)?;
     let country = state.settings.agents.default_country.as_deref();
-    let known = left.known(country)?;
+    let form = &guest.site.project.widget.lead_form;
+    if form.when == LeadFormWhen::Never {
+        let message = "this widget takes no messages by form; write in the chat";
+        return Err(DomainError::new(ErrorKind::Forbidden, "FORBIDDEN", message).into());
+    }
+    let known = left.details.read("", country)?;
+    known.check_form("", form)?;
+    if known.contact.email.is_none() && known.contact.phone.is_none() {
+        let message = "`email` is needed, or `phone`: without one nobody can answer";
+        return Err(ApiError::invalid("email", message));
+    }
     let client_id = match left.client_message_id {
         Some(id) => Some(views::stored_client_id(&guest.visitor, &read_client_id(id)?)),
         None => None,
@@ -95,8 +95,8 @@ async fn leave(
     drop(conn);
     state.visitors.count_message(&guest)?;
     let mut request = request(&guest, agent, content, None, client_id);
-    request.contact = known.contact;
-    let left = state.agents.leave(request, known.fields).await?;
+    (request.contact, request.lead) = (known.contact, known.fields);
+    let left = state.agents.leave(request).await?;
     let mut conn = state.db.read().await?;
     let mut views = views::of_messages(&state, &mut conn, &guest, vec![left.message]).await?;
     let view = LeftView {
@@ -105,33 +105,4 @@ async fn leave(
         conversation: left.conversation.into(),
     };
     Ok((StatusCode::CREATED, Json(view)))
-}
-
-impl OfflineMessage {
-    fn known(&self, country: Option<&str>) -> ApiResult<Known> {
-        let optional = |field: &str, value: &Option<String>| {
-            let text = value.as_deref().map(|text| text::optional(field, text, 200)).transpose()?;
-            ApiResult::Ok(text.filter(|text| !text.is_empty()))
-        };
-        let name = optional("name", &self.name)?;
-        let company = optional("company", &self.company)?;
-        let given = |value: &Option<String>| value.clone().filter(|text| !text.trim().is_empty());
-        let email = given(&self.email).map(|email| text::email("email", &email)).transpose()?;
-        let phone = given(&self.phone);
-        let phone = phone.map(|phone| text::phone("phone", &phone, country)).transpose()?;
-        if email.is_none() && phone.is_none() {
-            let message = "`email` is needed, or `phone`: without one nobody can answer";
-            return Err(ApiError::invalid("email", message));
-        }
-        let all = [("name", &name), ("email", &email), ("phone", &phone), ("company", &company)];
-        let fields =
-            all.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value.clone()?)));
-        let fields = fields.collect();
-        let (first_name, last_name) = match name.as_deref().map(|name| name.split_once(' ')) {
-            Some(Some((first, last))) => (Some(first.to_owned()), Some(last.trim().to_owned())),
-            _ => (name, None),
-        };
-        let contact = ContactDetails { first_name, last_name, email, phone };
-        Ok(Known { contact, fields })
-    }
 }

@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::answering::{Answering, Piece, Said as NewMessage, failure, told_politely};
+use super::details::Details;
 use super::live::{Follower, Place, Told};
 use super::{acts, views};
 use crate::edge::preferred_language;
@@ -68,6 +69,7 @@ enum Said {
     Message {
         content: Option<String>,
         attachment_ids: Option<Vec<String>>,
+        contact: Option<Details>,
         client_message_id: Option<String>,
         conversation_id: Option<String>,
     },
@@ -101,7 +103,7 @@ enum After {
 /// it happens, `message` (`{message, cursor}`, whoever wrote it), `conversation` (`{conversation}`: status or who answers is another),
 /// `typing` (`{conversationId, typing, author}`) and, while the agent answers a message of this connection, `source`, `tool` and `token`
 /// (`{conversationId, messageId, text}`); the `message` with that id is the whole answer. The client sends `{"type": "message",
-/// "content"?, "attachmentIds"?, "clientMessageId"?, "conversationId"?}`, which is answered by `ack` (`{clientMessageId, message}`) or `error`
+/// "content"?, "attachmentIds"?, "contact"?, "clientMessageId"?, "conversationId"?}`, which is answered by `ack` (`{clientMessageId, message}`) or `error`
 /// (`{code, message, clientMessageId}`); `typing` (`{typing}`), `read` (`{seq}`) and `ping`. After a cut it connects with the last
 /// `cursor` as `after`, and sends again what was not acknowledged: nothing is lost, nothing doubled. An answer is
 /// written to its end although its connection is cut. Closed with 4401 when the token holds no longer, with 1001 when the
@@ -238,13 +240,19 @@ impl Connection {
                 let message = "`auth` is the first frame; connect again to be somebody else";
                 self.refuse(&ApiError::invalid("type", message), None).await
             }
-            Said::Message { content, attachment_ids, client_message_id, conversation_id } => {
+            Said::Message {
+                content,
+                attachment_ids,
+                contact,
+                client_message_id,
+                conversation_id,
+            } => {
                 let conversation =
                     conversation_id.or_else(|| visiting.conversation.map(|id| id.to_string()));
                 let client_id = client_message_id.clone();
                 let content = content.unwrap_or_default();
                 let files = attachment_ids.unwrap_or_default();
-                let said = NewMessage { content, files, conversation, client_id };
+                let said = NewMessage { content, files, details: contact, conversation, client_id };
                 self.take(visiting, said, client_message_id).await
             }
             Said::Typing { typing, conversation_id } => {
