@@ -1,38 +1,11 @@
 //! Entries of the audit log for what people do to workspaces and to their own accounts.
 
 use domain::{Actor, WorkspaceId};
-use serde_json::Value;
 use storage::Tx;
-use storage::audit::{self, AuditEntry};
+use storage::audit::Author;
+pub(crate) use storage::audit::Change;
 
 use crate::{Accounts, Person, Result, Visit};
-
-/// A change that somebody makes.
-#[derive(Debug)]
-pub(crate) struct Change {
-    action: &'static str,
-    subject: String,
-    before: Option<Value>,
-    after: Option<Value>,
-}
-
-impl Change {
-    /// What is done, and the id of what it is done to.
-    #[expect(clippy::needless_pass_by_value, reason = "ids are copied")]
-    pub(crate) fn new(action: &'static str, subject: impl ToString) -> Self {
-        Self { action, subject: subject.to_string(), before: None, after: None }
-    }
-
-    /// What it was, without secrets.
-    pub(crate) fn from(self, before: Value) -> Self {
-        Self { before: Some(before), ..self }
-    }
-
-    /// What it is now, without secrets.
-    pub(crate) fn to(self, after: Value) -> Self {
-        Self { after: Some(after), ..self }
-    }
-}
 
 impl Accounts {
     /// Writes a change down, in the transaction that makes it.
@@ -56,18 +29,8 @@ impl Accounts {
         visit: &Visit,
         change: Change,
     ) -> Result<()> {
-        let entry = AuditEntry {
-            id: self.0.ambient.new_id(),
-            workspace_id: workspace,
-            actor,
-            action: change.action,
-            subject: change.subject,
-            before: change.before,
-            after: change.after,
-            address: Some(visit.address.to_string()),
-            user_agent: visit.user_agent.clone(),
-            at: self.0.ambient.now(),
-        };
-        Ok(audit::record(tx, &entry).await?)
+        let (address, user_agent) = (Some(visit.address.to_string()), visit.user_agent.clone());
+        let author = Author { workspace, actor, address, user_agent };
+        Ok(author.note(tx, &self.0.ambient, change).await?)
     }
 }

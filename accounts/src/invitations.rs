@@ -13,7 +13,8 @@ use storage::{StorageError, Tx, invitations, members, sessions, users, workspace
 
 use crate::audit::Change;
 use crate::mail::{Errand, LinkToken};
-use crate::{Accounts, Error, Person, Result, SignedIn, Visit, password, taken, token};
+use crate::registration::taken;
+use crate::{Accounts, Error, Person, Result, SignedIn, Visit, password, token};
 
 /// How long an invitation works.
 const LASTS: Duration = Duration::from_hours(7 * 24);

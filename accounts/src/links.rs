@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::user::{Link, LinkPurpose, User};
-use domain::{Actor, DomainError, Lang, WorkspaceId};
+use domain::{Actor, DomainError, Lang, UserId, WorkspaceId};
 use secrecy::SecretString;
 use storage::{Tx, links, members, sessions, users};
 
@@ -19,7 +19,7 @@ const REMEMBERED: Duration = Duration::from_hours(30 * 24);
 
 impl Accounts {
     /// Notes that the address which the link was sent to is the person's. 404 for no link, 409 `LINK_USED` or `LINK_EXPIRED`.
-    pub async fn verify(&self, token: &str) -> Result<()> {
+    pub async fn verify(&self, token: &str, visit: &Visit) -> Result<()> {
         let mut tx = self.0.db.write().await?;
         let link = self.take(&mut tx, LinkPurpose::Verify, token).await?;
         let now = self.0.ambient.now();
@@ -28,7 +28,23 @@ impl Accounts {
             return Err(DomainError::conflict("LINK_EXPIRED", message).into());
         }
         links::end(&mut tx, link.user_id, LinkPurpose::Verify, now).await?;
+        self.note_everywhere(&mut tx, "email.verified", link.user_id, visit).await?;
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes what becomes of an account, by somebody who is not signed in, down in each workspace of the person.
+    async fn note_everywhere(
+        &self,
+        tx: &mut Tx,
+        action: &'static str,
+        user: UserId,
+        visit: &Visit,
+    ) -> Result<()> {
+        for place in members::of_user(tx, user).await? {
+            let change = Change::new(action, user);
+            self.note_as(tx, place.workspace.id, Actor::System, visit, change).await?;
+        }
         Ok(())
     }
 
@@ -88,11 +104,7 @@ impl Accounts {
         }
         links::end(&mut tx, link.user_id, LinkPurpose::Reset, now).await?;
         let ended = sessions::revoke_others(&mut tx, link.user_id, None, now).await?;
-        for place in members::of_user(&mut tx, link.user_id).await? {
-            let change = Change::new("password.reset", link.user_id);
-            let workspace = place.workspace.id;
-            self.note_as(&mut tx, workspace, Actor::System, visit, change).await?;
-        }
+        self.note_everywhere(&mut tx, "password.reset", link.user_id, visit).await?;
         tx.commit().await?;
         self.0.guesses.forgive(&link.email);
         self.forget(ended);

@@ -10,7 +10,7 @@ use crate::audit::Change;
 use crate::{Accounts, Person, Result, Visit};
 
 impl Accounts {
-    /// Gives a member another role. Nobody gives or takes the owner's role but an owner.
+    /// Gives a member another role; the conversations of one who only reads from now on are given to others. Nobody gives or takes the owner's role but an owner.
     pub async fn set_role(
         &self,
         by: &Person,
@@ -23,10 +23,13 @@ impl Accounts {
         if by.role != Role::Owner && (role == Role::Owner || found.role == Role::Owner) {
             return Err(owners_only().into());
         }
-        if role < Role::Agent {
-            inbox::release(&mut tx, by.workspace, member, self.0.ambient.now()).await?;
-        }
+        let now = self.0.ambient.now();
+        let released = match role {
+            Role::Viewer => inbox::release(&mut tx, by.workspace, member, now).await?,
+            Role::Agent | Role::Admin | Role::Owner => 0,
+        };
         settle(members::set_role(&mut tx, by.workspace, member, role).await?)?;
+        inbox::hand_out_waiting(&mut tx, by.workspace, released, now).await?;
         let (before, after) = (json!({"role": found.role.name()}), json!({"role": role.name()}));
         let change = Change::new("member.updated", member).from(before).to(after);
         self.note(&mut tx, by, visit, change).await?;
@@ -36,15 +39,17 @@ impl Accounts {
     }
 
     /// Takes a member out of the workspace: somebody else, by an administrator or owner, or oneself. Their conversations
-    /// wait for somebody else.
+    /// are given to others where the workspace wants that, or wait.
     pub async fn remove_member(&self, by: &Person, member: UserId, visit: &Visit) -> Result<()> {
         let mut tx = self.0.db.write().await?;
         let found = self.member(&mut tx, by.workspace, member).await?;
         if by.role != Role::Owner && found.role == Role::Owner {
             return Err(owners_only().into());
         }
-        inbox::release(&mut tx, by.workspace, member, self.0.ambient.now()).await?;
+        let now = self.0.ambient.now();
+        let released = inbox::release(&mut tx, by.workspace, member, now).await?;
         settle(members::remove(&mut tx, by.workspace, member).await?)?;
+        inbox::hand_out_waiting(&mut tx, by.workspace, released, now).await?;
         let what = if member == by.user { "member.left" } else { "member.removed" };
         let before = json!({"email": found.user.email, "role": found.role.name()});
         self.note(&mut tx, by, visit, Change::new(what, member).from(before)).await?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::settings::{OidcSettings, Registration as WhoMayRegister, Settings};
+use domain::settings::{OidcSettings, Settings};
 use domain::user::User;
 use domain::{DomainError, ErrorKind, Vault, text};
 use moka::sync::Cache;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use storage::{Tx, identities, sessions, users};
 
 use crate::second_factor::SignIn;
-use crate::{Accounts, Error, Result, Visit, closed};
+use crate::{Accounts, Error, Result, Visit};
 
 /// How long somebody may be on the way.
 const ON_THE_WAY: Duration = Duration::from_mins(10);
@@ -262,9 +262,7 @@ impl Accounts {
         claims: &CoreIdTokenClaims,
         email: String,
     ) -> Result<User> {
-        if self.0.registration == WhoMayRegister::Closed && users::any(tx).await? {
-            return Err(closed().into());
-        }
+        self.admit_stranger(tx).await?;
         let name = claims.name().and_then(|name| name.get(None)).map(|name| name.as_str());
         let name = text::sanitize(name.unwrap_or_default());
         let name: String = name.trim().chars().take(100).collect();

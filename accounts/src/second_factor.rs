@@ -32,6 +32,15 @@ pub struct NewSecondFactor {
     pub uri: SecretString,
 }
 
+/// What somebody who is signed in shows once more that they are the person with.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// Their password.
+    Password(SecretString),
+    /// A code of the app, or a recovery code.
+    Code(String),
+}
+
 /// What became of somebody who signs in.
 #[derive(Debug, Clone)]
 pub enum SignIn {
@@ -62,6 +71,7 @@ impl Accounts {
             let message = "there is a second factor already; turn it off before another is set up";
             return Err(DomainError::conflict("SECOND_FACTOR_ON", message).into());
         }
+        self.note(&mut tx, person, visit, Change::new("second-factor.begun", user.id)).await?;
         tx.commit().await?;
         Ok(NewSecondFactor { secret: text, uri: uri.into() })
     }
@@ -105,8 +115,7 @@ impl Accounts {
     ) -> Result<()> {
         let user = self.reauthenticate(person, password, visit).await?;
         if user.second_factor_since.is_none() {
-            let message = "there is no second factor";
-            return Err(DomainError::conflict("SECOND_FACTOR_OFF", message).into());
+            return Err(is_off().into());
         }
         self.0.codes.begin(&user.email, visit.address)?;
         let mut tx = self.0.db.write().await?;
@@ -118,6 +127,39 @@ impl Accounts {
         self.note(&mut tx, person, visit, Change::new("second-factor.off", user.id)).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Puts new recovery codes, shown this once, in the place of those that there were. `SECOND_FACTOR_OFF` when there is no
+    /// second factor; 400 for a wrong password or code.
+    pub async fn renew_recovery_codes(
+        &self,
+        person: &Person,
+        proof: Proof,
+        visit: &Visit,
+    ) -> Result<Vec<String>> {
+        let (user, code) = match proof {
+            Proof::Password(password) => {
+                (self.reauthenticate(person, password, visit).await?, None)
+            }
+            Proof::Code(code) => (self.me(person.user).await?.0, Some(code)),
+        };
+        let mut tx = self.0.db.write().await?;
+        let factor = second_factors::hold(&mut tx, user.id).await?;
+        if factor.is_none_or(|factor| factor.since.is_none()) {
+            return Err(is_off().into());
+        }
+        if let Some(code) = code {
+            self.0.codes.begin(&user.email, visit.address)?;
+            if !self.take_code(&mut tx, &user, &code).await? {
+                return Err(wrong_code().into());
+            }
+            self.0.codes.was_right(&user.email, visit.address);
+        }
+        let codes = self.new_recovery_codes(&mut tx, user.id).await?;
+        let change = Change::new("second-factor.codes-renewed", user.id);
+        self.note(&mut tx, person, visit, change).await?;
+        tx.commit().await?;
+        Ok(codes)
     }
 
     /// Signs in who has given the right password and now a code. 401 `WRONG_CODE`, and `CHALLENGE_OVER` when it took too long or was
@@ -251,6 +293,10 @@ fn totp(secret: &SecretString, email: &str) -> Result<Totp> {
 
 fn hash_of(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
+}
+
+fn is_off() -> DomainError {
+    DomainError::conflict("SECOND_FACTOR_OFF", "there is no second factor")
 }
 
 fn wrong_code() -> DomainError {

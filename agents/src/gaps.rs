@@ -16,8 +16,10 @@ use domain::{
 use jobs::{Handler, JobContext, JobError, Outcome};
 use models::{lexical, tokens};
 use serde::Deserialize;
+use serde_json::json;
+use storage::audit::Change;
 use storage::gaps::{Gap, GapFilter, GapGroup, Recheck};
-use storage::{StorageError, Tx, agents, conversations, gaps, messages};
+use storage::{StorageError, Tx, conversations, gaps, messages};
 
 use crate::again::{Asking, try_answer};
 use crate::approve;
@@ -193,6 +195,9 @@ impl Agents {
             }
             _ => {}
         }
+        let rating = rating.map(Rating::name);
+        let change = Change::new("message.rated", message).to(json!({"rating": rating}));
+        self.note(&mut tx, change).await?;
         tx.commit().await?;
         Ok(set)
     }
@@ -206,13 +211,13 @@ impl Agents {
         id: GapId,
         api_key: Option<ApiKeyId>,
     ) -> Result<Option<Rechecked>, DomainError> {
-        recheck(&self.inner, workspace, id, Asking { api_key, better_than: None }).await
+        recheck(self, workspace, id, Asking { api_key, better_than: None }).await
     }
 
     /// The jobs of this crate.
     pub fn handlers(&self) -> Vec<Arc<dyn Handler>> {
         vec![
-            Arc::new(RecheckGaps(self.inner.clone())),
+            Arc::new(RecheckGaps(self.signed_by(None))),
             Arc::new(Summaries(self.inner.clone())),
             Arc::new(approve::Resume(self.inner.clone())),
             Arc::new(approve::Expire(self.inner.clone())),
@@ -253,14 +258,15 @@ async fn disliked(
 }
 
 async fn recheck(
-    inner: &Arc<Inner>,
+    agents: &Agents,
     workspace: WorkspaceId,
     id: GapId,
     asking: Asking,
 ) -> Result<Option<Rechecked>, DomainError> {
+    let inner = &agents.inner;
     let mut conn = inner.db.read().await?;
     let Some(group) = gaps::group(&mut conn, workspace, id).await? else { return Ok(None) };
-    let agent = agents::get(&mut conn, workspace, group.agent_id).await?;
+    let agent = storage::agents::get(&mut conn, workspace, group.agent_id).await?;
     let agent = agent.ok_or_else(|| DomainError::not_found("agent"))?;
     if agent.status != AgentStatus::Active {
         return Err(begin::paused(agent.status));
@@ -273,13 +279,19 @@ async fn recheck(
     let mut tx = inner.db.write().await?;
     let found = Recheck { evidence, answer: answer.as_deref() };
     gaps::note_recheck(&mut tx, workspace, id, found, inner.ambient.now()).await?;
+    let before = json!({"status": group.status.name()});
     let group = gaps::group(&mut tx, workspace, id).await?;
+    if let Some(group) = &group {
+        let after = json!({"status": group.status.name()});
+        let change = Change::new("gap.rechecked", id).from(before).to(after);
+        agents.note(&mut tx, change).await?;
+    }
     tx.commit().await?;
     Ok(group.map(|group| Rechecked { answered: answer.is_some(), answer, evidence, group }))
 }
 
 /// Asks open gaps again that new knowledge may answer.
-struct RecheckGaps(Arc<Inner>);
+struct RecheckGaps(Agents);
 
 #[derive(Debug, Deserialize)]
 struct RecheckJob {
@@ -340,7 +352,7 @@ impl RecheckGaps {
         datastore: DatastoreId,
         wait: Duration,
     ) -> Result<(), StorageError> {
-        let Inner { db, ambient, .. } = &*self.0;
+        let Inner { db, ambient, .. } = &*self.0.inner;
         let at = ambient.now().plus(wait);
         let mut tx = db.write().await?;
         gaps::want_recheck_at(&mut tx, ambient, workspace, datastore, at).await?;
@@ -353,7 +365,7 @@ impl RecheckGaps {
         workspace: WorkspaceId,
         datastore: DatastoreId,
     ) -> Result<Vec<GapGroup>, DomainError> {
-        let mut conn = self.0.db.read().await?;
+        let mut conn = self.0.inner.db.read().await?;
         let filter = GapFilter { status: Some(GapStatus::Open), agent: None };
         let groups = gaps::groups(&mut conn, workspace, filter, None, RECHECKED).await?;
         let mut answering: Vec<(AgentId, bool)> = Vec::new();
@@ -363,7 +375,7 @@ impl RecheckGaps {
             let answers = if let Some((_, answers)) = known {
                 *answers
             } else {
-                let agent = agents::get(&mut conn, workspace, group.agent_id).await?;
+                let agent = storage::agents::get(&mut conn, workspace, group.agent_id).await?;
                 let answers = answers_from(&mut conn, agent.as_ref(), datastore).await?;
                 answering.push((group.agent_id, answers));
                 answers

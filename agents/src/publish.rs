@@ -4,8 +4,9 @@ use domain::agent::{Agent, ToolKind};
 use domain::agent_version::{AgentConfig, AgentDraft, NamedDatastore, Publication};
 use domain::vault::SecretPlace;
 use domain::{DatastoreId, DomainError, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use storage::agents::Written;
+use storage::audit::Change;
 use storage::{Conn, StorageError, Tx, agents, datastores, versions};
 
 use crate::turn::{Agents, Inner};
@@ -102,7 +103,10 @@ impl Agents {
     pub async fn publish(&self, candidate: &Candidate) -> Result<i64, DomainError> {
         let Inner { db, ambient, .. } = &*self.inner;
         let mut tx = db.write().await?;
-        let number = publish_in(&mut tx, candidate, ambient.now()).await?;
+        let (number, change) = publish_in(&mut tx, candidate, ambient.now()).await?;
+        if let Some(change) = change {
+            self.note(&mut tx, change).await?;
+        }
         tx.commit().await?;
         Ok(number)
     }
@@ -118,19 +122,26 @@ impl Agents {
         let mut tx = self.inner.db.write().await?;
         let saved = versions::put_draft(&mut tx, agent.workspace_id, &draft).await?;
         let revision = saved.ok_or_else(stale_draft)?;
+        let told = |revision: i64| json!({"revision": revision});
+        let change = Change::new("draft.updated", agent.id).to(told(revision));
+        let change = if draft.revision == 0 { change } else { change.from(told(draft.revision)) };
+        self.note(&mut tx, change).await?;
         tx.commit().await?;
         Ok(AgentDraft { revision, ..draft })
     }
 }
 
-/// As [`Agents::publish`], in a transaction of the caller's, which is of no use after an error.
+/// As [`Agents::publish`], in a transaction of the caller's, which is of no use after an error; with what is to be written
+/// into the audit log, if anything is different.
 pub async fn publish_in(
     tx: &mut Tx,
     candidate: &Candidate,
     now: Timestamp,
-) -> Result<i64, DomainError> {
+) -> Result<(i64, Option<Change>), DomainError> {
     let Candidate { agent, publication, draft } = candidate;
     let agent = Agent { updated_at: now, ..agent.clone() };
+    let before = agents::get(tx, agent.workspace_id, agent.id).await?;
+    let before = before.ok_or_else(|| DomainError::not_found("agent"))?;
     let number = match agents::publish(tx, &agent, publication).await? {
         Written::Version(number) => number,
         Written::Stale => return Err(stale_version(agent.version)),
@@ -141,7 +152,15 @@ pub async fn publish_in(
     {
         return Err(stale_draft());
     }
-    Ok(number)
+    let (before, after) = (told(&before), told(&Agent { version: number, ..agent.clone() }));
+    let change =
+        (before != after).then(|| Change::new("agent.updated", agent.id).from(before).to(after));
+    Ok((number, change))
+}
+
+/// What the audit log says of an agent; its versions have the rest.
+fn told(agent: &Agent) -> Value {
+    json!({"name": agent.name, "status": agent.status.name(), "version": agent.version})
 }
 
 /// The agent's tools and models without what is missing; what is left out stands in `missing`. Secrets stay: their tool says

@@ -16,8 +16,9 @@ use domain::{
 };
 use models::{Catalogue, ChatModel, ModelError};
 use retrieval::Retrieval;
+use storage::audit::{Author, Change};
 use storage::providers::Provider;
-use storage::{Conn, Db, conversations};
+use storage::{Conn, Db, Tx, conversations};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,6 +61,8 @@ pub struct AgentsOptions {
 #[derive(Debug, Clone)]
 pub struct Agents {
     pub(crate) inner: Arc<Inner>,
+    /// Whom the audit log names; the server's own doings are not in it.
+    author: Option<Arc<Author>>,
 }
 
 /// What all turns share.
@@ -247,7 +250,27 @@ impl Agents {
             running,
             listings: Listings::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), author: None }
+    }
+
+    /// The same, whose changes are written into the audit log as somebody's.
+    #[must_use]
+    pub fn signed(&self, author: Author) -> Self {
+        self.signed_by(Some(Arc::new(author)))
+    }
+
+    /// Likewise, where it is somebody's.
+    #[must_use]
+    pub fn signed_by(&self, author: Option<Arc<Author>>) -> Self {
+        Self { author, inner: self.inner.clone() }
+    }
+
+    /// Writes a change into the audit log, where it is somebody's.
+    pub(crate) async fn note(&self, tx: &mut Tx, change: Change) -> storage::Result<()> {
+        match &self.author {
+            Some(author) => author.note(tx, &self.inner.ambient, change).await,
+            None => Ok(()),
+        }
     }
 
     /// The name that this process holds turns under.

@@ -16,8 +16,8 @@ use domain::{Action, Actor, Ambient, ApiKeyId, DomainError, ErrorKind, Principal
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderValue, header};
 use moka::sync::Cache;
-use storage::audit::AuditEntry;
-use storage::{Db, Tx, audit};
+use storage::audit::{Author, Change};
+use storage::{Db, Tx};
 use tokio_util::task::TaskTracker;
 
 use crate::edge::preferred_language;
@@ -387,6 +387,16 @@ impl Changed {
     pub fn to(after: serde_json::Value) -> Self {
         Self { before: None, after: Some(after) }
     }
+
+    /// Of what was removed: what it was.
+    pub fn from(before: serde_json::Value) -> Self {
+        Self { before: Some(before), after: None }
+    }
+
+    /// Of what was changed: what it was and what it is now.
+    pub fn between(before: serde_json::Value, after: serde_json::Value) -> Self {
+        Self { before: Some(before), after: Some(after) }
+    }
 }
 
 impl Caller {
@@ -429,6 +439,16 @@ impl Caller {
         self.principal.may(action)
     }
 
+    /// Whom the audit log names for what is done below this crate.
+    pub fn author(&self) -> Author {
+        Author {
+            workspace: self.principal.workspace,
+            actor: self.principal.actor.clone(),
+            address: Some(self.visit.address.to_string()),
+            user_agent: self.visit.user_agent.clone(),
+        }
+    }
+
     /// Writes a change into the audit log, in the transaction that makes it. `action` names the kind of thing and
     /// what happened to it, as in `project.updated`; `subject` is the thing's id.
     pub async fn audit(
@@ -439,19 +459,16 @@ impl Caller {
         subject: impl ToString,
         changed: Changed,
     ) -> ApiResult<()> {
-        let entry = AuditEntry {
-            id: ambient.new_id(),
-            workspace_id: self.principal.workspace,
-            actor: self.principal.actor.clone(),
-            action,
-            subject: subject.to_string(),
-            before: changed.before,
-            after: changed.after,
-            address: Some(self.visit.address.to_string()),
-            user_agent: self.visit.user_agent.clone(),
-            at: ambient.now(),
+        let change = Change::new(action, subject);
+        let change = match changed.before {
+            Some(before) => change.from(before),
+            None => change,
         };
-        Ok(audit::record(tx, &entry).await?)
+        let change = match changed.after {
+            Some(after) => change.to(after),
+            None => change,
+        };
+        Ok(self.author().note(tx, ambient, change).await?)
     }
 }
 

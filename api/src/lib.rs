@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod api_keys;
 mod attachment_links;
 mod auth;
 mod csv;

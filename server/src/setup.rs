@@ -3,9 +3,11 @@
 use anyhow::Context;
 use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::principal::Scopes;
-use domain::{Ambient, ApiKeyId, Timestamp, WorkspaceId};
+use domain::{Actor, Ambient, ApiKeyId, Scope, Timestamp, WorkspaceId};
 use serde::Serialize;
+use serde_json::{Value, json};
 use storage::Db;
+use storage::audit::{Author, Change};
 
 use crate::home::Home;
 
@@ -99,8 +101,40 @@ pub async fn create_key(
     };
     let mut tx = db.write().await?;
     storage::api_keys::insert(&mut tx, &key, &secret.hash()).await?;
+    let change = Change::new("api-key.created", key.id).to(told(&key));
+    operator(workspace).note(&mut tx, ambient, change).await?;
     tx.commit().await?;
     Ok(NewKey { key, secret })
+}
+
+/// Revokes a key; `false` when it is none that works.
+pub async fn revoke_key(
+    db: &Db,
+    ambient: &Ambient,
+    workspace: WorkspaceId,
+    id: ApiKeyId,
+) -> anyhow::Result<bool> {
+    let mut tx = db.write().await?;
+    let found = storage::api_keys::get(&mut tx, workspace, id).await?;
+    let revoked = storage::api_keys::revoke(&mut tx, workspace, id, ambient.now()).await?;
+    if let Some(found) = found.filter(|_| revoked) {
+        let change = Change::new("api-key.revoked", id).from(told(&found));
+        operator(workspace).note(&mut tx, ambient, change).await?;
+    }
+    tx.commit().await?;
+    Ok(revoked)
+}
+
+/// Whoever has a shell on the server, as the audit log names them.
+fn operator(workspace: WorkspaceId) -> Author {
+    let user_agent = "vocero (command line)".to_owned();
+    Author { workspace, actor: Actor::System, address: None, user_agent }
+}
+
+/// What the audit log says of a key.
+fn told(key: &ApiKey) -> Value {
+    let scopes: Vec<&str> = key.scopes.iter().map(Scope::name).collect();
+    json!({"name": key.name, "prefix": key.prefix, "scopes": scopes})
 }
 
 async fn ensure_workspace(db: &Db, ambient: &Ambient) -> anyhow::Result<(WorkspaceId, bool)> {

@@ -1,6 +1,6 @@
 //! The audit log: who changed what, and from where.
 
-use domain::{Actor, AuditEntryId, Timestamp, WorkspaceId};
+use domain::{Actor, Ambient, AuditEntryId, Timestamp, WorkspaceId};
 use serde_json::Value;
 use sqlx::FromRow;
 
@@ -30,6 +30,67 @@ pub struct AuditEntry {
     pub user_agent: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// What somebody does to something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    action: &'static str,
+    subject: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl Change {
+    /// What is done, as in `project.created`, and the id of what it is done to.
+    #[expect(clippy::needless_pass_by_value, reason = "ids are copied")]
+    pub fn new(action: &'static str, subject: impl ToString) -> Self {
+        Self { action, subject: subject.to_string(), before: None, after: None }
+    }
+
+    /// What it was, without secrets.
+    #[must_use]
+    pub fn from(self, before: Value) -> Self {
+        Self { before: Some(before), ..self }
+    }
+
+    /// What it is now, without secrets.
+    #[must_use]
+    pub fn to(self, after: Value) -> Self {
+        Self { after: Some(after), ..self }
+    }
+}
+
+/// Who makes changes, where, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The workspace that they act in.
+    pub workspace: WorkspaceId,
+    /// Who.
+    pub actor: Actor,
+    /// The client's address; absent for what the server does by itself.
+    pub address: Option<String>,
+    /// The client's own name for itself.
+    pub user_agent: String,
+}
+
+impl Author {
+    /// Writes a change down, in the transaction that makes it.
+    pub async fn note(&self, tx: &mut Tx, ambient: &Ambient, change: Change) -> Result<()> {
+        let entry = AuditEntry {
+            id: ambient.new_id(),
+            workspace_id: self.workspace,
+            actor: self.actor.clone(),
+            action: change.action,
+            subject: change.subject,
+            before: change.before,
+            after: change.after,
+            address: self.address.clone(),
+            user_agent: self.user_agent.clone(),
+            at: ambient.now(),
+        };
+        record(tx, &entry).await
+    }
 }
 
 /// An entry as it is read: who it was and what they did are words.

@@ -4,7 +4,7 @@
 use domain::{Timestamp, UserId};
 use sqlx::FromRow;
 
-use crate::sql::{Id, Micros};
+use crate::sql::{Dialects, Id, Micros};
 use crate::{Conn, Result, Tx};
 
 /// What is kept of a person's one-time codes.
@@ -26,10 +26,9 @@ struct SecondFactorRow {
     second_factor_step: Option<i64>,
 }
 
-/// What a person has set up, or begun to.
-pub async fn get(conn: &mut Conn, user: UserId) -> Result<Option<SecondFactor>> {
-    let row: Option<SecondFactorRow> = conn
-        .statement(
+macro_rules! select_factor {
+    ($rest:literal) => {
+        concat!(
             "SELECT
                 second_factor,
                 second_factor_since,
@@ -37,15 +36,29 @@ pub async fn get(conn: &mut Conn, user: UserId) -> Result<Option<SecondFactor>> 
             FROM users
             WHERE id = $1
                 AND second_factor IS NOT NULL",
+            $rest
         )
+    };
+}
+
+/// What a person has set up, or begun to.
+pub async fn get(conn: &mut Conn, user: UserId) -> Result<Option<SecondFactor>> {
+    let row: Option<SecondFactorRow> =
+        conn.statement(select_factor!("")).bind(Id(user)).optional().await?;
+    Ok(row.map(SecondFactor::from))
+}
+
+/// As [`get`], and nobody else changes it until the transaction ends. SQLite has one writer anyway.
+pub async fn hold(tx: &mut Tx, user: UserId) -> Result<Option<SecondFactor>> {
+    let row: Option<SecondFactorRow> = tx
+        .statement(Dialects {
+            sqlite: select_factor!(""),
+            postgres: select_factor!(" FOR NO KEY UPDATE"),
+        })
         .bind(Id(user))
         .optional()
         .await?;
-    Ok(row.map(|row| SecondFactor {
-        sealed: row.second_factor,
-        since: row.second_factor_since.map(|at| at.0),
-        step: row.second_factor_step,
-    }))
+    Ok(row.map(SecondFactor::from))
 }
 
 /// Begins to set one up; `false` when one is asked for already.
@@ -255,4 +268,14 @@ pub async fn replace(tx: &mut Tx, user: UserId, before: &str, after: &str) -> Re
     .bind(after)
     .changed()
     .await
+}
+
+impl From<SecondFactorRow> for SecondFactor {
+    fn from(row: SecondFactorRow) -> Self {
+        Self {
+            sealed: row.second_factor,
+            since: row.second_factor_since.map(|at| at.0),
+            step: row.second_factor_step,
+        }
+    }
 }

@@ -127,8 +127,21 @@ pub async fn set_password(
     .await
 }
 
-/// Whether anybody has registered in the installation.
-pub async fn any(conn: &mut Conn) -> Result<bool> {
+/// Whether nobody has registered in the installation. Who is told so is the only one until the transaction ends: others
+/// who ask wait for it. SQLite has one writer anyway.
+pub async fn none_yet(tx: &mut Tx) -> Result<bool> {
+    if any(tx).await? {
+        return Ok(false);
+    }
+    if tx.is_postgres() {
+        tx.statement("SELECT pg_advisory_xact_lock(hashtextextended('the first person', 0))")
+            .execute()
+            .await?;
+    }
+    Ok(!any(tx).await?)
+}
+
+async fn any(conn: &mut Conn) -> Result<bool> {
     let row: Option<(Id<UserId>,)> = conn
         .statement(
             "SELECT id

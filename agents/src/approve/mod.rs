@@ -13,6 +13,7 @@ use models::{ChatMessage, ModelError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use storage::approvals::{self, Decided, Ended};
+use storage::audit::Change;
 use storage::{StorageError, Tx, conversations};
 
 pub(crate) use paused::PausedTurn;
@@ -79,6 +80,9 @@ impl Agents {
         let wanted = job(RESUME, id, now);
         storage::jobs::enqueue(&mut tx, &inner.ambient, workspace, &wanted).await?;
         let approval = approvals::get(&mut tx, workspace, id).await?;
+        let (before, after) = (json!({"status": "waiting"}), json!({"status": status.name()}));
+        let change = Change::new("approval.decided", id).from(before).to(after);
+        self.note(&mut tx, change).await?;
         tx.commit().await?;
         Ok(approval)
     }

@@ -1,20 +1,17 @@
 //! API keys: the same ones as on the other surfaces. The key itself is shown once, when it is made.
 
 use axum::extract::State;
-use domain::api_key::{ApiKey, ApiKeySecret};
-use domain::ids::PrefixedId;
-use domain::principal::Scopes;
-use domain::{Action, ApiKeyId, DomainError, Timestamp, UserId, text};
+use domain::api_key::ApiKey;
+use domain::{Action, ApiKeyId, Timestamp};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use storage::{Tx, api_keys};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::paging::{List, ListQuery};
-use crate::auth::{Caller, Changed};
-use crate::error::{ApiError, ApiResult};
+use crate::api_keys::{self, WantedKey};
+use crate::auth::Caller;
+use crate::error::ApiResult;
 use crate::extract::{Id, Json, Query};
 use crate::routes::Routes;
 use crate::state::AppState;
@@ -109,7 +106,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Json<List<ApiKeyView>>> {
     let mut conn = state.db.read().await?;
-    let all = api_keys::all(&mut conn, caller.workspace()).await?;
+    let all = storage::api_keys::all(&mut conn, caller.workspace()).await?;
     Ok(Json(query.page_of(all, |key| [&key.name, &key.prefix])?))
 }
 
@@ -130,60 +127,12 @@ async fn create(
     caller: Caller,
     Json(new): Json<NewApiKey>,
 ) -> ApiResult<(StatusCode, Json<CreatedApiKey>)> {
-    let now = state.ambient.now();
-    let secret = ApiKeySecret::generate(&state.ambient);
-    let mut key = ApiKey {
-        id: state.ambient.new_id(),
-        workspace_id: caller.workspace(),
-        name: text::required("name", &new.name, 100)?,
-        prefix: secret.prefix().to_owned(),
-        scopes: read_scopes(new.scopes)?,
-        created_by: None,
-        created_at: now,
-        expires_at: new.expires_at.map(|text| read_expiry(&text, now)).transpose()?,
-        last_used_at: None,
-        revoked_at: None,
-    };
-    let mut tx = state.db.write().await?;
-    key.created_by = maker(&mut tx, &caller).await?;
-    api_keys::insert(&mut tx, &key, &secret.hash()).await?;
-    let scopes: Vec<_> = key.scopes.iter().map(domain::Scope::name).collect();
-    let after = json!({"name": key.name, "prefix": key.prefix, "scopes": scopes});
-    let changed = Changed { before: None, after: Some(after) };
-    caller.audit(&mut tx, &state.ambient, "api-key.created", key.id, changed).await?;
-    tx.commit().await?;
+    let NewApiKey { name, scopes, expires_at } = new;
+    let scopes = scopes.map(|scopes| scopes.into_iter().map(Into::into).collect());
+    let wanted = WantedKey { name, scopes, expires_at };
+    let (key, secret) = api_keys::create(&state, &caller, wanted).await?;
     let created = CreatedApiKey { stored: key.into(), key: secret.expose().to_owned() };
     Ok((StatusCode::CREATED, Json(created)))
-}
-
-/// Who makes a key: the person, or whoever made the key that makes it.
-async fn maker(tx: &mut Tx, caller: &Caller) -> ApiResult<Option<UserId>> {
-    match caller.api_key() {
-        None => Ok(Some(caller.person()?.user)),
-        Some(key) => {
-            let key = api_keys::get(tx, caller.workspace(), key).await?;
-            Ok(key.ok_or_else(ApiError::unauthorized)?.created_by)
-        }
-    }
-}
-
-fn read_scopes(scopes: Option<Vec<Scope>>) -> ApiResult<Scopes> {
-    match scopes {
-        None => Ok(Scopes::all()),
-        Some(scopes) if scopes.is_empty() => Err(ApiError::invalid(
-            "scopes",
-            "`scopes` must name read, chat or manage, or be left out",
-        )),
-        Some(scopes) => Ok(scopes.into_iter().map(domain::Scope::from).collect()),
-    }
-}
-
-fn read_expiry(text: &str, now: Timestamp) -> ApiResult<Timestamp> {
-    let expiry = Timestamp::parse_rfc3339(text).filter(|expiry| *expiry > now);
-    expiry.ok_or_else(|| {
-        let message = "`expiresAt` must be a time in the future, like 2030-01-01T00:00:00Z";
-        ApiError::invalid("expiresAt", message)
-    })
 }
 
 /// Get an API key
@@ -202,8 +151,8 @@ async fn get(
     Id(id): Id<ApiKeyId>,
 ) -> ApiResult<Json<ApiKeyView>> {
     let mut conn = state.db.read().await?;
-    let found = api_keys::get(&mut conn, caller.workspace(), id).await?;
-    Ok(Json(found.filter(|key| key.revoked_at.is_none()).ok_or_else(absent)?.into()))
+    let found = storage::api_keys::get(&mut conn, caller.workspace(), id).await?;
+    Ok(Json(found.filter(|key| key.revoked_at.is_none()).ok_or_else(api_keys::absent)?.into()))
 }
 
 /// Revoke an API key
@@ -223,22 +172,8 @@ async fn revoke(
     caller: Caller,
     Id(id): Id<ApiKeyId>,
 ) -> ApiResult<StatusCode> {
-    let (workspace, now) = (caller.workspace(), state.ambient.now());
-    let mut tx = state.db.write().await?;
-    let found = api_keys::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
-    if !api_keys::revoke(&mut tx, workspace, id, now).await? {
-        return Err(absent().into());
-    }
-    let before = json!({"name": found.name, "prefix": found.prefix});
-    let changed = Changed { before: Some(before), after: None };
-    caller.audit(&mut tx, &state.ambient, "api-key.revoked", id, changed).await?;
-    tx.commit().await?;
-    state.authenticator.forget(id);
+    api_keys::revoke(&state, &caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn absent() -> DomainError {
-    DomainError::not_found(ApiKeyId::KIND)
 }
 
 impl From<ApiKey> for ApiKeyView {

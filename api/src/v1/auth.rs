@@ -270,9 +270,10 @@ async fn change_password(
 #[tracing::instrument(name = "handler.v1.auth.verify", skip_all)]
 async fn verify(
     State(state): State<AppState>,
+    Visitor(visit): Visitor,
     Json(request): Json<LinkRequest>,
 ) -> ApiResult<StatusCode> {
-    state.accounts.verify(&request.token).await?;
+    state.accounts.verify(&request.token, &visit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,6 +1,6 @@
 //! The second factor: one-time codes of an app, and recovery codes.
 
-use accounts::SignIn;
+use accounts::{Proof, SignIn};
 use axum::extract::State;
 use domain::Action;
 use http::StatusCode;
@@ -21,6 +21,7 @@ pub(super) fn routes() -> Routes {
         .open(routes!(sign_in))
         .panel(Action::OwnAccount, routes!(set_up))
         .panel(Action::OwnAccount, routes!(confirm))
+        .panel(Action::OwnAccount, routes!(renew_recovery_codes))
         .panel(Action::OwnAccount, routes!(remove))
 }
 
@@ -66,6 +67,16 @@ struct FirstCode {
 struct RecoveryCodes {
     #[schema(min_items = 10, max_items = 10)]
     recovery_codes: Vec<String>,
+}
+
+/// The password or a code, one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+struct PasswordOrCode {
+    #[schema(value_type = Option<String>, format = Password, nullable = false)]
+    password: Option<SecretString>,
+    /// Of the app, or a recovery code.
+    #[schema(example = "123456", nullable = false)]
+    code: Option<String>,
 }
 
 /// The password and a code.
@@ -149,6 +160,41 @@ async fn confirm(
 ) -> ApiResult<Json<RecoveryCodes>> {
     let person = caller.person()?;
     let codes = state.accounts.confirm_second_factor(&person, &first.code, caller.visit()).await?;
+    Ok(Json(RecoveryCodes { recovery_codes: codes }))
+}
+
+/// Renew the recovery codes
+///
+/// With the password or a code, one of the two. The codes that there were work no longer.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/second-factor/recovery-codes",
+    tag = "Account",
+    operation_id = "renewRecoveryCodes",
+    request_body = PasswordOrCode,
+    responses(
+        (status = 200, description = "The new codes, shown this once.", body = RecoveryCodes),
+        (status = 409, description = "There is no second factor.", body = crate::error::ErrorEnvelope),
+    ),
+)]
+#[tracing::instrument(name = "handler.v1.second_factor.renew_recovery_codes", skip_all)]
+async fn renew_recovery_codes(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(again): Json<PasswordOrCode>,
+) -> ApiResult<Json<RecoveryCodes>> {
+    let person = caller.person()?;
+    let proof = match (again.password, again.code) {
+        (Some(password), None) => Proof::Password(password),
+        (None, Some(code)) => Proof::Code(code),
+        (None, None) => {
+            return Err(ApiError::invalid("password", "`password` or `code` is required"));
+        }
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("code", "`code` goes without `password`; send one"));
+        }
+    };
+    let codes = state.accounts.renew_recovery_codes(&person, proof, caller.visit()).await?;
     Ok(Json(RecoveryCodes { recovery_codes: codes }))
 }
 

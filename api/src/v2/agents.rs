@@ -366,7 +366,7 @@ async fn update(
         changes.clone().apply(&mut agent, &state).await?;
         let candidate =
             Candidate { agent: agent.clone(), publication: publication.clone(), draft: None };
-        match state.evals.publish(&candidate).await {
+        match state.evals.signed(caller.author()).publish(&candidate).await {
             // Somebody was faster: the changes go on top of theirs.
             Err(error) if error.code == STALE_VERSION => continue,
             Err(error) => return Err(error.into()),
@@ -403,14 +403,14 @@ async fn delete(
     Id(id): Id<AgentId>,
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
-    let was_there = agents::delete(&mut tx, caller.workspace(), id).await?;
-    if was_there {
-        caller.audit(&mut tx, &state.ambient, "agent.deleted", id, Changed::default()).await?;
+    let absent = || DomainError::not_found("agent");
+    let found = agents::get(&mut tx, caller.workspace(), id).await?.ok_or_else(absent)?;
+    if !agents::delete(&mut tx, caller.workspace(), id).await? {
+        return Err(absent().into());
     }
+    let gone = Changed::from(serde_json::json!({"name": found.name, "code": found.code}));
+    caller.audit(&mut tx, &state.ambient, "agent.deleted", id, gone).await?;
     tx.commit().await?;
-    if !was_there {
-        return Err(DomainError::not_found("agent").into());
-    }
     Ok(StatusCode::NO_CONTENT)
 }
 

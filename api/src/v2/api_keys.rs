@@ -1,20 +1,18 @@
 //! API keys. The key itself is shown once, when it is made.
 
 use axum::extract::State;
-use domain::api_key::{ApiKey, ApiKeySecret};
-use domain::principal::Scopes;
-use domain::{Action, ApiKeyId, DomainError, Timestamp, text};
+use domain::api_key::ApiKey;
+use domain::{Action, ApiKeyId, Timestamp};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use storage::api_keys;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::PageQuery;
 use super::words::Scope;
-use crate::auth::{Caller, Changed};
-use crate::error::{ApiError, ApiResult};
+use crate::api_keys::{self, WantedKey};
+use crate::auth::Caller;
+use crate::error::ApiResult;
 use crate::extract::{Id, Json, Query};
 use crate::paging::Page;
 use crate::routes::Routes;
@@ -98,7 +96,8 @@ async fn list(
     let paging = query.paging()?;
     let mut conn = state.db.read().await?;
     let workspace = caller.workspace();
-    let found = api_keys::list(&mut conn, workspace, paging.after, paging.one_more()).await?;
+    let found =
+        storage::api_keys::list(&mut conn, workspace, paging.after, paging.one_more()).await?;
     Ok(Json(paging.page(found, |key| key.id, ApiKeyView::from)))
 }
 
@@ -117,53 +116,12 @@ async fn create(
     caller: Caller,
     Json(new): Json<NewApiKey>,
 ) -> ApiResult<(StatusCode, Json<CreatedApiKey>)> {
-    let now = state.ambient.now();
-    let secret = ApiKeySecret::generate(&state.ambient);
-    let mut key = ApiKey {
-        id: state.ambient.new_id(),
-        workspace_id: caller.workspace(),
-        name: text::required("name", &new.name, 100)?,
-        prefix: secret.prefix().to_owned(),
-        scopes: read_scopes(new.scopes)?,
-        created_by: None,
-        created_at: now,
-        expires_at: new.expires_at.map(|text| read_expiry(&text, now)).transpose()?,
-        last_used_at: None,
-        revoked_at: None,
-    };
-    let mut tx = state.db.write().await?;
-    // It may do no more than the person who made the key that makes it.
-    if let Some(by) = caller.api_key() {
-        let by = api_keys::get(&mut tx, caller.workspace(), by).await?;
-        key.created_by = by.ok_or_else(ApiError::unauthorized)?.created_by;
-    }
-    api_keys::insert(&mut tx, &key, &secret.hash()).await?;
-    let scopes: Vec<_> = key.scopes.iter().map(domain::Scope::name).collect();
-    let after = json!({"name": key.name, "prefix": key.prefix, "scopes": scopes});
-    let changed = Changed { before: None, after: Some(after) };
-    caller.audit(&mut tx, &state.ambient, "api-key.created", key.id, changed).await?;
-    tx.commit().await?;
+    let NewApiKey { name, scopes, expires_at } = new;
+    let scopes = scopes.map(|scopes| scopes.into_iter().map(Into::into).collect());
+    let wanted = WantedKey { name, scopes, expires_at };
+    let (key, secret) = api_keys::create(&state, &caller, wanted).await?;
     let created = CreatedApiKey { stored: key.into(), key: secret.expose().to_owned() };
     Ok((StatusCode::CREATED, Json(created)))
-}
-
-fn read_scopes(scopes: Option<Vec<Scope>>) -> ApiResult<Scopes> {
-    match scopes {
-        None => Ok(Scopes::all()),
-        Some(scopes) if scopes.is_empty() => Err(ApiError::invalid(
-            "scopes",
-            "`scopes` must name read, chat or manage, or be left out",
-        )),
-        Some(scopes) => Ok(scopes.into_iter().map(domain::Scope::from).collect()),
-    }
-}
-
-fn read_expiry(text: &str, now: Timestamp) -> ApiResult<Timestamp> {
-    let expiry = Timestamp::parse_rfc3339(text).filter(|expiry| *expiry > now);
-    expiry.ok_or_else(|| {
-        let message = "`expiresAt` must be a time in the future, like 2030-01-01T00:00:00Z";
-        ApiError::invalid("expiresAt", message)
-    })
 }
 
 /// Revoke an API key
@@ -183,14 +141,7 @@ async fn revoke(
     caller: Caller,
     Id(id): Id<ApiKeyId>,
 ) -> ApiResult<StatusCode> {
-    let mut tx = state.db.write().await?;
-    let now = state.ambient.now();
-    if !api_keys::revoke(&mut tx, caller.workspace(), id, now).await? {
-        return Err(DomainError::not_found(<ApiKeyId as domain::ids::PrefixedId>::KIND).into());
-    }
-    caller.audit(&mut tx, &state.ambient, "api-key.revoked", id, Changed::default()).await?;
-    tx.commit().await?;
-    state.authenticator.forget(id);
+    api_keys::revoke(&state, &caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

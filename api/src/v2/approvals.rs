@@ -199,7 +199,8 @@ async fn decide(
         DecisionWord::Deny => Decision::Deny,
     };
     let (workspace, by) = (caller.workspace(), caller.api_key());
-    let decided = state.agents.decide(workspace, id, decision, by, note.as_deref()).await?;
+    let agents = state.agents.signed(caller.author());
+    let decided = agents.decide(workspace, id, decision, by, note.as_deref()).await?;
     let approval = decided.ok_or_else(|| DomainError::not_found("approval"))?;
     Ok((StatusCode::ACCEPTED, Json(approval.into())))
 }

@@ -143,7 +143,7 @@ async fn create(
     if !stored {
         return Err(too_many().into());
     }
-    let made = Changed::to(serde_json::json!({"limit": budget.limit}));
+    let made = Changed::to(told(&budget));
     caller.audit(&mut tx, &state.ambient, "budget.created", budget.id, made).await?;
     tx.commit().await?;
     let mut conn = state.db.read().await?;
@@ -170,13 +170,16 @@ async fn update(
     let workspace = caller.workspace();
     let limit = changes.limit.map(read_limit).transpose()?;
     let mut tx = state.db.write().await?;
+    let absent = || DomainError::not_found("budget");
+    let before = budgets::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
     if let Some(limit) = limit {
         budgets::set_limit(&mut tx, workspace, id, limit).await?;
     }
-    let budget = budgets::get(&mut tx, workspace, id).await?;
-    let budget = budget.ok_or_else(|| DomainError::not_found("budget"))?;
-    let made = Changed::to(serde_json::json!({"limit": budget.limit}));
-    caller.audit(&mut tx, &state.ambient, "budget.updated", id, made).await?;
+    let budget = budgets::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
+    if budget.limit != before.limit {
+        let changed = Changed::between(told(&before), told(&budget));
+        caller.audit(&mut tx, &state.ambient, "budget.updated", id, changed).await?;
+    }
     tx.commit().await?;
     let mut conn = state.db.read().await?;
     Ok(Json(view(&state, &mut conn, budget).await?))
@@ -198,15 +201,25 @@ async fn delete(
     Id(id): Id<BudgetId>,
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
-    let was_there = budgets::delete(&mut tx, caller.workspace(), id).await?;
-    if was_there {
-        caller.audit(&mut tx, &state.ambient, "budget.deleted", id, Changed::default()).await?;
+    let absent = || DomainError::not_found("budget");
+    let found = budgets::get(&mut tx, caller.workspace(), id).await?.ok_or_else(absent)?;
+    if !budgets::delete(&mut tx, caller.workspace(), id).await? {
+        return Err(absent().into());
     }
+    let gone = Changed::from(told(&found));
+    caller.audit(&mut tx, &state.ambient, "budget.deleted", id, gone).await?;
     tx.commit().await?;
-    if !was_there {
-        return Err(DomainError::not_found("budget").into());
-    }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the audit log says of a budget.
+fn told(budget: &Budget) -> serde_json::Value {
+    serde_json::json!({
+        "scope": budget.scope.name(),
+        "unit": budget.unit.name(),
+        "period": budget.period.name(),
+        "limit": budget.limit,
+    })
 }
 
 fn read_limit(limit: i64) -> ApiResult<i64> {

@@ -13,6 +13,7 @@ use domain::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use storage::conversations::{self, ConversationFilter, ConversationRating};
 use storage::{Conn, attachments, citations, contacts, messages};
 use utoipa::{IntoParams, ToSchema};
@@ -23,7 +24,7 @@ use super::tools::UsedTool;
 use super::words::{Channel, ConversationStatus, Handler, MessageState, Outcome, Rating, Role};
 use super::{PageQuery, required_nullable};
 use crate::attachment_links;
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Id, Json, Query};
 use crate::paging::{Cursor, Page, Paging};
@@ -400,9 +401,15 @@ async fn set_status(
     let mut tx = state.db.write().await?;
     let now = state.ambient.now();
     let transition = (transition, caller.by());
-    let changed =
-        conversations::transition_by(&mut tx, caller.workspace(), id, transition, now).await?;
-    let changed = changed.ok_or_else(|| DomainError::not_found("conversation"))?;
+    let workspace = caller.workspace();
+    let absent = || DomainError::not_found("conversation");
+    let before = conversations::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
+    let changed = conversations::transition_by(&mut tx, workspace, id, transition, now).await?;
+    let changed = changed.ok_or_else(absent)?;
+    if told(&before) != told(&changed) {
+        let sides = Changed::between(told(&before), told(&changed));
+        caller.audit(&mut tx, &state.ambient, "conversation.updated", id, sides).await?;
+    }
     let view = view_with_contact(&mut tx, &caller, changed).await?;
     tx.commit().await?;
     Ok(Json(view))
@@ -431,8 +438,15 @@ async fn rate(
     if !conversations::set_rating(&mut tx, workspace, id, rating.as_ref(), now).await? {
         return Err(DomainError::not_found("conversation").into());
     }
+    let after = json!({"rating": rating.map(|rating| rating.rating)});
+    caller.audit(&mut tx, &state.ambient, "conversation.rated", id, Changed::to(after)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the audit log says of where a conversation stands.
+fn told(conversation: &Conversation) -> Value {
+    json!({"status": conversation.status.name(), "handler": conversation.handler.name()})
 }
 
 impl RatingChange {

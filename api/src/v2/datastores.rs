@@ -5,6 +5,7 @@ use domain::datastore::Datastore;
 use domain::{Action, DatastoreId, DomainError, text};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use storage::{Conn, datastores};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -214,7 +215,7 @@ async fn create(
     };
     let mut tx = state.db.write().await?;
     datastores::insert(&mut tx, &datastore).await?;
-    let made = Changed::to(serde_json::json!({"name": datastore.name}));
+    let made = Changed::to(told(&datastore));
     caller.audit(&mut tx, &state.ambient, "datastore.created", datastore.id, made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(view(datastore, 0))))
@@ -309,6 +310,8 @@ async fn tune(
     if !datastores::tune(&mut tx, caller.workspace(), id, tuning).await? {
         return Err(DomainError::not_found("datastore").into());
     }
+    let after = json!({"threshold": tuning.threshold, "denseWeight": tuning.dense_weight});
+    caller.audit(&mut tx, &state.ambient, "datastore.tuned", id, Changed::to(after)).await?;
     tx.commit().await?;
     health_of(&state, &caller, id).await
 }
@@ -334,6 +337,7 @@ async fn update(
 ) -> ApiResult<Json<DatastoreView>> {
     refuse_system(&state, &caller, id).await?;
     let mut datastore = find(&state, &caller, id).await?;
+    let before = told(&datastore);
     if let Some(name) = changes.name {
         datastore.name = text::required("name", &name, 100)?;
     }
@@ -346,8 +350,8 @@ async fn update(
     if !datastores::update(&mut tx, &datastore).await? {
         return Err(DomainError::not_found("datastore").into());
     }
-    let made = Changed::to(serde_json::json!({"name": datastore.name}));
-    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, made).await?;
+    let changed = Changed::between(before, told(&datastore));
+    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, changed).await?;
     let view = counted(&mut tx, datastore).await?;
     tx.commit().await?;
     Ok(Json(view))
@@ -371,8 +375,17 @@ async fn delete(
     Id(id): Id<DatastoreId>,
 ) -> ApiResult<StatusCode> {
     refuse_system(&state, &caller, id).await?;
-    state.ingest.delete_datastore(caller.workspace(), id).await?;
+    state.ingest.signed(caller.author()).delete_datastore(caller.workspace(), id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the audit log says of a datastore.
+fn told(datastore: &Datastore) -> Value {
+    json!({
+        "name": datastore.name,
+        "description": datastore.description,
+        "language": datastore.language.map(domain::Lang::code),
+    })
 }
 
 /// The datastore of the caller's workspace, or 404.

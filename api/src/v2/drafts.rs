@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::agents::{AgentChanges, find, publication};
 use super::gates::{PublicationView, wanted};
 use super::versions::{ConfigView, NO_NAMES, VersionView, find_version, missing_parts};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json, Query};
 use crate::paging::whole_number;
@@ -144,7 +144,7 @@ async fn put(
             return Err(stale_draft().into());
         }
         let draft = edited(&state, &caller, &agent, known, (seen, &changes)).await?;
-        match state.agents.save_draft(&agent, draft).await {
+        match state.agents.signed(caller.author()).save_draft(&agent, draft).await {
             // Somebody was faster: the changes go on top of theirs.
             Err(error) if error.code == stale_draft().code && read.is_none() => {}
             saved => return Ok(Json(DraftView::of(saved?, &agent))),
@@ -171,6 +171,9 @@ async fn delete(
     find(&state, &caller, id).await?;
     let mut tx = state.db.write().await?;
     let was_there = storage::versions::delete_draft(&mut tx, caller.workspace(), id, None).await?;
+    if was_there {
+        caller.audit(&mut tx, &state.ambient, "draft.deleted", id, Changed::default()).await?;
+    }
     tx.commit().await?;
     if !was_there {
         return Err(DomainError::not_found("draft").into());
@@ -222,7 +225,8 @@ async fn publish(
         return Err(missing_parts("the draft", &missing, remedy).into());
     }
     let candidate = Candidate { agent, publication, draft: Some(revision) };
-    if let Publishing::Wanted(publication) = state.evals.publish(&candidate).await?
+    if let Publishing::Wanted(publication) =
+        state.evals.signed(caller.author()).publish(&candidate).await?
         && let Some(answer) = wanted(&state, &caller, &headers, *publication).await?
     {
         return Ok(answer);

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::words::{GapReason, GapStatus, Language};
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::csv;
 use crate::error::{ApiError, ApiResult, ErrorEnvelope};
 use crate::extract::{Id, Json, Query};
@@ -251,8 +251,13 @@ async fn change(
     }
     let mut tx = state.db.write().await?;
     let workspace = caller.workspace();
+    let absent = || DomainError::not_found("gap");
+    let before = gaps::group(&mut tx, workspace, id).await?.ok_or_else(absent)?.status;
     gaps::set_status(&mut tx, workspace, id, status, state.ambient.now()).await?;
     let view = read(&mut tx, workspace, id).await?;
+    let told = |status: Status| serde_json::json!({"status": status.name()});
+    let changed = Changed::between(told(before), told(status));
+    caller.audit(&mut tx, &state.ambient, "gap.updated", id, changed).await?;
     tx.commit().await?;
     Ok(Json(view))
 }
@@ -279,7 +284,8 @@ async fn recheck(
     Id(id): Id<GapId>,
 ) -> ApiResult<Json<RecheckView>> {
     let workspace = caller.workspace();
-    let found = state.agents.recheck(workspace, id, caller.api_key()).await?;
+    let agents = state.agents.signed(caller.author());
+    let found = agents.recheck(workspace, id, caller.api_key()).await?;
     let Rechecked { answered, answer, evidence, group } =
         found.ok_or_else(|| DomainError::not_found("gap"))?;
     let mut conn = state.db.read().await?;

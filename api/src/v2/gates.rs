@@ -237,6 +237,7 @@ async fn put(
         (None, None) => return Err(ApiError::invalid("dataset", "`dataset` is missing")),
     };
     drop(conn);
+    let before = known.as_ref().map(told);
     let known_mode = known.as_ref().map(|known| known.mode);
     let mode = changes.mode.map(Into::into).or(known_mode);
     let known = known.map(|known| (known.floors, known.tolerances)).unwrap_or_default();
@@ -257,7 +258,8 @@ async fn put(
     let mut tx = state.db.write().await?;
     let there = gates::put(&mut tx, workspace, id, &gate, state.ambient.now()).await?;
     if there {
-        caller.audit(&mut tx, &state.ambient, "gate.updated", id, Changed::default()).await?;
+        let changed = Changed { before, after: Some(told(&gate)) };
+        caller.audit(&mut tx, &state.ambient, "gate.updated", id, changed).await?;
     }
     tx.commit().await?;
     if !there {
@@ -283,14 +285,14 @@ async fn delete(
 ) -> ApiResult<StatusCode> {
     find(&state, &caller, id).await?;
     let mut tx = state.db.write().await?;
-    let was_there = gates::delete(&mut tx, caller.workspace(), id).await?;
-    if was_there {
-        caller.audit(&mut tx, &state.ambient, "gate.deleted", id, Changed::default()).await?;
+    let absent = || DomainError::not_found("gate");
+    let found = gates::get(&mut tx, caller.workspace(), id).await?.ok_or_else(absent)?;
+    if !gates::delete(&mut tx, caller.workspace(), id).await? {
+        return Err(absent().into());
     }
+    let gone = Changed::from(told(&found));
+    caller.audit(&mut tx, &state.ambient, "gate.deleted", id, gone).await?;
     tx.commit().await?;
-    if !was_there {
-        return Err(DomainError::not_found("gate").into());
-    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -362,12 +364,22 @@ async fn cancel(
 ) -> ApiResult<(StatusCode, Json<PublicationView>)> {
     let absent = || DomainError::not_found("publication");
     look(&state, &caller, (agent, id)).await?.ok_or_else(absent)?;
-    if !state.evals.cancel_publication(caller.workspace(), id).await? {
+    if !state.evals.signed(caller.author()).cancel_publication(caller.workspace(), id).await? {
         let message = "the publication is over; what was published is put back with …/versions/{version}/restore";
         return Err(DomainError::conflict("CONFLICT", message).into());
     }
     let cancelled = look(&state, &caller, (agent, id)).await?.ok_or_else(absent)?;
     Ok((StatusCode::ACCEPTED, Json(cancelled.into())))
+}
+
+/// What the audit log says of a gate.
+fn told(gate: &Gate) -> serde_json::Value {
+    serde_json::json!({
+        "datasetId": gate.dataset,
+        "mode": gate.mode,
+        "floors": gate.floors,
+        "tolerances": gate.tolerances,
+    })
 }
 
 /// What is told of a version that is evaluated before it is published: 202 and where to look. With `Prefer: wait=` it is waited

@@ -5,11 +5,12 @@ use domain::{Action, DomainError};
 use http::StatusCode;
 use models::lexical::{Lexicon, LexiconError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use storage::glossaries::{self, Glossary};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Changed};
 use crate::error::ApiResult;
 use crate::extract::Json;
 use crate::routes::Routes;
@@ -120,7 +121,11 @@ async fn put(
     let (text, entries) = checked(new)?;
     let mut tx = state.db.write().await?;
     let now = state.ambient.now();
+    let workspace = caller.workspace();
+    let before = glossaries::get(&mut tx, workspace).await?.map_or(0, |found| found.entries);
     let stored = glossaries::put(&mut tx, caller.workspace(), &text, entries, now).await?;
+    let changed = Changed::between(told(before), told(stored.entries));
+    caller.audit(&mut tx, &state.ambient, "glossary.updated", workspace, changed).await?;
     tx.commit().await?;
     Ok(Json(GlossaryView::from(stored)))
 }
@@ -138,10 +143,19 @@ async fn delete(State(state): State<AppState>, caller: Caller) -> ApiResult<Stat
     let mut tx = state.db.write().await?;
     // An emptied glossary goes on having a revision, by which readers tell that it changed.
     if glossaries::revision(&mut tx, caller.workspace()).await? > 0 {
-        glossaries::put(&mut tx, caller.workspace(), "", 0, state.ambient.now()).await?;
+        let workspace = caller.workspace();
+        let before = glossaries::get(&mut tx, workspace).await?.map_or(0, |found| found.entries);
+        glossaries::put(&mut tx, workspace, "", 0, state.ambient.now()).await?;
+        let changed = Changed::from(told(before));
+        caller.audit(&mut tx, &state.ambient, "glossary.deleted", workspace, changed).await?;
     }
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the audit log says of a glossary.
+fn told(entries: i64) -> Value {
+    json!({"entryCount": entries})
 }
 
 impl GlossaryView {

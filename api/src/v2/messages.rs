@@ -56,7 +56,8 @@ async fn rate(
     let comment = comment.transpose()?.filter(|comment| !comment.is_empty());
     let rating = feedback.rating.map(Into::into);
     let workspace = caller.workspace();
-    if !state.agents.rate(workspace, id, rating, comment.as_deref()).await? {
+    let agents = state.agents.signed(caller.author());
+    if !agents.rate(workspace, id, rating, comment.as_deref()).await? {
         return Err(DomainError::not_found("message").into());
     }
     Ok(StatusCode::NO_CONTENT)

@@ -179,7 +179,7 @@ async fn create(
             format!("a workspace has at most {MAX_PROVIDERS} providers; delete one first");
         return Err(DomainError::conflict("CONFLICT", message).into());
     }
-    let made = Changed::to(serde_json::json!({"name": provider.name}));
+    let made = Changed::to(told(&provider));
     caller.audit(&mut tx, &state.ambient, "provider.created", provider.id, made).await?;
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
@@ -227,13 +227,18 @@ async fn update(
     Json(changes): Json<ProviderChanges>,
 ) -> ApiResult<Json<ProviderView>> {
     let mut provider = find(&state, &caller, id).await?;
+    let (before, key_before) = (told(&provider), provider.api_key.clone());
     changes.apply(&mut provider, &state, &caller)?;
     provider.updated_at = state.ambient.now();
     let mut tx = state.db.write().await?;
     let there = providers::update(&mut tx, caller.workspace(), &provider).await.map_err(taken)?;
     if there {
-        let made = Changed::to(serde_json::json!({"name": provider.name}));
-        caller.audit(&mut tx, &state.ambient, "provider.updated", id, made).await?;
+        let mut after = told(&provider);
+        if provider.api_key != key_before {
+            after["keyChanged"] = true.into();
+        }
+        let changed = Changed::between(before, after);
+        caller.audit(&mut tx, &state.ambient, "provider.updated", id, changed).await?;
     }
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
@@ -261,15 +266,15 @@ async fn delete(
     Id(id): Id<ProviderId>,
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
-    let was_there = providers::delete(&mut tx, caller.workspace(), id).await?;
-    if was_there {
-        caller.audit(&mut tx, &state.ambient, "provider.deleted", id, Changed::default()).await?;
+    let absent = || DomainError::not_found("provider");
+    let found = providers::get(&mut tx, caller.workspace(), id).await?.ok_or_else(absent)?;
+    if !providers::delete(&mut tx, caller.workspace(), id).await? {
+        return Err(absent().into());
     }
+    let gone = Changed::from(told(&found));
+    caller.audit(&mut tx, &state.ambient, "provider.deleted", id, gone).await?;
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());
-    if !was_there {
-        return Err(DomainError::not_found("provider").into());
-    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -299,6 +304,17 @@ async fn find(state: &AppState, caller: &Caller, id: ProviderId) -> ApiResult<Pr
     let mut conn = state.db.read().await?;
     let found = providers::get(&mut conn, caller.workspace(), id).await?;
     Ok(found.ok_or_else(|| DomainError::not_found("provider"))?)
+}
+
+/// What the audit log says of a provider: of the address the site alone, and never the key.
+fn told(provider: &Provider) -> serde_json::Value {
+    serde_json::json!({
+        "name": provider.name,
+        "site": origin(&provider.base_url).map(|site| site.ascii_serialization()),
+        "models": provider.models,
+        "priority": provider.priority,
+        "hasKey": provider.api_key.is_some(),
+    })
 }
 
 impl ProviderChanges {

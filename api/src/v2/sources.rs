@@ -4,7 +4,7 @@ use axum::extract::State;
 use domain::datastore::Source;
 use domain::{Action, DatastoreId, DomainError, SourceId, text};
 use http::{HeaderMap, StatusCode};
-use ingest::NewFile;
+use ingest::{Ingest, NewFile};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -187,7 +187,7 @@ async fn add_file(
         bytes: upload.bytes,
         metadata,
     };
-    let source = state.ingest.add_file(caller.workspace(), datastore, file).await?;
+    let source = signed(&state, &caller).add_file(caller.workspace(), datastore, file).await?;
     Ok(accepted(waiting::settled(&state, &headers, source).await?))
 }
 
@@ -222,8 +222,9 @@ async fn add_url(
     let name = new.name.map(|name| text::required("name", &name, 200)).transpose()?;
     let metadata = metadata::check(new.metadata)?;
     let workspace = caller.workspace();
-    let source =
-        state.ingest.add_url(workspace, datastore, &url, name.as_deref(), metadata).await?;
+    let source = signed(&state, &caller)
+        .add_url(workspace, datastore, &url, name.as_deref(), metadata)
+        .await?;
     Ok(accepted(waiting::settled(&state, &headers, source).await?))
 }
 
@@ -258,7 +259,8 @@ async fn add_text(
     let content = text::required("content", &new.content, usize::MAX)?;
     let metadata = metadata::check(new.metadata)?;
     let workspace = caller.workspace();
-    let source = state.ingest.add_text(workspace, datastore, &name, &content, metadata).await?;
+    let source =
+        signed(&state, &caller).add_text(workspace, datastore, &name, &content, metadata).await?;
     Ok(accepted(waiting::settled(&state, &headers, source).await?))
 }
 
@@ -334,7 +336,7 @@ async fn delete(
     Ids(datastore, id): Ids<DatastoreId, SourceId>,
 ) -> ApiResult<StatusCode> {
     super::datastores::refuse_system(&state, &caller, datastore).await?;
-    state.ingest.delete_source(caller.workspace(), datastore, id).await?;
+    signed(&state, &caller).delete_source(caller.workspace(), datastore, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -358,7 +360,7 @@ async fn retry(
     caller: Caller,
     Ids(datastore, id): Ids<DatastoreId, SourceId>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
-    Ok(accepted(state.ingest.retry(caller.workspace(), datastore, id).await?))
+    Ok(accepted(signed(&state, &caller).retry(caller.workspace(), datastore, id).await?))
 }
 
 /// Cancel the ingestion of a source
@@ -380,7 +382,7 @@ async fn cancel(
     Ids(datastore, id): Ids<DatastoreId, SourceId>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
     super::datastores::refuse_system(&state, &caller, datastore).await?;
-    Ok(accepted(state.ingest.cancel(caller.workspace(), datastore, id).await?))
+    Ok(accepted(signed(&state, &caller).cancel(caller.workspace(), datastore, id).await?))
 }
 
 /// Bring a source up to date
@@ -403,7 +405,7 @@ async fn sync(
     caller: Caller,
     Ids(datastore, id): Ids<DatastoreId, SourceId>,
 ) -> ApiResult<(StatusCode, Json<AcceptedSource>)> {
-    Ok(accepted(state.ingest.sync(caller.workspace(), datastore, id).await?))
+    Ok(accepted(signed(&state, &caller).sync(caller.workspace(), datastore, id).await?))
 }
 
 fn accepted(source: Source) -> (StatusCode, Json<AcceptedSource>) {
@@ -444,4 +446,9 @@ impl From<Source> for SourceView {
             updated_at: source.updated_at.to_rfc3339(),
         }
     }
+}
+
+/// Ingestion whose changes are the caller's in the audit log.
+fn signed(state: &AppState, caller: &Caller) -> Ingest {
+    state.ingest.signed(caller.author())
 }

@@ -325,13 +325,13 @@ async fn restore(
             updated_by: caller.api_key(),
             updated_at: state.ambient.now(),
         };
-        let saved = state.agents.save_draft(&agent, draft).await;
+        let saved = state.agents.signed(caller.author()).save_draft(&agent, draft).await;
         let saved = saved.map_err(|error| draft_in_the_way(error, request.revision))?;
         let draft = Some(DraftView::of(saved, &agent));
         return Ok(Json(RestoredView { version: None, draft, missing }));
     }
     let candidate = Candidate { agent: agent.with_config(config), publication, draft: None };
-    let number = state.agents.publish(&candidate).await?;
+    let number = state.agents.signed(caller.author()).publish(&candidate).await?;
     let (agent, version) = find_version(&state, &caller, id, number).await?;
     let version = Some(VersionView::of(version, &agent));
     Ok(Json(RestoredView { version, draft: None, missing }))

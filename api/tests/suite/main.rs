@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test sets up, or its server, has failed")]
 
+mod audited;
 mod clients;
 mod edge;
 mod events;

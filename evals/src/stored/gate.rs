@@ -12,11 +12,13 @@ use domain::gate::{
     Verdict,
 };
 use domain::job::{Job, NewJob};
-use domain::{DatastoreId, DomainError, ErrorKind, PublicationId, WorkspaceId};
+use domain::{Actor, DatastoreId, DomainError, ErrorKind, PublicationId, WorkspaceId};
 use jobs::{Handler, JobContext, JobError, Outcome};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
+use storage::audit::{self, Author};
 use storage::gates::{self, PublicationEnd, ReportKey};
 use storage::{StorageError, Tx};
 use tokio_util::sync::CancellationToken;
@@ -63,7 +65,8 @@ impl Evals {
         let published = published.ok_or_else(|| DomainError::not_found("agent"))?;
         let gate = gate.filter(|gate| gate.mode != GateMode::Off);
         let Some(gate) = gate.filter(|_| published.config() != agent.config()) else {
-            return ground.agents.publish(candidate).await.map(Publishing::Done);
+            let agents = ground.agents.signed_by(self.author.clone());
+            return agents.publish(candidate).await.map(Publishing::Done);
         };
         if published.version != agent.version {
             return Err(agents::stale_version(agent.version));
@@ -89,7 +92,8 @@ impl Evals {
             // Whether an agent answers is nothing that is evaluated.
             let agent = Agent { status: agent.status, ..published };
             let publication = candidate.publication.clone();
-            ground.agents.publish(&Candidate { agent, publication, draft: None }).await?;
+            let agents = ground.agents.signed_by(self.author.clone());
+            agents.publish(&Candidate { agent, publication, draft: None }).await?;
         }
         self.want(agent.workspace_id, &publication).await?;
         Ok(Publishing::Wanted(Box::new(publication)))
@@ -110,6 +114,9 @@ impl Evals {
             stored => stored?,
         }
         storage::jobs::enqueue(&mut tx, &self.inner.ambient, workspace, &job).await?;
+        let after = json!({"agentId": publication.agent_id});
+        self.note(&mut tx, audit::Change::new("publication.created", publication.id).to(after))
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -125,6 +132,9 @@ impl Evals {
         let (status, end) = (PublicationStatus::Cancelled, PublicationEnd::default());
         let ended =
             gates::end_publication(&mut tx, workspace, (id, None), status, end, now).await?;
+        if ended {
+            self.note(&mut tx, audit::Change::new("publication.cancelled", id)).await?;
+        }
         tx.commit().await?;
         Ok(ended)
     }
@@ -344,13 +354,27 @@ impl Work<'_> {
             publication,
             draft: self.publication.draft_revision,
         };
-        let number = agents::publish_in(&mut tx, &candidate, now).await?;
+        let (number, change) = agents::publish_in(&mut tx, &candidate, now).await?;
+        if let Some(change) = change {
+            self.author().note(&mut tx, &self.evals.inner.ambient, change).await?;
+        }
         gates::keep_report(&mut tx, workspace, ReportKey { number, ..key }, &report, now).await?;
         let end = PublicationEnd { verdict: Some(&verdict), error: None, version: Some(number) };
         let (which, status) = ((which.0, Some(which.1)), PublicationStatus::Published);
         gates::end_publication(&mut tx, workspace, which, status, end, now).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Who wanted it: nobody else has published it.
+    fn author(&self) -> Author {
+        let by = self.publication.publication.by;
+        Author {
+            workspace: self.agent.workspace_id,
+            actor: by.map_or(Actor::System, Actor::ApiKey),
+            address: None,
+            user_agent: String::new(),
+        }
     }
 
     /// Puts the gate's dataset to the agent as it is given, noting progress, until it is done or somebody stops it.

@@ -11,6 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::{Ambient, DomainError, EvalDatasetId, WorkspaceId};
+use serde_json::{Value, json};
+use storage::Tx;
+use storage::audit::{Author, Change};
 use storage::evals::{self, EvalContent, EvalDataset};
 
 use crate::dataset::{Case, Dataset};
@@ -29,6 +32,8 @@ const TRIES: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Evals {
     inner: Arc<Inner>,
+    /// Whom the audit log names; the server's own doings are not in it.
+    author: Option<Arc<Author>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +71,21 @@ impl Dataset {
 impl Evals {
     /// Over the parts of an installation.
     pub fn new(ground: Ground, ambient: Ambient) -> Self {
-        Self { inner: Arc::new(Inner { ground, ambient }) }
+        Self { inner: Arc::new(Inner { ground, ambient }), author: None }
+    }
+
+    /// The same, whose changes are written into the audit log as somebody's.
+    #[must_use]
+    pub fn signed(&self, author: Author) -> Self {
+        Self { author: Some(Arc::new(author)), inner: self.inner.clone() }
+    }
+
+    /// Writes a change into the audit log, where it is somebody's.
+    async fn note(&self, tx: &mut Tx, change: Change) -> storage::Result<()> {
+        match &self.author {
+            Some(author) => author.note(tx, &self.inner.ambient, change).await,
+            None => Ok(()),
+        }
     }
 
     /// The parts that it stands on.
@@ -85,9 +104,10 @@ impl Evals {
         let (id, now) = (ambient.new_id(), ambient.now());
         let mut tx = db.write().await?;
         evals::insert(&mut tx, workspace, id, &dataset.name, packed.content(), now).await?;
-        let stored = evals::get(&mut tx, workspace, id).await?;
+        let stored = evals::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
+        self.note(&mut tx, Change::new("eval-dataset.created", id).to(told(&stored))).await?;
         tx.commit().await?;
-        stored.ok_or_else(absent)
+        Ok(stored)
     }
 
     /// Renames a dataset, and puts other cases in the place of those it has: the same cases are the same version. `None`
@@ -115,9 +135,20 @@ impl Evals {
                 return Err(changed());
             }
         }
-        let stored = evals::get(&mut tx, workspace, id).await?;
+        let stored = evals::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
+        self.note_update(&mut tx, &before, &stored).await?;
         tx.commit().await?;
-        stored.ok_or_else(absent)
+        Ok(stored)
+    }
+
+    async fn note_update(
+        &self,
+        tx: &mut Tx,
+        before: &EvalDataset,
+        after: &EvalDataset,
+    ) -> storage::Result<()> {
+        let change = Change::new("eval-dataset.updated", after.id);
+        self.note(tx, change.from(told(before)).to(told(after))).await
     }
 
     /// A version of a dataset with its cases; `None` means the one in use. The name is the dataset's.
@@ -167,9 +198,11 @@ impl Evals {
             let mut tx = self.inner.db.write().await?;
             let content = packed.content();
             if evals::replace(&mut tx, workspace, id, &stored.version, content, now).await? {
-                let stored = evals::get(&mut tx, workspace, id).await?;
+                let before = stored;
+                let stored = evals::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
+                self.note_update(&mut tx, &before, &stored).await?;
                 tx.commit().await?;
-                return Ok((stored.ok_or_else(absent)?, added));
+                return Ok((stored, added));
             }
         }
         Err(changed())
@@ -196,6 +229,11 @@ impl Packed {
         let Self { version, cases, lines } = self;
         EvalContent { version, cases: *cases, content: lines.as_bytes() }
     }
+}
+
+/// What the audit log says of a dataset.
+fn told(dataset: &EvalDataset) -> Value {
+    json!({"name": dataset.name, "cases": dataset.cases, "version": dataset.version})
 }
 
 fn absent() -> DomainError {

@@ -10,12 +10,13 @@ use domain::job::NewJob;
 use domain::{AgentId, ApiKeyId, DatastoreId, DomainError, EvalDatasetId, EvalRunId, WorkspaceId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use storage::audit::Change;
 use storage::evals::{self, EvalRun, NewEvalRun};
 use storage::{Conn, jobs};
 
 use super::evaluate::empty;
 use super::work::KIND;
-use super::{Evals, absent, failed, internal};
+use super::{Evals, absent, failed, internal, told};
 use crate::compare::{CompareOptions, Comparison, compare};
 use crate::error::EvalError;
 use crate::observation::Row;
@@ -135,6 +136,8 @@ impl Evals {
         evals::insert_run(&mut tx, workspace, &run).await?;
         jobs::enqueue(&mut tx, ambient, workspace, &job).await?;
         let stored = evals::run(&mut tx, workspace, id).await?;
+        let after = json!({"datasetId": run.dataset_id, "targetId": run.target_id});
+        self.note(&mut tx, Change::new("eval-run.created", id).to(after)).await?;
         tx.commit().await?;
         stored.ok_or_else(no_run)
     }
@@ -168,15 +171,18 @@ impl Evals {
     ) -> Result<EvalRun, DomainError> {
         let now = self.inner.ambient.now();
         let mut tx = self.inner.db.write().await?;
-        evals::run(&mut tx, workspace, id).await?.ok_or_else(no_run)?;
+        let before = evals::run(&mut tx, workspace, id).await?.ok_or_else(no_run)?;
         if !evals::cancel_run(&mut tx, workspace, id, now).await? {
             let message = "the run is over; only one that waits or runs can be cancelled";
             return Err(DomainError::conflict("CONFLICT", message));
         }
         jobs::cancel(&mut tx, workspace, KIND, &id.to_string(), now).await?;
-        let stored = evals::run(&mut tx, workspace, id).await?;
+        let stored = evals::run(&mut tx, workspace, id).await?.ok_or_else(no_run)?;
+        let status = |run: &EvalRun| json!({"status": run.status.name()});
+        let change = Change::new("eval-run.cancelled", id);
+        self.note(&mut tx, change.from(status(&before)).to(status(&stored))).await?;
         tx.commit().await?;
-        stored.ok_or_else(no_run)
+        Ok(stored)
     }
 
     /// Removes a run with its report, stopping it when it is not over. Errors: 404.
@@ -191,6 +197,7 @@ impl Evals {
             return Err(no_run());
         }
         jobs::cancel(&mut tx, workspace, KIND, &id.to_string(), now).await?;
+        self.note(&mut tx, Change::new("eval-run.deleted", id)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -202,6 +209,7 @@ impl Evals {
     ) -> Result<(), DomainError> {
         let now = self.inner.ambient.now();
         let mut tx = self.inner.db.write().await?;
+        let found = evals::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
         for status in [EvalStatus::Waiting, EvalStatus::Running] {
             let filter = evals::EvalRunFilter { dataset: Some(id), status: Some(status) };
             for run in evals::runs(&mut tx, workspace, filter, None, i64::MAX).await? {
@@ -211,6 +219,7 @@ impl Evals {
         if !evals::delete(&mut tx, workspace, id).await? {
             return Err(absent());
         }
+        self.note(&mut tx, Change::new("eval-dataset.deleted", id).from(told(&found))).await?;
         Ok(tx.commit().await?)
     }
 

@@ -8,6 +8,7 @@ use domain::datastore::Source;
 use domain::job::NewJob;
 use domain::{Ambient, DomainError, WorkspaceId};
 use parking_lot::Mutex;
+use storage::audit::Author;
 use storage::sources::VersionText;
 use storage::{Db, StorageError};
 use tokio::sync::oneshot;
@@ -21,6 +22,8 @@ pub struct NewText {
     pub source: Source,
     pub content: Vec<u8>,
     pub job: NewJob,
+    /// Whom the audit log names.
+    pub author: Option<Arc<Author>>,
 }
 
 impl NewText {
@@ -150,6 +153,11 @@ async fn store<'a>(
         storage::sources::insert(&mut tx, workspace, &sources).await?;
         storage::sources::put_contents(&mut tx, workspace, &contents).await?;
         storage::jobs::enqueue_many(&mut tx, &shared.ambient, workspace, &jobs).await?;
+        for text in texts {
+            if let Some(author) = &text.author {
+                author.note(&mut tx, &shared.ambient, super::added(&text.source)).await?;
+            }
+        }
     }
     tx.commit().await
 }

@@ -14,7 +14,8 @@ use domain::{Ambient, BlobId, DatastoreId, DomainError, ErrorKind, SourceId, Wor
 use jobs::Handler;
 use models::Catalogue;
 use retrieval::Retrieval;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use storage::audit::{Author, Change};
 use storage::sources::VersionText;
 use storage::{Blobs, Db, Tx};
 
@@ -61,6 +62,8 @@ pub struct NewFile {
 pub struct Ingest {
     core: Arc<Core>,
     intake: Intake,
+    /// Whom the audit log names; the server's own doings are not in it.
+    author: Option<Arc<Author>>,
 }
 
 impl std::fmt::Debug for Ingest {
@@ -83,7 +86,13 @@ impl Ingest {
         let settling = TaskTracker::new();
         let core =
             Core { db, blobs, retrieval, ambient, settings, parsers, fetcher, catalogue, settling };
-        Self { core: Arc::new(core), intake }
+        Self { core: Arc::new(core), intake, author: None }
+    }
+
+    /// The same, whose changes of sources and datastores are written into the audit log as somebody's.
+    #[must_use]
+    pub fn signed(&self, author: Author) -> Self {
+        Self { author: Some(Arc::new(author)), ..self.clone() }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -206,7 +215,8 @@ impl Ingest {
             ..self.new_source(workspace, datastore, name, SourceOrigin::Text)
         };
         let job = self.job_for(&source);
-        let text = NewText { source: source.clone(), content: content.as_bytes().to_vec(), job };
+        let content = content.as_bytes().to_vec();
+        let text = NewText { source: source.clone(), content, job, author: self.author.clone() };
         self.intake.add(text).await?;
         Ok(source)
     }
@@ -227,7 +237,7 @@ impl Ingest {
             );
             return Err(DomainError::conflict("CONFLICT", message));
         }
-        self.begin_again(tx, found).await
+        self.begin_again(tx, found, "source.retried").await
     }
 
     /// Looks whether the content changed and ingests it again when it did. Files and texts cannot change by
@@ -246,7 +256,7 @@ impl Ingest {
                 "the source is being ingested already; wait until it is ready",
             )),
             (SourceStatus::Ready, SourceOrigin::File { .. } | SourceOrigin::Text) => Ok(found),
-            _ => self.begin_again(tx, found).await,
+            _ => self.begin_again(tx, found, "source.synced").await,
         }
     }
 
@@ -274,11 +284,20 @@ impl Ingest {
         storage::jobs::enqueue(&mut tx, &self.core.ambient, workspace, &version.cleanup(now))
             .await?;
         let cancelled = find(&mut tx, workspace, datastore, source).await?;
+        let change = Change::new("source.cancelled", source);
+        let change = change.from(told_state(&found)).to(told_state(&cancelled));
+        self.note(&mut tx, change).await?;
         tx.commit().await?;
         Ok(cancelled)
     }
 
-    async fn begin_again(&self, mut tx: Tx, found: Source) -> Result<Source, DomainError> {
+    async fn begin_again(
+        &self,
+        mut tx: Tx,
+        found: Source,
+        action: &'static str,
+    ) -> Result<Source, DomainError> {
+        let before = told_state(&found);
         let (workspace, source) = (found.workspace_id, found.id);
         let now = self.core.ambient.now();
         let content = match found.origin {
@@ -299,6 +318,8 @@ impl Ingest {
         let job = VersionJob { source, version }.ingest(kind, now);
         storage::jobs::enqueue(&mut tx, &self.core.ambient, workspace, &job).await?;
         let begun = find(&mut tx, workspace, found.datastore_id, source).await?;
+        let change = Change::new(action, source).from(before).to(told_state(&begun));
+        self.note(&mut tx, change).await?;
         tx.commit().await?;
         Ok(begun)
     }
@@ -369,9 +390,52 @@ impl Ingest {
         storage::sources::insert(&mut tx, source.workspace_id, sources).await.map_err(explained)?;
         let job = self.job_for(source);
         storage::jobs::enqueue(&mut tx, &self.core.ambient, source.workspace_id, &job).await?;
+        self.note(&mut tx, added(source)).await?;
         tx.commit().await?;
         Ok(())
     }
+
+    /// Writes a change into the audit log, where it is somebody's.
+    async fn note(&self, tx: &mut Tx, change: Change) -> storage::Result<()> {
+        match &self.author {
+            Some(author) => author.note(tx, &self.core.ambient, change).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the audit log says of a source that was added.
+fn added(source: &Source) -> Change {
+    Change::new("source.created", source.id).to(told(source))
+}
+
+/// What the audit log says of a source. The query of an address may hold a secret.
+fn told(source: &Source) -> Value {
+    let (kind, url) = match &source.origin {
+        SourceOrigin::File { .. } => ("file", None),
+        SourceOrigin::Url { url } => ("url", Some(url.as_str())),
+        SourceOrigin::Text => ("text", None),
+    };
+    let bare = |text: &str| text.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let name = match url {
+        Some(url) if url == source.name => bare(url),
+        _ => source.name.clone(),
+    };
+    json!({
+        "datastoreId": source.datastore_id,
+        "name": name,
+        "type": kind,
+        "url": url.map(bare),
+    })
+}
+
+/// What the audit log says of how far a source is.
+fn told_state(source: &Source) -> Value {
+    json!({
+        "datastoreId": source.datastore_id,
+        "status": source.status.name(),
+        "version": source.version,
+    })
 }
 
 async fn find(

@@ -3,9 +3,11 @@
 use domain::datastore::{Source, SourceOrigin};
 use domain::{BlobId, DatastoreId, DomainError, SourceId, WorkspaceId};
 use retrieval::StatsChange;
+use serde_json::json;
 use storage::Tx;
+use storage::audit::Change;
 
-use super::{Ingest, find};
+use super::{Ingest, find, told};
 use crate::pipeline::{PurgeJob, VersionJob, live_chunks, want_closing};
 
 /// Files that one job removes.
@@ -85,6 +87,7 @@ impl Ingest {
             blobs: blob_of(&found).into_iter().collect(),
         };
         self.want_purge(&mut tx, workspace, &purge).await?;
+        self.note(&mut tx, Change::new("source.deleted", source).from(told(&found))).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -96,6 +99,8 @@ impl Ingest {
         datastore: DatastoreId,
     ) -> Result<(), DomainError> {
         let mut tx = self.core.db.write().await?;
+        let found = storage::datastores::get(&mut tx, workspace, datastore).await?;
+        let found = found.ok_or_else(|| DomainError::not_found("datastore"))?;
         let mut blobs = Vec::new();
         let mut before = None;
         loop {
@@ -117,6 +122,8 @@ impl Ingest {
             let files = PurgeJob { source: None, datastore: None, blobs: some.to_vec() };
             self.want_purge(&mut tx, workspace, &files).await?;
         }
+        let change = Change::new("datastore.deleted", datastore);
+        self.note(&mut tx, change.from(json!({"name": found.name}))).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -97,10 +97,7 @@ pub async fn run(command: KeyCommand, run: &Run) -> anyhow::Result<ExitCode> {
             print_keys(&keys, ambient.now(), run.json)?;
         }
         KeyCommand::Revoke { id } => {
-            let mut tx = db.write().await?;
-            let revoked = storage::api_keys::revoke(&mut tx, workspace, id, ambient.now()).await?;
-            tx.commit().await?;
-            if !revoked {
+            if !setup::revoke_key(&db, &ambient, workspace, id).await? {
                 bail!("there is no active key {id}; see `vocero key list`");
             }
             if run.json {

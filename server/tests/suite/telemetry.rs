@@ -272,3 +272,42 @@ async fn a_trace_is_read_from_the_command_line_until_it_is_too_old() {
         server.stop();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_around_a_passage_is_told_with_it() {
+    for installation in Installation::on_each_database("neighbours of a passage") {
+        let models = ModelServer::start().await.expect("a server");
+        models.enqueue(Reply::text("Lo cuidan dos personas [1]."));
+        let installation = installation
+            .with("OPENAI_BASE_URL", &models.base_url())
+            .with("VOCERO_CHAT_MODEL", "gpt-4o-mini")
+            .with("VOCERO_INGEST__CHUNK_TOKENS", "80")
+            .with("VOCERO_INGEST__CHUNK_OVERLAP", "0");
+
+        let colours = ["rojo", "azul", "verde", "negro", "blanco", "pardo", "gris", "violeta"];
+        let animals = ["águila", "búho", "cóndor", "delfín", "erizo", "flamenco", "gacela"];
+        let mut document = String::new();
+        for colour in colours {
+            for animal in animals {
+                document.push_str(&format!("El {animal} {colour} lo cuidan dos personas. "));
+            }
+        }
+        installation.text(&["datastore", "add", "--text", &document, "--name", "Zoológico"]);
+        let answer = installation.json(&["ask", "¿Quién cuida el delfín negro?"]);
+        let message = answer["messageId"].as_str().expect("an id");
+        let trace = installation.json(&["trace", message]);
+        let shown = installation.text(&["trace", message]);
+        let hits = trace["retrieval"]["hits"].as_array().expect("hits");
+        let mut told = 0;
+        for hit in hits {
+            assert!(shown.contains(hit["chunkId"].as_str().expect("an id")), "{shown}");
+            for neighbour in hit["neighbours"].as_array().into_iter().flatten() {
+                let word = |name: &str| neighbour[name].as_str().expect("a word");
+                let line = format!("{}: {}", word("place"), word("chunkId"));
+                assert!(shown.contains(&line), "{line} in {shown}");
+                told += 1;
+            }
+        }
+        assert!(told >= 2, "before and after: {trace}");
+    }
+}

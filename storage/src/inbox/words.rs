@@ -1,13 +1,17 @@
 //! The words that conversations are found by, kept in the transactions that write the texts.
 
+use std::collections::BTreeSet;
+
 use domain::inbox::search_words;
 use domain::{ConversationId, WorkspaceId};
 
 use crate::sql::{Id, with_rows};
-use crate::{Conn, Result, Tx};
+use crate::{Conn, Result, Tx, messages};
 
 /// Most words of one text that are kept: those after them find nothing.
 const MOST: usize = 400;
+/// Messages that are read at once.
+const MESSAGES: i64 = 200;
 
 /// A word that is searched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +52,7 @@ pub async fn add_words(
     conversation: ConversationId,
     text: &str,
 ) -> Result<()> {
-    let rows = rows_of([text]);
+    let rows: Vec<[String; 1]> = kept_of(text).map(|word| [word]).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -74,9 +78,52 @@ pub async fn add_words(
     .await
 }
 
-fn rows_of<'t>(texts: impl IntoIterator<Item = &'t str>) -> Vec<[String; 1]> {
-    let words = texts.into_iter().flat_map(|text| search_words(text).into_iter().take(MOST));
-    words.map(|word| [word]).collect()
+/// Puts the words of the title `after` in the place of those of `before`, but for those that a message has as well. The
+/// transaction holds the conversation.
+pub(super) async fn replace_title(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    (before, after): (&str, &str),
+) -> Result<()> {
+    add_words(tx, workspace, conversation, after).await?;
+    let mut gone: BTreeSet<String> = kept_of(before).collect();
+    for word in kept_of(after) {
+        gone.remove(&word);
+    }
+    let mut seq = 0;
+    while !gone.is_empty() {
+        let said = messages::list(tx, workspace, conversation, seq, MESSAGES).await?;
+        let Some(last) = said.last() else { break };
+        seq = last.seq;
+        for word in said.iter().flat_map(|message| kept_of(&message.content)) {
+            gone.remove(&word);
+        }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let gone: Vec<[String; 1]> = gone.into_iter().map(|word| [word]).collect();
+    tx.statement(with_rows!(
+        "DELETE FROM conversation_words
+        WHERE workspace_id = $1
+            AND conversation_id = $2
+            AND word IN (
+                SELECT value->>0
+                FROM ",
+        "$3",
+        ")"
+    ))
+    .bind(Id(workspace))
+    .bind(Id(conversation))
+    .json(&gone)
+    .later()
+    .await
+}
+
+/// The words of a text that are kept.
+fn kept_of(text: &str) -> impl Iterator<Item = String> {
+    search_words(text).into_iter().take(MOST)
 }
 
 /// Conversations of a workspace after one, in order, with their titles.

@@ -97,9 +97,9 @@ async fn one_invitation_of_an_address_is_open_and_is_accepted_once() {
 #[tokio::test]
 async fn a_link_is_used_once_and_verifies_the_address_that_it_went_to() {
     for place in places("links").await {
-        let mut conn = place.read().await;
-        assert!(!users::any(&mut conn).await.unwrap());
-        drop(conn);
+        let mut tx = place.write().await;
+        assert!(users::none_yet(&mut tx).await.unwrap());
+        drop(tx);
         let ana = person(&place, "ana").await;
         let now = place.now();
         let link = |purpose| Link {
@@ -118,9 +118,9 @@ async fn a_link_is_used_once_and_verifies_the_address_that_it_went_to() {
         for (link, hash) in [(&verify, [1; 32]), (&reset, [2; 32]), (&other, [3; 32])] {
             links::insert(&mut tx, link, &hash).await.unwrap();
         }
+        assert!(!users::none_yet(&mut tx).await.unwrap());
         tx.commit().await.unwrap();
         let mut conn = place.read().await;
-        assert!(users::any(&mut conn).await.unwrap());
         assert_eq!(links::get(&mut conn, reset.id).await.unwrap(), Some(reset.clone()));
         let found = links::by_hash(&mut conn, LinkPurpose::Verify, &[1; 32]).await.unwrap();
         assert_eq!(found, Some(verify.clone()));
@@ -234,6 +234,7 @@ async fn a_second_factor_is_confirmed_used_and_turned_off() {
         assert!(!second_factors::take_step(&mut tx, ana, 7).await.unwrap(), "it is used up");
         assert!(second_factors::take_step(&mut tx, ana, 8).await.unwrap());
         let known = second_factors::get(&mut tx, ana).await.unwrap().unwrap();
+        assert_eq!(second_factors::hold(&mut tx, ana).await.unwrap(), Some(known.clone()));
         assert_eq!((known.since, known.step), (Some(now), Some(8)));
         assert!(!second_factors::replace(&mut tx, ana, "another", "anew").await.unwrap());
         assert!(second_factors::replace(&mut tx, ana, "sealed", "anew").await.unwrap());

@@ -307,6 +307,22 @@ async fn conversations_are_found_by_words_of_texts_and_of_customers() {
         };
         assert_eq!(find("roja").await, [first]);
         assert!(find("belén").await.len() == 1, "by the address");
+
+        // Another title: what only the one before said finds nothing any more.
+        say(&place, &message(&place, second, Author::Customer, "una torta de cumpleaños")).await;
+        let mut tx = place.write().await;
+        let anew = ("Fiesta de Julia", by);
+        assert!(inbox::set_title(&mut tx, ws, second, anew, place.now()).await.unwrap());
+        tx.commit().await.unwrap();
+        for (criteria, expected) in [
+            ("tomas", vec![]),
+            ("cumpleaños", vec![second]),
+            ("de", vec![second]),
+            ("julia torta", vec![second]),
+            ("pinata", vec![first]),
+        ] {
+            assert_eq!(find(criteria).await, expected, "{criteria}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::user::{Session, User};
 use domain::{Actor, Role, SessionId, UserId};
 use serde_json::json;
-use storage::audit::{AuditEntry, AuditFilter};
+use storage::audit::{AuditEntry, AuditFilter, Author, Change};
 use storage::members::MemberChange;
 use storage::{StorageError, audit, members, sessions, users, workspaces};
 
@@ -94,6 +94,21 @@ async fn a_change_is_written_down_once_it_is_made() {
             Err(error) => Err(error),
         };
         assert!(matches!(again, Err(StorageError::Conflict(_))), "{again:?}");
+
+        let author = Author {
+            workspace: place.ws(),
+            actor: Actor::System,
+            address: None,
+            user_agent: "vocero".to_owned(),
+        };
+        let mut tx = place.write().await;
+        let change = Change::new("tag.deleted", "tag_1").from(json!({"name": "vip"}));
+        author.note(&mut tx, &place.ambient, change).await.unwrap();
+        let tags = AuditFilter { action: Some("tag".to_owned()), ..AuditFilter::default() };
+        let noted = audit::list(&mut tx, place.ws(), &tags, 0, 10).await.unwrap();
+        let [noted] = noted.try_into().unwrap();
+        assert_eq!((noted.subject.as_str(), noted.user_agent.as_str()), ("tag_1", "vocero"));
+        assert_eq!((noted.before, noted.after), (Some(json!({"name": "vip"})), None));
     }
 }
 

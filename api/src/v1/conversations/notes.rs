@@ -160,6 +160,8 @@ async fn create(
         updated_at: now,
     };
     notes::insert(&mut tx, caller.workspace(), &note).await?;
+    let made = Changed::to(told(&note));
+    caller.audit(&mut tx, &state.ambient, "note.created", note.id, made).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Tagged::of(note.into())?))
 }
@@ -226,6 +228,8 @@ async fn update(
         return Tagged::of(before.into());
     }
     notes::update(&mut tx, caller.workspace(), &after).await?;
+    let changed = Changed::between(told(&before), told(&after));
+    caller.audit(&mut tx, &state.ambient, "note.updated", after.id, changed).await?;
     tx.commit().await?;
     Tagged::of(after.into())
 }
@@ -255,15 +259,20 @@ async fn delete(
     check_own(&caller, &note, Role::Admin)?;
     if_match.check(&NoteView::from(note.clone()))?;
     notes::delete(&mut tx, caller.workspace(), &note, now).await?;
-    let before = json!({
-        "conversationId": note.conversation_id,
-        "authorId": note.author.as_ref().map(|author| author.id),
-        "content": note.content,
-    });
-    let changed = Changed { before: Some(before), after: None };
+    let changed = Changed::from(told(&note));
     caller.audit(&mut tx, &state.ambient, "note.deleted", note.id, changed).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the audit log says of a note: not what it says of customers, who can be erased from it while it is there only.
+fn told(note: &Note) -> serde_json::Value {
+    json!({
+        "conversationId": note.conversation_id,
+        "authorId": note.author.as_ref().map(|author| author.id),
+        "characters": note.content.chars().count(),
+        "mentions": note.mentions,
+    })
 }
 
 /// Empty once the account is gone.

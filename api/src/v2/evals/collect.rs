@@ -105,7 +105,8 @@ async fn collect(
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let origin = wanted.origin()?;
     let (workspace, api_key) = (caller.workspace(), caller.api_key());
-    let collected = state.evals.collect(workspace, id, origin, count, api_key).await?;
+    let collected =
+        state.evals.signed(caller.author()).collect(workspace, id, origin, count, api_key).await?;
     Ok(Json(collected.into()))
 }
 

@@ -134,7 +134,7 @@ async fn create(
 ) -> ApiResult<(StatusCode, Json<EvalDatasetView>)> {
     let name = text::required("name", &new.name, MOST_NAME)?;
     let dataset = cases::given(&name, new.cases)?;
-    let stored = state.evals.create(caller.workspace(), &dataset).await?;
+    let stored = state.evals.signed(caller.author()).create(caller.workspace(), &dataset).await?;
     Ok((StatusCode::CREATED, Json(stored.into())))
 }
 
@@ -156,7 +156,7 @@ async fn create_from_file(
     upload: Upload,
 ) -> ApiResult<(StatusCode, Json<EvalDatasetView>)> {
     let dataset = read(upload).await?;
-    let stored = state.evals.create(caller.workspace(), &dataset).await?;
+    let stored = state.evals.signed(caller.author()).create(caller.workspace(), &dataset).await?;
     Ok((StatusCode::CREATED, Json(stored.into())))
 }
 
@@ -232,7 +232,11 @@ async fn replace(
     let name = change.name.map(|name| text::required("name", &name, MOST_NAME)).transpose()?;
     let dataset = change.cases.map(|cases| cases::given("", cases)).transpose()?;
     let workspace = caller.workspace();
-    let stored = state.evals.replace(workspace, id, name.as_deref(), dataset.as_ref()).await?;
+    let stored = state
+        .evals
+        .signed(caller.author())
+        .replace(workspace, id, name.as_deref(), dataset.as_ref())
+        .await?;
     Ok(Json(stored.into()))
 }
 
@@ -261,7 +265,11 @@ async fn replace_by_file(
     let name = upload.name.clone();
     let dataset = read(upload).await?;
     let workspace = caller.workspace();
-    let stored = state.evals.replace(workspace, id, name.as_deref(), Some(&dataset)).await?;
+    let stored = state
+        .evals
+        .signed(caller.author())
+        .replace(workspace, id, name.as_deref(), Some(&dataset))
+        .await?;
     Ok(Json(stored.into()))
 }
 
@@ -282,7 +290,7 @@ async fn delete(
     caller: Caller,
     Id(id): Id<EvalDatasetId>,
 ) -> ApiResult<StatusCode> {
-    state.evals.delete(caller.workspace(), id).await?;
+    state.evals.signed(caller.author()).delete(caller.workspace(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -198,7 +198,7 @@ async fn create(
     Json(new): Json<NewEvalRun>,
 ) -> ApiResult<(StatusCode, Json<EvalRunView>)> {
     let wanted = new.check(&caller)?;
-    let run = state.evals.want_run(caller.workspace(), &wanted).await?;
+    let run = state.evals.signed(caller.author()).want_run(caller.workspace(), &wanted).await?;
     Ok((StatusCode::ACCEPTED, Json(view(run, state.ambient.now())?)))
 }
 
@@ -266,7 +266,7 @@ async fn delete(
     caller: Caller,
     Id(id): Id<EvalRunId>,
 ) -> ApiResult<StatusCode> {
-    state.evals.delete_run(caller.workspace(), id).await?;
+    state.evals.signed(caller.author()).delete_run(caller.workspace(), id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -290,7 +290,7 @@ async fn cancel(
     caller: Caller,
     Id(id): Id<EvalRunId>,
 ) -> ApiResult<Json<EvalRunView>> {
-    let run = state.evals.cancel_run(caller.workspace(), id).await?;
+    let run = state.evals.signed(caller.author()).cancel_run(caller.workspace(), id).await?;
     Ok(Json(view(run, state.ambient.now())?))
 }
 

@@ -278,6 +278,18 @@ async fn conversations_are_filtered_searched_ordered_and_paged() {
         let by_priority = listed(&app, &ana, "orderBy=priority").await;
         assert_eq!((&by_priority[0], &by_priority[4]), (&made[2], &made[1]));
 
+        // By what it is called now, and by what was said: the title was the first words of it.
+        patch(&app, &ana, &made[1], &json!({"title": "Feriados"})).await.expect(200);
+        patch(&app, &ana, &made[1], &json!({"title": "Cerrado por obra"})).await.expect(200);
+        for (criteria, expected) in [
+            ("feriados", vec![]),
+            ("horarios", vec![made[1].clone()]),
+            ("obra", vec![made[1].clone()]),
+        ] {
+            let found = listed(&app, &ana, &format!("criteria={criteria}")).await;
+            assert_eq!(found, expected, "{criteria}");
+        }
+
         let whole = listed(&app, &ana, "").await;
         let page = ana.get(&app, "/v1/conversations?take=2&page=2").await.expect(200);
         assert_eq!(ids(&page), whole[2..4]);
@@ -529,6 +541,52 @@ async fn whoever_leaves_or_only_reads_from_now_on_gives_their_conversations_back
             let waits = shown(&app, &ana, &id).await;
             assert_eq!((&waits["handler"], &waits["assignee"]), (&json!("queue"), &Value::Null));
         }
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_leaves_behind_is_given_to_others_at_once() {
+    for app in TestApp::on_each_database("left behind").await {
+        let ana = staff(&app, "ana", Role::Owner).await;
+        let workspace = format!("/v1/workspaces/{}", app.tenant.workspace);
+        let settings = json!({"assignment": "least-busy", "mostOpen": 3});
+        let path = format!("{workspace}/inbox-settings");
+        ana.ask(&app, Method::PATCH, &path, &settings).await.expect(200);
+        let mut held = Vec::new();
+        for name in ["eva", "leo", "mia"] {
+            let member = staff(&app, name, Role::Agent).await;
+            let id = begin(&app, "hola").await;
+            member.post(&app, &at(&id, "/take-over"), &Value::Null).await.expect(200);
+            held.push((member, id));
+        }
+        let [(eva, of_eva), (leo, of_leo), (mia, of_mia)] = held.try_into().ok().unwrap();
+        // Those who stay have fewer than ana.
+        for _ in 0..2 {
+            let id = begin(&app, "hola").await;
+            ana.post(&app, &at(&id, "/take-over"), &Value::Null).await.expect(200);
+        }
+        let has = async |id: &str| {
+            let shown = shown(&app, &ana, id).await;
+            (shown["handler"].clone(), shown["assignee"]["id"].clone())
+        };
+        let of = |person: &Person| (json!("operator"), json!(person.id));
+        let away = json!({"availability": "away"});
+        let path = format!("{workspace}/availability");
+        mia.ask(&app, Method::PUT, &path, &away).await.expect(200);
+        let path = format!("{workspace}/members/{}", eva.id);
+        ana.ask(&app, Method::DELETE, &path, &Value::Null).await.expect(204);
+        assert_eq!(has(&of_eva).await, of(&leo));
+        let path = format!("{workspace}/members/{}", leo.id);
+        ana.ask(&app, Method::PATCH, &path, &json!({"role": "viewer"})).await.expect(200);
+        let now = [has(&of_eva).await, has(&of_leo).await];
+        // Ana takes one up to her limit; the other waits.
+        assert_eq!(now, [of(&ana), (json!("queue"), Value::Null)]);
+        let path = format!("{workspace}/leave");
+        mia.post(&app, &path, &Value::Null).await.expect(204);
+        assert_eq!(has(&of_mia).await, (json!("queue"), Value::Null));
+        let closed = listed(&app, &ana, "assignedTo=me").await;
+        ana.post(&app, &at(&closed[0], "/close"), &Value::Null).await.expect(200);
+        assert_eq!(listed(&app, &ana, "handler=queue").await.len(), 1);
     }
 }
 

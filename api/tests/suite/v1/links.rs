@@ -128,3 +128,25 @@ async fn where_registration_is_closed_the_first_person_and_the_invited_come_in()
         open(&app, &path, &json!({"name": "Eva", "password": PASSWORD})).await.expect(200);
     }
 }
+
+#[tokio::test]
+async fn of_those_who_come_first_at_once_one_is_the_first_person() {
+    for database in testkit::db::databases("first of many").await {
+        let app = TestApp::with(database, |settings| {
+            settings.accounts.registration = Registration::Closed;
+        });
+        let app = app.await;
+        let come = async |n: usize| {
+            let email = format!("{n}@ejemplo.com");
+            let body = json!({"name": "Ana", "email": email, "password": PASSWORD});
+            open(&app, "/v1/auth/register", &body).await
+        };
+        let replies = futures::future::join_all((0..8).map(come)).await;
+        let (came_in, refused): (Vec<_>, Vec<_>) =
+            replies.into_iter().partition(|reply| reply.status == 201);
+        assert_eq!(came_in.len(), 1);
+        for reply in refused {
+            reply.expect_error(403, "REGISTRATION_CLOSED");
+        }
+    }
+}

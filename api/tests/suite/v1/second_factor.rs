@@ -25,7 +25,7 @@ async fn apps(test: &str) -> Vec<(TestApp, Arc<ManualClock>)> {
 }
 
 /// What an app shows at the time of the product's clock.
-fn code(app: &TestApp, secret: &str) -> String {
+pub fn code(app: &TestApp, secret: &str) -> String {
     let secret = Secret::try_from_base32(secret).unwrap();
     let totp = Builder::new().with_secret(secret).build_noncompliant();
     let seconds = app.ambient.now().micros() / 1_000_000;
@@ -33,7 +33,7 @@ fn code(app: &TestApp, secret: &str) -> String {
 }
 
 /// Turns the second factor on; the secret and the recovery codes.
-async fn turn_on(app: &TestApp, person: &Person) -> (String, Vec<String>) {
+pub async fn turn_on(app: &TestApp, person: &Person) -> (String, Vec<String>) {
     let path = "/v1/auth/second-factor/setup";
     let made = person.post(app, path, &json!({"password": PASSWORD})).await.expect(200);
     let secret = made["secret"].as_str().unwrap().to_owned();
@@ -46,7 +46,7 @@ async fn turn_on(app: &TestApp, person: &Person) -> (String, Vec<String>) {
     (secret, codes)
 }
 
-async fn challenge(app: &TestApp, person: &Person) -> String {
+pub async fn challenge(app: &TestApp, person: &Person) -> String {
     let body = json!({"email": person.email, "password": PASSWORD});
     let reply = open(app, "/v1/auth/login", &body).await;
     reply.expect_error(401, "SECOND_FACTOR_REQUIRED");
@@ -118,9 +118,11 @@ async fn a_recovery_code_works_once_and_turning_it_off_takes_password_and_code()
         let login = json!({"email": ana.email, "password": PASSWORD});
         open(&app, "/v1/auth/login", &login).await.expect(200);
         let log = ana.get(&app, "/v1/audit?action=second-factor&order=ASC").await.expect(200);
-        let actions: Vec<&Value> =
-            log["data"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
-        assert_eq!(actions, ["second-factor.on", "second-factor.off"]);
+        let data = log["data"].as_array().unwrap().iter();
+        let mut actions: Vec<&str> = data.map(|entry| entry["action"].as_str().unwrap()).collect();
+        // By the test's clock it began and was confirmed at the same instant.
+        actions.sort_unstable();
+        assert_eq!(actions, ["second-factor.begun", "second-factor.off", "second-factor.on"]);
         assert!(!log.to_string().contains(&secret));
     }
 }
@@ -151,5 +153,86 @@ async fn nobody_guesses_codes() {
         let slow = challenge(&app, &eva).await;
         clock.advance(Duration::from_mins(5));
         answer(&app, &slow, &code(&app, &secret)).await.expect_error(401, "CHALLENGE_OVER");
+    }
+}
+
+#[tokio::test]
+async fn new_recovery_codes_take_the_place_of_the_old_ones() {
+    for (app, clock) in apps("new recovery codes").await {
+        let ana = Person::register(&app, "ana").await;
+        let path = "/v1/auth/second-factor/recovery-codes";
+        let renew = async |body: Value| ana.post(&app, path, &body).await;
+        let codes_of = |reply: Reply| -> Vec<String> {
+            assert!(reply.header("cache-control").contains("no-store"), "{:?}", reply.headers);
+            serde_json::from_value(reply.expect(200)["recoveryCodes"].clone()).unwrap()
+        };
+        renew(json!({"password": PASSWORD})).await.expect_error(409, "SECOND_FACTOR_OFF");
+        let setup = json!({"password": PASSWORD});
+        ana.post(&app, "/v1/auth/second-factor/setup", &setup).await.expect(200);
+        renew(json!({"password": PASSWORD})).await.expect_error(409, "SECOND_FACTOR_OFF");
+        let (secret, old) = turn_on(&app, &ana).await;
+
+        for (body, field) in [
+            (json!({}), "password"),
+            (json!({"password": "no es esta"}), "password"),
+            (json!({"password": PASSWORD, "code": "123456"}), "code"),
+            (json!({"code": "000000"}), "code"),
+            // The code that confirmed is used up.
+            (json!({"code": code(&app, &secret)}), "code"),
+        ] {
+            renew(body).await.expect_field(field);
+        }
+        let first = challenge(&app, &ana).await;
+        answer(&app, &first, &old[0]).await.expect(200);
+
+        let by_password = codes_of(renew(json!({"password": PASSWORD})).await);
+        assert_eq!(by_password.len(), 10);
+        assert!(by_password.iter().all(|code| !old.contains(code)));
+        let second = challenge(&app, &ana).await;
+        answer(&app, &second, &old[1]).await.expect_error(401, "WRONG_CODE");
+        answer(&app, &second, &by_password[0]).await.expect(200);
+        let third = challenge(&app, &ana).await;
+        answer(&app, &third, &by_password[0]).await.expect_error(401, "WRONG_CODE");
+
+        clock.advance(STEP);
+        let now = code(&app, &secret);
+        let by_code = codes_of(renew(json!({"code": now})).await);
+        renew(json!({"code": now})).await.expect_field("code");
+        answer(&app, &third, &by_password[1]).await.expect_error(401, "WRONG_CODE");
+        answer(&app, &third, &by_code[0]).await.expect(200);
+        // Of those who renew at once, the codes of one are left.
+        let (one, other) =
+            tokio::join!(renew(json!({"password": PASSWORD})), renew(json!({"code": by_code[1]})),);
+        let mut good = 0;
+        for code in codes_of(one).iter().take(1).chain(codes_of(other).iter().take(1)) {
+            let challenge = challenge(&app, &ana).await;
+            good += usize::from(answer(&app, &challenge, code).await.status == 200);
+        }
+        assert_eq!(good, 1);
+
+        let log = ana.get(&app, "/v1/audit?action=second-factor.codes-renewed").await.expect(200);
+        assert_eq!(log["meta"]["itemCount"], 4);
+        for code in by_password.iter().chain(&by_code) {
+            assert!(!log.to_string().contains(code));
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_guesses_the_way_to_new_recovery_codes() {
+    for (app, _) in apps("guessing for recovery codes").await {
+        let ana = Person::register(&app, "ana").await;
+        turn_on(&app, &ana).await;
+        let path = "/v1/auth/second-factor/recovery-codes";
+        for (wrong, field) in
+            [(json!({"password": "no es esta"}), "password"), (json!({"code": "1"}), "code")]
+        {
+            for _ in 0..10 {
+                ana.post(&app, path, &wrong).await.expect_field(field);
+            }
+            let refused = ana.post(&app, path, &wrong).await;
+            refused.expect_error(429, "RATE_LIMITED");
+            assert_eq!(refused.header("retry-after"), "900");
+        }
     }
 }

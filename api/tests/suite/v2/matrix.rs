@@ -81,7 +81,7 @@ impl Ids {
 }
 
 /// A publication that nobody works at, and the gate that wants it; its id.
-async fn publication_under_way(app: &TestApp, dataset: &str) -> String {
+pub async fn publication_under_way(app: &TestApp, dataset: &str) -> String {
     let path = format!("/api/v2/agents/{}/gate", app.tenant.agent);
     app.put(&path, &json!({"dataset": dataset, "mode": "off"})).await.expect(200);
     let id: PublicationId = app.ambient.new_id();
@@ -114,7 +114,7 @@ async fn publication_under_way(app: &TestApp, dataset: &str) -> String {
 }
 
 /// A call that waits for a person's word; its id.
-async fn waiting_call(app: &TestApp, conversation: &str) -> String {
+pub async fn waiting_call(app: &TestApp, conversation: &str) -> String {
     let now = app.ambient.now();
     let approval = Approval {
         id: app.ambient.new_id(),

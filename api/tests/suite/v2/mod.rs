@@ -10,7 +10,7 @@ mod gaps;
 mod gates;
 mod glossary;
 mod images;
-mod matrix;
+pub mod matrix;
 mod neighbours;
 pub mod provider;
 mod providers;

@@ -296,12 +296,18 @@ async fn what_is_left_offline_waits_for_people_with_who_left_it() {
         let list = visitor.get(&app, "/messages").await.expect(200);
         assert_eq!(list["data"], json!([left["message"]]));
 
-        let body = json!({"phone": "+56 9 8765 4321", "message": "Hola", "clientMessageId": "o-1"});
+        let body = json!({
+            "email": "andrea@ejemplo.com",
+            "phone": "+56 9 8765 4321",
+            "message": "Hola",
+            "clientMessageId": "o-1",
+        });
         let one = visitor.post(&app, "/offline", &body).await.expect(201);
         assert_eq!(visitor.post(&app, "/offline", &body).await.expect(201), one);
         let leads = app.get("/api/v2/leads").await.expect(200);
         assert_eq!(leads["data"].as_array().unwrap().len(), 2);
-        assert_eq!(leads["data"][0]["fields"], json!({"phone": "+56987654321"}));
+        let fields = json!({"email": "andrea@ejemplo.com", "phone": "+56987654321"});
+        assert_eq!(leads["data"][0]["fields"], fields);
         for (body, field) in [
             (json!({"email": "a@b.cl"}), "message"),
             (json!({"email": "a@b.cl", "message": ""}), "message"),
@@ -314,6 +320,51 @@ async fn what_is_left_offline_waits_for_people_with_who_left_it() {
         }
         let claims = json!({"visitorId": "abc123", "email": "a@b.cl", "message": "Hola"});
         visitor.post(&app, "/offline", &claims).await.expect_error(403, "FORBIDDEN");
+    }
+}
+
+#[tokio::test]
+async fn the_form_of_a_widget_asks_for_what_it_requires() {
+    for app in TestApp::on_each_database("widget form").await {
+        let site = Site::new(&app).await;
+        let form =
+            |when: &str, fields: Value| json!({"leadForm": {"when": when, "fields": fields}});
+        let (email, phone) = (json!({"name": "email", "required": true}), json!({"name": "phone"}));
+        let company = json!({"name": "company", "required": true});
+        let nobody = form("offline", json!([company]));
+        site.owner
+            .patch(&app, &site.path("/widget"), &nobody)
+            .await
+            .expect_field("leadForm.fields");
+
+        let before = form("before-chat", json!([email, company]));
+        site.owner.patch(&app, &site.path("/widget"), &before).await.expect(200);
+        let visitor = site.visitor(&app).await;
+        let says = |contact: Value| json!({"content": "Hola", "contact": contact});
+        let hello = json!({"content": "Hola"});
+        visitor.post(&app, "/messages", &hello).await.expect_field("contact.email");
+        let only = says(json!({"email": "andrea@ejemplo.com"}));
+        visitor.post(&app, "/messages", &only).await.expect_field("contact.company");
+        let wrong = says(json!({"email": "andrea", "company": "Sol"}));
+        visitor.post(&app, "/messages", &wrong).await.expect_field("contact.email");
+        let all = says(json!({"email": "andrea@ejemplo.com", "company": "Sol"}));
+        let said = visitor.post(&app, "/messages", &all).await.expect(200);
+        let path = format!("/v1/conversations/{}", said["conversationId"].as_str().unwrap());
+        let shown = site.owner.get(&app, &path).await.expect(200);
+        assert_eq!(shown["contact"]["email"], "andrea@ejemplo.com");
+        let timeline = site.owner.get(&app, &format!("{path}/timeline")).await.expect(200);
+        assert!(timeline.to_string().contains("\"company\":\"Sol\""), "{timeline}");
+        // Once is enough, in another conversation, too.
+        visitor.post(&app, "/messages", &hello).await.expect(200);
+
+        let offline = form("offline", json!([email, phone]));
+        site.owner.patch(&app, &site.path("/widget"), &offline).await.expect(200);
+        let left = json!({"phone": "+56987654321", "message": "Hola"});
+        visitor.post(&app, "/offline", &left).await.expect_field("email");
+        let never = form("never", json!([email]));
+        site.owner.patch(&app, &site.path("/widget"), &never).await.expect(200);
+        let left = json!({"email": "andrea@ejemplo.com", "message": "Hola"});
+        visitor.post(&app, "/offline", &left).await.expect_error(403, "FORBIDDEN");
     }
 }
 
