@@ -29,7 +29,9 @@ use serde_json::json;
 use storage::{Db, StorageError, Tx, sessions, users, workspaces};
 
 pub use invitations::{Invited, Joining, NewInvitation, OpenInvitation};
+pub use mail::role_name;
 pub use oidc::Departure;
+pub use password::LENGTH as PASSWORD_LENGTH;
 pub use second_factor::{NewSecondFactor, SignIn};
 
 use audit::Change;
