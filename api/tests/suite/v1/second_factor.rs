@@ -33,7 +33,7 @@ fn code(app: &TestApp, secret: &str) -> String {
 }
 
 /// Turns the second factor on; the secret and the recovery codes.
-async fn turn_on(app: &TestApp, person: &Person) -> (String, Vec<String>) {
+pub async fn turn_on(app: &TestApp, person: &Person) -> (String, Vec<String>) {
     let path = "/v1/auth/second-factor/setup";
     let made = person.post(app, path, &json!({"password": PASSWORD})).await.expect(200);
     let secret = made["secret"].as_str().unwrap().to_owned();
