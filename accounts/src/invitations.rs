@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::user::{Invitation, InvitationStatus, Membership, User};
 use domain::{
-    Actor, DomainError, ErrorKind, InvitationId, Role, SessionId, UserId, WorkspaceId, text,
+    Actor, DomainError, ErrorKind, InvitationId, Lang, Role, SessionId, UserId, WorkspaceId, text,
 };
 use secrecy::SecretString;
 use serde_json::json;
@@ -46,6 +46,8 @@ pub struct Invited {
 pub struct OpenInvitation {
     /// The workspace's name.
     pub workspace: String,
+    /// The name of who asks; `None` where their account is gone.
+    pub invited_by: Option<String>,
     /// The invitation.
     pub invitation: Invitation,
     /// Whether the address has an account.
@@ -166,8 +168,20 @@ impl Accounts {
         let invitation = self.pending(&mut conn, token).await?;
         let workspace = workspaces::get(&mut conn, invitation.workspace_id).await?;
         let workspace = workspace.ok_or_else(absent)?.name;
+        let invited_by = match invitation.invited_by {
+            Some(user) => users::get(&mut conn, user).await?.map(|user| user.name),
+            None => None,
+        };
         let has_account = users::by_email(&mut conn, &invitation.email).await?.is_some();
-        Ok(OpenInvitation { workspace, invitation, has_account })
+        Ok(OpenInvitation { workspace, invited_by, invitation, has_account })
+    }
+
+    /// What the mail of an invitation was written in, also where the invitation is over; `None` for no invitation.
+    pub async fn language_of_invitation(&self, token: &str) -> Result<Option<Lang>> {
+        let Some(token) = LinkToken::parse(token) else { return Ok(None) };
+        let mut conn = self.0.db.read().await?;
+        let found = invitations::by_hash(&mut conn, &token.hash()).await?;
+        Ok(found.map(|invitation| invitation.language))
     }
 
     /// Joins the workspace and signs in there. Errors as of [`Self::invitation`]; 409 `INVITATION_OF_ANOTHER` for who is signed in

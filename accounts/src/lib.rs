@@ -28,7 +28,9 @@ use secrecy::SecretString;
 use storage::{Db, StorageError, users};
 
 pub use invitations::{Invited, Joining, NewInvitation, OpenInvitation};
+pub use mail::role_name;
 pub use oidc::Departure;
+pub use password::LENGTH as PASSWORD_LENGTH;
 pub use second_factor::{NewSecondFactor, Proof, SignIn};
 
 use audit::Change;

@@ -48,6 +48,25 @@ impl Accounts {
         Ok(())
     }
 
+    /// What a link is for and whom it was sent to, for the page that it opens. 404 for no link, 409 `LINK_USED` or `LINK_EXPIRED`; nothing is
+    /// changed by it.
+    pub async fn link(&self, purpose: LinkPurpose, token: &str) -> Result<Link> {
+        let mut conn = self.0.db.read().await?;
+        self.find(&mut conn, purpose, token).await
+    }
+
+    /// What the mail of a link was written in, also where the link is over; `None` for no link.
+    pub async fn language_of_link(
+        &self,
+        purpose: LinkPurpose,
+        token: &str,
+    ) -> Result<Option<Lang>> {
+        let Some(token) = LinkToken::parse(token) else { return Ok(None) };
+        let mut conn = self.0.db.read().await?;
+        let found = links::by_hash(&mut conn, purpose, &token.hash()).await?;
+        Ok(found.map(|link| link.language))
+    }
+
     /// Sends the link once more. 409 `EMAIL_VERIFIED` when there is nothing to verify.
     pub async fn resend_verification(&self, person: &Person, visit: &Visit) -> Result<()> {
         let (user, _) = self.me(person.user).await?;
@@ -88,9 +107,7 @@ impl Accounts {
         visit: &Visit,
     ) -> Result<()> {
         let now = self.0.ambient.now();
-        let mut conn = self.0.db.read().await?;
-        let link = self.find(&mut conn, LinkPurpose::Reset, token).await?;
-        drop(conn);
+        let link = self.link(LinkPurpose::Reset, token).await?;
         password::check("newPassword", &new, &link.email)?;
         let hash = self.0.passwords.hash(&self.0.ambient, new).await?;
         let mut tx = self.0.db.write().await?;

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::{Error, Result};
 
 /// Characters that a password must have at least, and may have at most.
-const LENGTH: (usize, usize) = (8, 200);
+pub const LENGTH: (usize, usize) = (8, 200);
 /// Passwords that are computed at a time: each takes 19 MiB and some 20 ms of a core.
 const AT_ONCE: usize = 2;
 /// KiB of memory and passes, as OWASP advises.

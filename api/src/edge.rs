@@ -118,6 +118,12 @@ fn write_error(response: &mut Response, error: &ApiError, body: Vec<u8>) {
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, JSON);
+    error_headers(headers, error);
+    *response.body_mut() = Body::from(body);
+}
+
+/// What stands beside the status of an error: which credential is taken, when to come back.
+pub(crate) fn error_headers(headers: &mut HeaderMap, error: &ApiError) {
     if error.status() == http::StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -126,7 +132,6 @@ fn write_error(response: &mut Response, error: &ApiError, body: Vec<u8>) {
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    *response.body_mut() = Body::from(body);
 }
 
 fn write_headers(headers: &mut HeaderMap, request_id: HeaderValue) {

@@ -12,6 +12,7 @@ mod extract;
 mod live;
 mod mcp;
 mod openai;
+mod pages;
 mod paging;
 mod patch;
 mod rate_limit;
@@ -40,6 +41,7 @@ pub fn router(state: AppState) -> Router {
         .merge(v2::routes().into_router(&state))
         .merge(openai::routes().into_router(&state))
         .route(mcp::PATH, routes::for_any_key(mcp::service(&state), &state))
+        .merge(pages::router(&state))
         .merge(system::router())
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
@@ -62,6 +64,11 @@ pub fn openapi_v1() -> utoipa::openapi::OpenApi {
 /// Every route of `/v1` with the action that it needs, in the order of declaration.
 pub fn routes_v1() -> Vec<RouteInfo> {
     [v1::routes().table(), v1::help::routes().table()].concat()
+}
+
+/// The addresses of the pages that links of mails lead to, with `{parameters}`. People read them; no description lists them.
+pub fn routes_of_pages() -> Vec<&'static str> {
+    pages::routes().into_iter().map(|(path, _)| path).collect()
 }
 
 /// The description of `/api/v2` (OpenAPI 3.1), as committed in `openapi/v2.json`.

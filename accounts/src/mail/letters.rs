@@ -120,7 +120,8 @@ fn reset(language: Lang, name: &str) -> Words {
     }
 }
 
-fn role_name(role: Role, language: Lang) -> &'static str {
+/// What a role is called within a sentence: `como agente`, `as an agent`.
+pub fn role_name(role: Role, language: Lang) -> &'static str {
     let (es, en, pt) = match role {
         Role::Viewer => ("lector", "a viewer", "leitor"),
         Role::Agent => ("agente", "an agent", "agente"),

@@ -20,6 +20,7 @@ use storage::{Tx, invitations, links, users, workspaces};
 
 use crate::{Accounts, Error, Result};
 
+pub use letters::role_name;
 pub(crate) use secrets::{LinkToken, LinkTokens};
 
 /// The kind of the job.

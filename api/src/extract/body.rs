@@ -103,7 +103,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The content type without its parameters, in lower case.
-fn essence(headers: &HeaderMap) -> Option<String> {
+pub(super) fn essence(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(text.parse::<mime::Mime>().ok()?.essence_str().to_ascii_lowercase())
 }
@@ -127,7 +127,7 @@ async fn read<T: DeserializeOwned>(body: Body, most: usize) -> ApiResult<T> {
 }
 
 /// Reads a body of at most `most` bytes.
-async fn collect(mut body: Body, most: usize) -> ApiResult<Bytes> {
+pub(super) async fn collect(mut body: Body, most: usize) -> ApiResult<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ApiError::invalid_json("the body broke off"))?;

@@ -1,8 +1,9 @@
 //! Signing in with an account elsewhere (`OpenID` Connect).
 
+use accounts::{SignIn, Visit};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use utoipa_axum::routes;
 
 use super::oidc_arrival::Arrival;
@@ -11,6 +12,7 @@ use super::views::SignedInView;
 use crate::auth::Visitor;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Json, Query};
+use crate::pages;
 use crate::routes::Routes;
 use crate::state::AppState;
 
@@ -54,7 +56,8 @@ async fn start(State(state): State<AppState>, Visitor(visit): Visitor) -> ApiRes
 /// Come back from elsewhere
 ///
 /// Where the identity provider sends the browser. An address that the provider has verified belongs to the account of that address, or to a
-/// new one. 403 where the provider does not vouch for it, or strangers may not register.
+/// new one. 403 where the provider does not vouch for it, or strangers may not register. A program gets tokens; a browser (`Accept: text/html`)
+/// is shown a page without any, and no session stays behind.
 #[utoipa::path(
     get,
     path = "/v1/auth/oidc/callback",
@@ -73,6 +76,21 @@ async fn callback(
     headers: HeaderMap,
     Query(arrival): Query<Arrival>,
 ) -> ApiResult<Response> {
+    let done = arrive(&state, &visit, &headers, arrival).await;
+    if pages::are_wanted(&headers) {
+        let page = pages::came_back(&state, done, &visit).await;
+        return Ok((forget()?, page).into_response());
+    }
+    let body: Json<SignedInView> = signed_in(done?)?;
+    Ok((forget()?, body).into_response())
+}
+
+async fn arrive(
+    state: &AppState,
+    visit: &Visit,
+    headers: &HeaderMap,
+    arrival: Arrival,
+) -> ApiResult<SignIn> {
     let required = |name: &str, value: Option<String>| {
         let message = format!("`{name}` is missing; begin at /v1/auth/oidc/start");
         value.ok_or_else(|| ApiError::invalid(name, message))
@@ -82,16 +100,18 @@ async fn callback(
         return Err(ApiError::invalid("error", format!("`error`: the provider says {error}")));
     }
     let (left_with, code) = (required("state", arrival.state)?, required("code", arrival.code)?);
-    let kept = cookie_of(&headers);
-    let done = state.accounts.arrive(&left_with, kept, code, &visit).await?;
-    let body: Json<SignedInView> = signed_in(done)?;
+    let kept = cookie_of(headers);
+    Ok(state.accounts.arrive(&left_with, kept, code, visit).await?)
+}
+
+/// The cookie has done its work; nobody keeps the answer.
+fn forget() -> ApiResult<[(HeaderName, HeaderValue); 2]> {
     let forget = format!("{COOKIE}=; Path=/v1/auth/oidc; Max-Age=0; HttpOnly; SameSite=Lax");
     let forget = HeaderValue::from_str(&forget).map_err(|_| ApiError::internal())?;
-    let headers = [
+    Ok([
         (header::SET_COOKIE, forget),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((headers, body).into_response())
+    ])
 }
 
 fn cookie_of(headers: &HeaderMap) -> Option<&str> {

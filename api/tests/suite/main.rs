@@ -9,6 +9,7 @@ mod events;
 mod mcp;
 mod openai;
 mod openapi;
+mod pages;
 mod socket;
 mod support;
 mod v1;

@@ -30,13 +30,16 @@ const SIGNATURE: &str = "planted-signature-90a7be35";
 /// A key of ours that opens nothing: `vk_` and 64 digits.
 const STRANGE_KEY: &str = "vk_00000000deadbeef00000000deadbeef00000000deadbeef00000000deadbeef";
 
+/// Of a link that came by mail: it stands in the path.
+const LINK: &str = "00000000feedface00000000feedface00000000feedface00000000feedface";
+
 /// `vocero:` and `PASSWORD`, as `Authorization: Basic` carries them.
 const BASIC: &str = "dm9jZXJvOnBsYW50ZWQtcGFzc3dvcmQtNGJlMTkwN2M=";
 
 /// Everything that must come out nowhere.
 fn planted(installation: &Installation) -> Secrets {
     let mut secrets = installation.secrets();
-    let more = [PROVIDER, PASSWORD, QDRANT, WEBHOOK, SIGNATURE, STRANGE_KEY, BASIC];
+    let more = [PROVIDER, PASSWORD, QDRANT, WEBHOOK, SIGNATURE, STRANGE_KEY, LINK, BASIC];
     secrets.values.extend(more.map(str::to_owned));
     secrets
 }
@@ -144,6 +147,14 @@ impl Client<'_> {
         }
         for path in [format!("/hooks/{WEBHOOK}"), format!("{agents}/{STRANGE_KEY}")] {
             assert_eq!(self.send(get(&path).bearer_auth(&self.key)).await.0, 404);
+        }
+        for page in ["verify", "reset", "invitations"] {
+            let path = format!("/{page}/{LINK}");
+            assert_eq!(self.send(get(&path)).await.0, 404);
+            let form = self.to(Method::POST, &path);
+            let form = form.header("content-type", "application/x-www-form-urlencoded");
+            let fields = format!("newPassword={PASSWORD}&password={PASSWORD}&name=x");
+            assert_eq!(self.send(form.body(fields)).await.0, 404);
         }
         let limit = get(&format!("{agents}?limit=many&token={SIGNATURE}"));
         assert_eq!(self.send(limit.bearer_auth(&self.key)).await.0, 400);

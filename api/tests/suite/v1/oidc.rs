@@ -267,3 +267,44 @@ async fn closed_registration_and_no_provider_are_told() {
     let message = start.expect_error(404, "NOT_CONFIGURED");
     assert!(message.contains("VOCERO_OIDC_ISSUER"), "{message}");
 }
+
+#[tokio::test]
+async fn a_browser_that_comes_back_is_shown_a_page_without_tokens() {
+    for (app, provider) in apps("oidc page", Registration::Open).await {
+        let browse = async |language: &str| {
+            let (url, cookie) = leave(&app).await;
+            let (state, code) = provider.sign_in(&url);
+            let url = format!("{}/v1/auth/oidc/callback?state={state}&code={code}", app.base);
+            let request = app.client.get(url).header("cookie", cookie);
+            let request = request.header("accept-language", language);
+            read(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")).await
+        };
+        let page = browse("en").await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'"));
+        assert!(page.header("set-cookie").contains("Max-Age=0"), "{:?}", page.headers);
+        for words in ["Identity confirmed", "ana@ejemplo.com", "opens no session"] {
+            assert!(page.text.contains(words), "{words}: {}", page.text);
+        }
+        // Tokens of ours begin with these, and the page has none.
+        for token in ["eyJ", "vr_", "<script"] {
+            assert!(!page.text.contains(token), "{token}: {}", page.text);
+        }
+        // The account is there, and the page has left no session behind.
+        let signed_in = sign_in(&app, &provider).await.expect(200);
+        let ana = Person::of(&signed_in);
+        let sessions = ana.get(&app, "/v1/auth/sessions").await.expect(200);
+        assert_eq!(sessions["meta"]["itemCount"], 1, "{sessions}");
+
+        provider.vouch(json!({"sub": "2", "email": "<b>@ejemplo.com", "email_verified": false}));
+        let refused = browse("pt").await;
+        assert_eq!(refused.status, 403, "{}", refused.text);
+        assert!(refused.text.contains("O provedor não confirma"), "{}", refused.text);
+        let denied = format!("{}/v1/auth/oidc/callback?state=x&error=access_denied", app.base);
+        let denied = read(app.client.get(denied).header("accept", "text/html")).await;
+        assert_eq!(denied.status, 400, "{}", denied.text);
+        assert_eq!(denied.header("content-type"), "text/html; charset=utf-8");
+    }
+}
