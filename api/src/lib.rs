@@ -4,6 +4,7 @@
 mod attachment_links;
 mod auth;
 mod csv;
+mod describe;
 mod download;
 mod edge;
 mod error;
@@ -22,7 +23,7 @@ mod v2;
 mod visitors;
 mod words;
 
-pub use routes::{RouteInfo, Surface};
+pub use routes::{Callers, RouteInfo, Surface};
 pub use state::{AppParts, AppState};
 
 use axum::Router;

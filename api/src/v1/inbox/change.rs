@@ -23,7 +23,7 @@ pub(super) fn routes() -> Routes {
         .panel(Action::ReadConversations, routes!(get))
         .panel(Action::WorkConversations, routes!(update))
         .panel(Action::WorkConversations, routes!(assign))
-        .panel(Action::WorkConversations, routes!(take_over))
+        .person(Action::WorkConversations, routes!(take_over))
         .panel(Action::WorkConversations, routes!(hand_back))
         .panel(Action::WorkConversations, routes!(close))
         .panel(Action::WorkConversations, routes!(reopen))
@@ -96,7 +96,10 @@ async fn get(
     operation_id = "updateConversation",
     params(("conversationId" = String, Path), IfMatch),
     request_body = ConversationChange,
-    responses((status = 200, description = "The conversation.", body = ConversationView)),
+    responses(
+        (status = 200, description = "The conversation.", body = ConversationView),
+        (status = 409, description = "A closed conversation cannot be put off.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.conversations.update", skip_all)]
 async fn update(

@@ -64,6 +64,7 @@ struct NewMessage {
         (status = 202, description = "The message; people will answer.", body = Sent),
         (status = 402, description = "A budget is used up.", body = ErrorEnvelope),
         (status = 404, description = "The conversation is not the visitor's own.", body = ErrorEnvelope),
+        (status = 409, description = "The workspace has no agent.", body = ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.send", skip_all)]

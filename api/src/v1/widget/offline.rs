@@ -74,7 +74,10 @@ struct Known {
     tag = "Widget",
     operation_id = "leaveOfflineMessage",
     request_body = OfflineMessage,
-    responses((status = 201, description = "People will see it.", body = LeftView)),
+    responses(
+        (status = 201, description = "People will see it.", body = LeftView),
+        (status = 409, description = "The workspace has no agent.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.leave", skip_all)]
 async fn leave(
