@@ -244,14 +244,13 @@ fn error_response(description: &str) -> Response {
 
 fn workspace_header() -> RefOr<Parameter> {
     let text = "Another workspace of the caller's to act in than the one that the token names. 404 where it is not theirs.";
-    let schema =
-        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^ws_[0-9a-f]{32}$")).build();
+    let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^ws_[0-9a-f]{32}$"));
     let parameter = ParameterBuilder::new()
         .name("X-Workspace-Id")
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(text))
-        .schema(Some(Schema::Object(schema)))
+        .schema(Some(schema))
         .build();
     RefOr::T(parameter)
 }
@@ -323,11 +322,8 @@ pub(crate) fn tag_answers(operation: &mut Operation, tagged: &[&str]) {
         let RefOr::T(response) = response else { continue };
         if ["200", "201", "304"].contains(&status.as_str()) {
             let text = "Names the state that was answered; send it as `If-Match` with a change, where that is taken.";
-            let schema = ObjectBuilder::new().schema_type(Type::String).build();
-            let header = HeaderBuilder::new()
-                .description(Some(text))
-                .schema(Some(Schema::Object(schema)))
-                .build();
+            let schema = ObjectBuilder::new().schema_type(Type::String);
+            let header = HeaderBuilder::new().description(Some(text)).schema(Some(schema)).build();
             response.headers.insert("ETag".to_owned(), RefOr::T(header));
         }
     }

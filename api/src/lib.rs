@@ -11,6 +11,7 @@ mod error;
 mod extract;
 mod live;
 mod mcp;
+mod messages;
 mod openai;
 mod paging;
 mod patch;
