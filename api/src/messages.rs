@@ -21,7 +21,7 @@ const OF_A_FIELD: [&str; 4] = ["ALREADY_INVITED", "EMAIL_TAKEN", "NAME_TAKEN", "
 /// A code, or a message where one code has several, with what it says in Spanish, English and Portuguese.
 type Entry = (&'static str, [&'static str; 3]);
 
-const MESSAGES: [Entry; 61] = [
+const MESSAGES: [Entry; 62] = [
     ("UNAUTHORIZED", ["API key inválida", "invalid API key", "API key inválida"]),
     (
         NOT_SIGNED_IN,
@@ -321,6 +321,14 @@ const MESSAGES: [Entry; 61] = [
             "Aquí no se pueden registrar desconocidos; pida una invitación a un miembro",
             "strangers may not register here; ask a member of a workspace to invite you",
             "Aqui desconhecidos não podem se registrar; peça um convite a um membro",
+        ],
+    ),
+    (
+        "SECOND_FACTOR_REQUIRED",
+        [
+            "Se necesita un código del segundo factor",
+            "a code of the second factor is needed",
+            "É necessário um código do segundo fator",
         ],
     ),
     (
