@@ -20,7 +20,7 @@ use crate::state::AppState;
 #[serde(rename_all = "camelCase")]
 #[schema(as = HelpArticle)]
 pub(in crate::v1) struct HelpArticleView {
-    #[schema(example = "politica-de-cambios")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "politica-de-cambios")]
     slug: String,
     title: String,
     /// Markdown. Show it as text or through a renderer that lets no HTML through.

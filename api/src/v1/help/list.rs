@@ -52,7 +52,7 @@ pub(in crate::v1) struct HelpCentreView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = HelpCategory)]
 pub(in crate::v1) struct HelpCategoryView {
-    #[schema(example = "entradas")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "entradas")]
     slug: String,
     /// In the language that was asked for, if it has one.
     #[schema(example = "Entradas")]
@@ -66,7 +66,7 @@ pub(in crate::v1) struct HelpCategoryView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = HelpArticleSummary)]
 pub(in crate::v1) struct ShortView {
-    #[schema(example = "politica-de-cambios")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "politica-de-cambios")]
     slug: String,
     title: String,
     /// How it begins.

@@ -42,7 +42,7 @@ struct ConversationChange {
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^user_[0-9a-f]{32}$")]
     assigned_to_user_id: Patch<UserId>,
-    /// All of its tags, by name; those that the workspace does not have are made.
+    /// All of its tags, by name, each of 1 to 50 characters; those that the workspace does not have are made.
     #[schema(max_items = 20, nullable = false, example = json!(["vip", "venta"]))]
     tags: Option<Vec<String>>,
     #[schema(nullable = false)]

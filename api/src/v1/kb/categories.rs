@@ -32,7 +32,7 @@ pub(in crate::v1) struct CategoryView {
     #[schema(pattern = "^cat_[0-9a-f]{32}$")]
     id: String,
     /// Its name in addresses.
-    #[schema(example = "entradas")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "entradas")]
     slug: String,
     /// What it is called, by language.
     #[schema(value_type = BTreeMap<String, String>, example = json!({"es": "Entradas", "en": "Tickets"}))]
