@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::edge::preferred_language;
 use crate::error::{ApiError, ApiResult, source_chain};
 use crate::rate_limit;
-use crate::routes::Surface;
+use crate::routes::{Callers, Surface};
 use crate::state::AppState;
 
 /// How long a key that was read is believed without another look. A key that is revoked by this process
@@ -157,6 +157,8 @@ pub(crate) struct Gate {
     pub action: Option<Action>,
     /// Whose credentials are taken.
     pub surface: Surface,
+    /// Whom of those is let in.
+    pub callers: Callers,
 }
 
 /// Lets strangers through, as often as their address may.
@@ -209,7 +211,8 @@ pub(crate) async fn admit_to_panel(
     if let Some(workspace) = workspace {
         parts.headers.insert("x-workspace-id", header(workspace)?);
     }
-    let gate = Gate { state: state.clone(), action: Some(action), surface: Surface::Panel };
+    let (surface, callers) = (Surface::Panel, Callers::Known);
+    let gate = Gate { state: state.clone(), action: Some(action), surface, callers };
     match gate.principal(&parts).await {
         Ok(principal) => gate.permit(principal, visit_of(&parts, state)),
         Err(refusal) => Err(gate.refuse(refusal, &parts)),
@@ -278,7 +281,11 @@ impl Gate {
 
     fn permit(&self, principal: Principal, visit: accounts::Visit) -> Result<Caller, ApiError> {
         let Some(action) = self.action.filter(|action| !principal.may(*action)) else {
-            return Ok(Caller { principal, visit });
+            let caller = Caller { principal, visit };
+            if self.callers == Callers::People {
+                caller.person()?;
+            }
+            return Ok(caller);
         };
         let (role, scope) = action.needs();
         Err(match principal.actor {

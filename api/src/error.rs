@@ -8,6 +8,8 @@ use serde::Serialize;
 use storage::StorageError;
 use utoipa::ToSchema;
 
+use crate::messages::{self, NOT_SIGNED_IN, fixed_message};
+
 /// A failure on its way to a client. [`crate::edge`] writes the body, since it knows the request id and
 /// the language.
 #[derive(Debug, Clone)]
@@ -163,82 +165,27 @@ impl ApiError {
 
     /// The message in `language`; without one, in the words of the specification.
     pub fn message(&self, language: Option<Lang>) -> String {
-        let named = self.0.field.is_some();
         let language = language.unwrap_or(match self.0.kind {
             ErrorKind::Unauthenticated => Lang::Es,
             _ => Lang::En,
         });
-        if let Some(field) =
-            self.0.field.as_deref().filter(|field| !self.0.message.contains(*field))
-        {
-            return format!("`{field}`: {}", self.0.message);
+        let named = self.0.field.is_some();
+        let told = match language {
+            Lang::En => None,
+            other => messages::translated(self.0.code, &self.0.message, named, other),
+        };
+        if let Some(told) = told {
+            return told.to_owned();
         }
-        if named || language == Lang::En {
-            return self.0.message.clone();
+        let field = self.0.field.as_deref();
+        match field.filter(|field| !self.0.message.contains(*field)) {
+            Some(field) => format!("`{field}`: {}", self.0.message),
+            None => self.0.message.clone(),
         }
-        let code = if self.0.message == NOT_SIGNED_IN { NOT_SIGNED_IN } else { self.0.code };
-        fixed_message(code, language).map_or_else(|| self.0.message.clone(), str::to_owned)
     }
 }
 
 const METHOD_NOT_ALLOWED: &str = "METHOD_NOT_ALLOWED";
-const NOT_SIGNED_IN: &str = "not signed in, or no longer; sign in again";
-
-/// The messages that exist in three languages: those that name nothing of the request.
-fn fixed_message(code: &str, language: Lang) -> Option<&'static str> {
-    let (es, en, pt) = match code {
-        "UNAUTHORIZED" => ("API key inválida", "invalid API key", "API key inválida"),
-        NOT_SIGNED_IN => (
-            "No ha iniciado sesión o ya terminó; vuelva a entrar",
-            NOT_SIGNED_IN,
-            "Não há sessão ou ela terminou; entre de novo",
-        ),
-        "WRONG_CREDENTIALS" => (
-            "Correo o contraseña incorrectos",
-            "e-mail address or password is wrong",
-            "E-mail ou senha incorretos",
-        ),
-        "SESSION_ENDED" => (
-            "La sesión terminó; vuelva a entrar",
-            "the session has ended; sign in again",
-            "A sessão terminou; entre de novo",
-        ),
-        "FORBIDDEN" => ("Sin permisos", "not allowed", "Sem permissão"),
-        "BLOCKED" => (
-            "No podemos recibir mensajes en este chat; por favor contáctenos por otro medio",
-            "we cannot take messages in this chat; please contact us in another way",
-            "Não podemos receber mensagens neste chat; entre em contato por outro meio",
-        ),
-        "NOT_FOUND" => ("Recurso no existe", "not found", "O recurso não existe"),
-        "STALE" => (
-            "Alguien lo cambió mientras tanto; vuelva a leerlo y repita el cambio",
-            "somebody has changed it meanwhile; read it again and repeat the change",
-            "Alguém o mudou nesse meio-tempo; leia de novo e repita a mudança",
-        ),
-        METHOD_NOT_ALLOWED => (
-            "Método no permitido; vea la cabecera Allow",
-            "this route does not take that method; see the header Allow",
-            "Método não permitido; veja o cabeçalho Allow",
-        ),
-        "PAYLOAD_TOO_LARGE" => {
-            ("Contenido demasiado grande", "too large", "Conteúdo grande demais")
-        }
-        "RATE_LIMITED" => (
-            "Rate limit excedido",
-            "too many requests; wait as long as Retry-After says",
-            "Limite de requisições excedido",
-        ),
-        "INTERNAL" => {
-            ("Error del servidor", "something went wrong on our side", "Erro do servidor")
-        }
-        _ => return None,
-    };
-    Some(match language {
-        Lang::Es => es,
-        Lang::Pt => pt,
-        Lang::En | Lang::Other => en,
-    })
-}
 
 impl From<DomainError> for ApiError {
     fn from(error: DomainError) -> Self {
@@ -315,6 +262,16 @@ mod tests {
         assert_eq!(body.error.details[0].field, "query");
         let error = ApiError::invalid("url", "not an address");
         assert_eq!(error.message(None), "`url`: not an address");
+    }
+
+    #[test]
+    fn what_names_nothing_is_told_in_the_language_of_the_caller() {
+        let taken = "`email` has an account already; sign in, or use another address";
+        let error = ApiError::from(DomainError::conflict("EMAIL_TAKEN", taken).at("email"));
+        assert_eq!(error.message(None), taken);
+        assert!(error.message(Some(Lang::Es)).starts_with("Esa dirección ya tiene una cuenta"));
+        let error = ApiError::not_signed_in();
+        assert!(error.message(Some(Lang::Pt)).starts_with("Não há sessão"));
     }
 
     #[test]

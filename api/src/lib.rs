@@ -5,12 +5,14 @@ mod api_keys;
 mod attachment_links;
 mod auth;
 mod csv;
+mod describe;
 mod download;
 mod edge;
 mod error;
 mod extract;
 mod live;
 mod mcp;
+mod messages;
 mod openai;
 mod pages;
 mod paging;
@@ -24,7 +26,7 @@ mod v2;
 mod visitors;
 mod words;
 
-pub use routes::{RouteInfo, Surface};
+pub use routes::{Callers, RouteInfo, Surface};
 pub use state::{AppParts, AppState};
 
 use axum::Router;

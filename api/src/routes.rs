@@ -6,13 +6,13 @@ use axum::middleware;
 use axum::routing::MethodRouter;
 use domain::Action;
 use http::Method;
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
-use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::ToSchema;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{Components, OpenApi, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::auth::{Gate, authorize, limit};
-use crate::error::ErrorEnvelope;
+use crate::describe::{self, Shape};
 use crate::state::AppState;
 use crate::visitors::admit;
 
@@ -28,6 +28,8 @@ pub struct RouteInfo {
     pub action: Option<Action>,
     /// Whose credentials it takes.
     pub surface: Surface,
+    /// Whom of those it takes.
+    pub callers: Callers,
 }
 
 /// Whose credentials a route takes.
@@ -43,51 +45,89 @@ pub enum Surface {
     Visitors,
 }
 
+/// Whom of those that its surface knows a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Nobody needs to be anybody.
+    Anybody,
+    /// Everybody whose credential holds and allows the action.
+    Known,
+    /// Of those, people who are signed in: an API key is nobody.
+    People,
+    /// Whose credential comes over the connection that the route makes; the route checks it by itself.
+    Connected,
+}
+
 /// Routes with their actions, in the order of declaration.
-pub(crate) struct Routes(Vec<Entry>);
+pub(crate) struct Routes {
+    entries: Vec<Entry>,
+    schemas: Vec<(String, RefOr<Schema>)>,
+}
 
 struct Entry {
     action: Option<Action>,
     uploads: bool,
     surface: Surface,
+    callers: Callers,
     routes: UtoipaMethodRouter<AppState>,
+}
+
+impl Entry {
+    /// A route for who may do `action`.
+    fn of(action: Action, surface: Surface, routes: UtoipaMethodRouter<AppState>) -> Self {
+        Self { action: Some(action), uploads: false, surface, callers: Callers::Known, routes }
+    }
+
+    /// A route without an action.
+    fn free(surface: Surface, callers: Callers, routes: UtoipaMethodRouter<AppState>) -> Self {
+        Self { action: None, uploads: false, surface, callers, routes }
+    }
 }
 
 impl Routes {
     pub fn new() -> Self {
-        Self(Vec::new())
+        Self { entries: Vec::new(), schemas: Vec::new() }
+    }
+
+    fn add(mut self, entry: Entry) -> Self {
+        self.entries.push(entry);
+        self
     }
 
     /// Adds the routes of `utoipa_axum::routes!`, which need `action`.
-    pub fn route(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
-        let (action, surface) = (Some(action), Surface::Programs);
-        self.0.push(Entry { action, uploads: false, surface, routes });
-        self
+    pub fn route(self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.add(Entry::of(action, Surface::Programs, routes))
     }
 
     /// As [`Self::route`], on the panel.
-    pub fn panel(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
-        let (action, surface) = (Some(action), Surface::Panel);
-        self.0.push(Entry { action, uploads: false, surface, routes });
-        self
+    pub fn panel(self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.add(Entry::of(action, Surface::Panel, routes))
+    }
+
+    /// As [`Self::panel`], for what only somebody who is signed in can do: an API key gets 403.
+    pub fn person(self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        let entry = Entry::of(action, Surface::Panel, routes);
+        self.add(Entry { callers: Callers::People, ..entry })
     }
 
     /// A route of the panel that anybody may call; how often, counts for their address.
-    pub fn open(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
-        self.0.push(Entry { action: None, uploads: false, surface: Surface::Panel, routes });
-        self
+    pub fn open(self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.add(Entry::free(Surface::Panel, Callers::Anybody, routes))
+    }
+
+    /// As [`Self::open`], for a live connection of the panel, over which the credential comes.
+    pub fn connection(self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.add(Entry::free(Surface::Panel, Callers::Connected, routes))
     }
 
     /// A route for pages that carry the key of a site.
-    pub fn site(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
-        self.0.push(Entry { action: None, uploads: false, surface: Surface::Sites, routes });
-        self
+    pub fn site(self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.add(Entry::free(Surface::Sites, Callers::Known, routes))
     }
 
     /// A route for a visitor of a site.
-    pub fn visitor(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
-        self.0.push(Entry { action: None, uploads: false, surface: Surface::Visitors, routes });
-        self
+    pub fn visitor(self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        self.add(Entry::free(Surface::Visitors, Callers::Known, routes))
     }
 
     /// As [`Self::visitor`], for a route that takes a file.
@@ -97,37 +137,43 @@ impl Routes {
     }
 
     /// As [`Self::route`], for a route that takes a file.
-    pub fn upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
-        let (action, surface) = (Some(action), Surface::Programs);
-        self.0.push(Entry { action, uploads: true, surface, routes });
-        self
+    pub fn upload(self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        let entry = Entry::of(action, Surface::Programs, routes);
+        self.add(Entry { uploads: true, ..entry })
     }
 
-    /// As [`Self::panel`], for a route that takes a file.
-    pub fn panel_upload(mut self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
-        let (action, surface) = (Some(action), Surface::Panel);
-        self.0.push(Entry { action, uploads: true, surface, routes });
+    /// As [`Self::person`], for a route that takes a file.
+    pub fn person_upload(self, action: Action, routes: UtoipaMethodRouter<AppState>) -> Self {
+        let entry = Entry::of(action, Surface::Panel, routes);
+        self.add(Entry { uploads: true, callers: Callers::People, ..entry })
+    }
+
+    /// Describes a type that stands in query parameters alone: those of bodies are found without this.
+    pub fn schema<T: ToSchema>(mut self) -> Self {
+        self.schemas.push((T::name().into_owned(), T::schema()));
         self
     }
 
     /// Adds the routes of another resource.
     pub fn with(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        self.entries.extend(other.entries);
+        self.schemas.extend(other.schemas);
         self
     }
 
     /// Every route with its action.
     pub fn table(&self) -> Vec<RouteInfo> {
         let mut table = Vec::new();
-        for entry in &self.0 {
+        for entry in &self.entries {
             for (path, item) in &entry.routes.1.paths {
                 let methods = operations(item).into_iter().map(|(method, _)| method);
-                let (action, surface) = (entry.action, entry.surface);
+                let (action, surface, callers) = (entry.action, entry.surface, entry.callers);
                 table.extend(methods.map(|method| RouteInfo {
                     method,
                     path: path.clone(),
                     action,
                     surface,
+                    callers,
                 }));
             }
         }
@@ -137,14 +183,14 @@ impl Routes {
     /// The service: each route behind its own check of key, limit and action.
     pub fn into_router(self, state: &AppState) -> Router<AppState> {
         let mut router = Router::new();
-        for entry in self.0 {
+        for entry in self.entries {
             let (_, paths, mut methods) = entry.routes;
             if entry.uploads {
                 // The extractor counts by itself: each part has its own limit.
                 methods = methods.route_layer(DefaultBodyLimit::disable());
             }
-            let (action, surface) = (entry.action, entry.surface);
-            let gate = Gate { state: state.clone(), action, surface };
+            let (action, surface, callers) = (entry.action, entry.surface, entry.callers);
+            let gate = Gate { state: state.clone(), action, surface, callers };
             methods = match surface {
                 Surface::Sites | Surface::Visitors => {
                     methods.route_layer(middleware::from_fn_with_state(gate, admit))
@@ -161,50 +207,19 @@ impl Routes {
         router
     }
 
-    /// Adds the routes to `document`, each with the errors that any route of its shape can answer.
+    /// Adds the routes to `document`, each with what [`crate::describe`] knows of any route of its shape.
     pub fn describe(self, document: &mut OpenApi) {
         let components = document.components.get_or_insert_with(Components::new);
-        let mut schemas = vec![(
-            <ErrorEnvelope as utoipa::ToSchema>::name().into_owned(),
-            <ErrorEnvelope as utoipa::PartialSchema>::schema(),
-        )];
-        <ErrorEnvelope as utoipa::ToSchema>::schemas(&mut schemas);
-        components.schemas.extend(schemas);
-        let errors = ERRORS.map(|(name, _, text)| (name.to_owned(), error_response(text).into()));
-        components.responses.extend(errors);
-        for entry in self.0 {
+        describe::add_error(components);
+        components.schemas.extend(self.schemas);
+        for entry in self.entries {
             let (schemas, paths, _) = entry.routes;
             components.schemas.extend(schemas);
             for (path, mut item) in paths.paths {
+                let (action, surface, callers) = (entry.action, entry.surface, entry.callers);
+                let shape = Shape { path: &path, action, surface, callers };
                 for operation in operations_mut(&mut item) {
-                    let is_public = entry.action.is_none()
-                        && !matches!(entry.surface, Surface::Sites | Surface::Visitors);
-                    add_errors(operation, &path, !is_public);
-                    let note = match (entry.action.map(Action::needs), entry.surface) {
-                        (Some((_, scope)), Surface::Programs) => {
-                            format!("Needs the scope `{scope}`.")
-                        }
-                        (Some((role, scope)), Surface::Panel) => {
-                            format!("Needs the role {role}; with an API key, the scope `{scope}`.")
-                        }
-                        (_, Surface::Sites) => {
-                            operation.security = Some(needs(&["siteKey"]));
-                            "Needs the key of a site, from one of its pages.".to_owned()
-                        }
-                        (_, Surface::Visitors) => {
-                            operation.security = Some(needs(&["siteKey", "visitorToken"]));
-                            "Needs the key of a site, from one of its pages, and the visitor's token."
-                                .to_owned()
-                        }
-                        (None, _) => {
-                            operation.security = Some(Vec::new());
-                            "Needs no credential.".to_owned()
-                        }
-                    };
-                    operation.description = Some(match operation.description.take() {
-                        Some(text) if !text.is_empty() => format!("{text}\n\n{note}"),
-                        _ => note,
-                    });
+                    shape.complete(operation, components);
                 }
                 match document.paths.paths.get_mut(&path) {
                     Some(known) => known.merge_operations(item),
@@ -214,14 +229,8 @@ impl Routes {
                 }
             }
         }
+        describe::write_enums(components);
     }
-}
-
-/// All of these credentials together.
-fn needs(schemes: &[&str]) -> Vec<SecurityRequirement> {
-    let none = Vec::<String>::new;
-    let first = SecurityRequirement::default();
-    vec![schemes.iter().fold(first, |all, scheme| all.add(*scheme, none()))]
 }
 
 /// A service behind the check of key and limit alone: what is asked of it decides which action is needed, and
@@ -230,58 +239,9 @@ pub(crate) fn for_any_key(
     service: MethodRouter<AppState>,
     state: &AppState,
 ) -> MethodRouter<AppState> {
-    let gate = Gate { state: state.clone(), action: None, surface: Surface::Programs };
+    let (surface, callers) = (Surface::Programs, Callers::Known);
+    let gate = Gate { state: state.clone(), action: None, surface, callers };
     service.layer(middleware::from_fn_with_state(gate, authorize))
-}
-
-/// The errors that routes of a shape can answer: name in the document, status, description.
-const ERRORS: [(&str, &str, &str); 10] = [
-    ("Invalid", "400", "A parameter is not accepted; `details` names it."),
-    ("Unauthorized", "401", "No API key, or one that does not hold."),
-    ("Forbidden", "403", "The API key lacks the scope."),
-    ("NotFound", "404", "Absent, or another workspace's."),
-    ("Stale", "412", "Somebody has changed it since it was read with that `ETag`."),
-    ("TooLarge", "413", "The body is too large."),
-    ("UnsupportedType", "415", "The content type is not taken."),
-    ("RateLimited", "429", "Too many requests: wait as long as `Retry-After` says."),
-    ("Internal", "500", "Something went wrong on the server's side."),
-    (
-        "Unavailable",
-        "503",
-        "The database, the index or a model is not available: try again as `Retry-After` says.",
-    ),
-];
-
-fn add_errors(operation: &mut Operation, path: &str, has_caller: bool) {
-    let has_path_ids = path.contains('{');
-    let has_body = operation.request_body.is_some();
-    let has_query = operation.parameters.iter().flatten().any(|parameter| {
-        matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
-    });
-    let has_tag =
-        operation.parameters.iter().flatten().any(
-            |parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"),
-        );
-    for (name, status, _) in ERRORS {
-        let possible = match status {
-            "400" => has_query || has_body,
-            "412" => has_tag,
-            "403" => has_caller,
-            "404" => has_path_ids,
-            "413" | "415" => has_body,
-            _ => true,
-        };
-        if possible {
-            let responses = &mut operation.responses.responses;
-            let reference = || RefOr::Ref(Ref::from_response_name(name));
-            responses.entry(status.to_owned()).or_insert_with(reference);
-        }
-    }
-}
-
-fn error_response(description: &str) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
-    ResponseBuilder::new().description(description).content("application/json", content).build()
 }
 
 fn operations(item: &PathItem) -> Vec<(Method, &Operation)> {
@@ -295,7 +255,8 @@ fn operations(item: &PathItem) -> Vec<(Method, &Operation)> {
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?))).collect()
 }
 
-fn operations_mut(item: &mut PathItem) -> Vec<&mut Operation> {
+/// The operations of a path.
+pub(crate) fn operations_mut(item: &mut PathItem) -> Vec<&mut Operation> {
     let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
     all.into_iter().filter_map(Option::as_mut).collect()
 }

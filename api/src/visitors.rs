@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::auth::{Gate, client_address};
 use crate::error::{ApiError, ApiResult};
+use crate::messages::{NO_SITE_KEY, NO_VISITOR, WRONG_SITE_KEY};
 use crate::rate_limit::MessageLimit;
 use crate::routes::Surface;
 use crate::state::AppState;
@@ -210,16 +211,14 @@ pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next
 /// The site that a call comes from: 401 for a key that is none, 403 for a page that is not the site's.
 async fn site_of(state: &AppState, parts: &Parts) -> ApiResult<Site> {
     let Some(key) = site_key(&parts.headers, parts.uri.query()) else {
-        return Err(unauthorized("the site key is missing; send it as `x-site-key`"));
+        return Err(unauthorized(NO_SITE_KEY));
     };
     let mut conn = state.db.read().await?;
     let found = projects::find_by_site_key(&mut conn, &key, state.ambient.now()).await?;
     drop(conn);
     let Some((workspace, project)) = found else {
         count_stranger(state, parts)?;
-        return Err(unauthorized(
-            "no site has this key; send the one of the project as `x-site-key`",
-        ));
+        return Err(unauthorized(WRONG_SITE_KEY));
     };
     let origin = match parts.headers.get(header::ORIGIN) {
         None => None,
@@ -240,8 +239,7 @@ fn admit_guest(gate: &Gate, site: &Site, parts: &mut Parts) -> ApiResult<()> {
     if gate.surface == Surface::Visitors {
         let Some(guest) = guest else {
             count_stranger(&gate.state, parts)?;
-            let message = "the visitor token is missing or holds no longer; get one with POST /v1/widget/init and send it as `x-visitor-token`";
-            return Err(unauthorized(message));
+            return Err(unauthorized(NO_VISITOR));
         };
         gate.state.limits.count_request(guest.key()).1?;
         parts.extensions.insert(guest);

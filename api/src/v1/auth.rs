@@ -22,12 +22,12 @@ pub(super) fn routes() -> Routes {
         .open(routes!(register))
         .open(routes!(login))
         .open(routes!(refresh))
-        .panel(Action::OwnAccount, routes!(logout))
-        .panel(Action::OwnAccount, routes!(logout_everywhere))
-        .panel(Action::OwnAccount, routes!(me))
-        .panel(Action::OwnAccount, routes!(change_password))
+        .person(Action::OwnAccount, routes!(logout))
+        .person(Action::OwnAccount, routes!(logout_everywhere))
+        .person(Action::OwnAccount, routes!(me))
+        .person(Action::OwnAccount, routes!(change_password))
         .open(routes!(verify))
-        .panel(Action::OwnAccount, routes!(resend_verification))
+        .person(Action::OwnAccount, routes!(resend_verification))
         .open(routes!(forgot_password))
         .open(routes!(reset_password))
 }
@@ -123,6 +123,7 @@ struct Me {
     request_body = NewAccount,
     responses(
         (status = 201, description = "Signed in.", body = SignedInView),
+        (status = 403, description = "Strangers may not register here.", body = crate::error::ErrorEnvelope),
         (status = 409, description = "The address has an account already.", body = crate::error::ErrorEnvelope),
     ),
 )]
@@ -152,7 +153,10 @@ async fn register(
     tag = "Account",
     operation_id = "login",
     request_body = Credentials,
-    responses((status = 200, description = "Signed in.", body = SignedInView)),
+    responses(
+        (status = 200, description = "Signed in.", body = SignedInView),
+        (status = 401, description = "Address or password is wrong, or a code is needed, too.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.auth.login", skip_all)]
 async fn login(
@@ -173,7 +177,10 @@ async fn login(
     tag = "Account",
     operation_id = "refresh",
     request_body = RefreshRequest,
-    responses((status = 200, description = "The next pair of tokens.", body = SignedInView)),
+    responses(
+        (status = 200, description = "The next pair of tokens.", body = SignedInView),
+        (status = 401, description = "The session has ended.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.auth.refresh", skip_all)]
 async fn refresh(
@@ -237,7 +244,10 @@ async fn me(State(state): State<AppState>, caller: Caller) -> ApiResult<Json<Me>
     tag = "Account",
     operation_id = "changePassword",
     request_body = PasswordChange,
-    responses((status = 204, description = "Changed; every other session has ended.")),
+    responses(
+        (status = 204, description = "Changed; every other session has ended."),
+        (status = 409, description = "It was changed at the same time.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.auth.change_password", skip_all)]
 async fn change_password(

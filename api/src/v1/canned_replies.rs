@@ -70,7 +70,7 @@ struct CannedReplyView {
 #[derive(Debug, Deserialize, ToSchema)]
 struct NewCannedReply {
     /// Letters, digits, `-` and `_`.
-    #[schema(min_length = 1, max_length = 40, example = "hola")]
+    #[schema(min_length = 1, max_length = 40, pattern = r"^[\p{L}\p{N}_-]+$", example = "hola")]
     shortcut: String,
     #[schema(min_length = 1, max_length = 100, example = "Saludo")]
     title: String,
@@ -92,7 +92,7 @@ struct NewCannedReply {
 /// A change of a canned reply.
 #[derive(Debug, Deserialize, ToSchema)]
 struct CannedReplyChange {
-    #[schema(nullable = false, min_length = 1, max_length = 40)]
+    #[schema(nullable = false, min_length = 1, max_length = 40, pattern = r"^[\p{L}\p{N}_-]+$")]
     shortcut: Option<String>,
     #[schema(nullable = false, min_length = 1, max_length = 100)]
     title: Option<String>,
@@ -112,8 +112,8 @@ struct CannedReplyChange {
 struct RenderRequest {
     #[schema(value_type = String, pattern = "^conv_[0-9a-f]{32}$")]
     conversation_id: ConversationId,
-    /// `es`, `en` or `pt`; the customer's own language when absent.
-    #[schema(nullable = false, example = "es")]
+    /// The customer's own language when absent.
+    #[schema(nullable = false, pattern = "^(es|en|pt)$", example = "es")]
     language: Option<String>,
 }
 

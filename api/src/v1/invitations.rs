@@ -20,10 +20,10 @@ use crate::words::words;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .panel(Action::ManageWorkspace, routes!(invite))
+        .person(Action::ManageWorkspace, routes!(invite))
         .panel(Action::ManageWorkspace, routes!(list))
-        .panel(Action::ManageWorkspace, routes!(resend))
-        .panel(Action::ManageWorkspace, routes!(revoke))
+        .person(Action::ManageWorkspace, routes!(resend))
+        .person(Action::ManageWorkspace, routes!(revoke))
         .open(routes!(get))
         .open(routes!(accept))
 }
@@ -233,9 +233,10 @@ async fn get(
     tag = "Invitations",
     operation_id = "acceptInvitation",
     params(("token" = String, Path)),
-    request_body = Acceptance,
+    request_body = Option<Acceptance>,
     responses(
         (status = 200, description = "Signed in, in the workspace.", body = SignedInView),
+        (status = 401, description = "The token does not hold, the password is wrong, or the account has a second factor and must sign in first.", body = crate::error::ErrorEnvelope),
         (status = 409, description = "It was accepted, taken back, has expired or is for another address.", body = crate::error::ErrorEnvelope),
     ),
 )]

@@ -29,7 +29,7 @@ use crate::state::AppState;
 const MAX_FRAME: usize = 16 << 10;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().open(routes!(connect))
+    Routes::new().connection(routes!(connect))
 }
 
 /// What a client says.
@@ -75,9 +75,13 @@ struct FollowQuery {
 /// ["user_…"]}` and then tells `{"type": "event", "seq", "id", "kind", "subject", "payload", "at"}` for everything that
 /// happens, in order: after a cut, `after` with the last `seq` goes on without loss and without doubles.
 /// `{"type": "reset", "seq"}` says that events before are gone, so that what is shown is to be read again. Passing:
-/// `presence` (`userId`, `state`), `typing` and `viewing` (`conversationId`, `userId`). A client may send `typing`
-/// (`conversationId`, `typing`), `viewing` (`conversationId` or null), `ping`, and `auth` again with a newer token.
-/// Closed with 4401 when the token holds no longer, with 1001 when the server stops, with 1013 when it is full.
+/// `presence` (`userId`, `state`), `typing` (`conversationId`, `typing`, and `userId` of a member or `visitorId` of the
+/// customer), `viewing` (`conversationId`, `userId`, `viewing`) and `read` (`conversationId`, `seq`, `visitorId`: how far the
+/// customer has read). A client may send `typing` (`conversationId`, `typing`), `viewing` (`conversationId` or null), `ping`,
+/// which is answered by `pong`, and `auth` again with a newer token, which is answered by `renewed`; what it may not do is
+/// answered by `error` (`code`, `message`). Closed with 4401 when the credential does not hold, or no longer, with 4403 when
+/// the workspace is not the caller's or the role does not allow it, with 1008 when a frame is not understood, with 1001 when the
+/// server stops, with 1013 when it is full.
 #[utoipa::path(
     get,
     path = "/v1/ws",
@@ -86,7 +90,7 @@ struct FollowQuery {
     params(FollowQuery),
     responses(
         (status = 101, description = "The protocol changes to WebSocket."),
-        (status = 400, description = "No WebSocket was asked for."),
+        (status = 400, description = "No WebSocket was asked for.", body = crate::error::ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v1.live.connect", skip_all)]

@@ -18,10 +18,10 @@ use crate::state::AppState;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .panel(Action::ReadWorkspace, routes!(list))
-        .panel(Action::ManageWorkspace, routes!(update))
-        .panel(Action::ManageWorkspace, routes!(remove))
-        .panel(Action::OwnAccount, routes!(leave))
-        .panel(Action::OwnWorkspace, routes!(hand_over))
+        .person(Action::ManageWorkspace, routes!(update))
+        .person(Action::ManageWorkspace, routes!(remove))
+        .person(Action::OwnAccount, routes!(leave))
+        .person(Action::OwnWorkspace, routes!(hand_over))
 }
 
 /// A change of a member.

@@ -66,6 +66,8 @@ async fn start(State(state): State<AppState>, Visitor(visit): Visitor) -> ApiRes
     params(Arrival),
     responses(
         (status = 200, description = "Signed in.", body = SignedInView),
+        (status = 401, description = "Signing in did not work, or a code of the second factor is needed, too.", body = crate::error::ErrorEnvelope),
+        (status = 403, description = "The provider does not vouch for the address, or strangers may not register here.", body = crate::error::ErrorEnvelope),
         (status = 404, description = "No provider is set up.", body = crate::error::ErrorEnvelope),
     ),
 )]

@@ -19,10 +19,10 @@ use crate::state::AppState;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .open(routes!(sign_in))
-        .panel(Action::OwnAccount, routes!(set_up))
-        .panel(Action::OwnAccount, routes!(confirm))
-        .panel(Action::OwnAccount, routes!(renew_recovery_codes))
-        .panel(Action::OwnAccount, routes!(remove))
+        .person(Action::OwnAccount, routes!(set_up))
+        .person(Action::OwnAccount, routes!(confirm))
+        .person(Action::OwnAccount, routes!(renew_recovery_codes))
+        .person(Action::OwnAccount, routes!(remove))
 }
 
 /// A code for a challenge.
@@ -98,7 +98,10 @@ struct SecondFactorRemoval {
     tag = "Account",
     operation_id = "secondFactor",
     request_body = ChallengeAnswer,
-    responses((status = 200, description = "Signed in.", body = SignedInView)),
+    responses(
+        (status = 200, description = "Signed in.", body = SignedInView),
+        (status = 401, description = "The code is wrong, or the challenge is over.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.second_factor.sign_in", skip_all)]
 async fn sign_in(

@@ -17,7 +17,7 @@ use crate::routes::Routes;
 use crate::state::AppState;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().panel(Action::OwnAccount, routes!(list)).panel(Action::OwnAccount, routes!(end))
+    Routes::new().person(Action::OwnAccount, routes!(list)).person(Action::OwnAccount, routes!(end))
 }
 
 /// One place that the person is signed in at.

@@ -167,7 +167,7 @@ pub(super) struct HoursView {
     /// IANA name.
     #[schema(example = "America/Santiago")]
     time_zone: String,
-    /// Openings by day, `mon` to `sun`; a day that is not there is closed.
+    /// Openings by day, `mon` to `sun`, each `HH:MM-HH:MM`; a day that is not there is closed.
     #[schema(example = json!({"mon": ["09:00-13:00", "15:00-18:30"]}))]
     days: BTreeMap<String, Vec<String>>,
 }

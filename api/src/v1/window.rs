@@ -29,13 +29,13 @@ pub(super) struct WindowQuery {
     #[param(value_type = i64, minimum = 1, maximum = 100, default = 10, required = false)]
     take: Option<String>,
     /// `ASC` or `DESC`.
-    #[param(value_type = String, pattern = "^(ASC|DESC)$", required = false)]
+    #[param(value_type = String, pattern = "^(ASC|DESC)$", default = "DESC", required = false)]
     order: Option<String>,
-    /// What entries are put in order by.
-    #[param(value_type = String, required = false)]
+    /// Each list says which words it takes.
+    #[param(ignore)]
     order_by: Option<String>,
     /// Only entries with these words, in any case and without accents.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, max_length = 200, required = false)]
     criteria: Option<String>,
 }
 

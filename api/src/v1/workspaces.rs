@@ -20,12 +20,12 @@ use crate::state::AppState;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .panel(Action::OwnAccount, routes!(list))
-        .panel(Action::OwnAccount, routes!(create))
+        .person(Action::OwnAccount, routes!(list))
+        .person(Action::OwnAccount, routes!(create))
         .panel(Action::ReadWorkspace, routes!(get))
         .panel(Action::ManageWorkspace, routes!(update))
-        .panel(Action::OwnWorkspace, routes!(delete))
-        .panel(Action::OwnAccount, routes!(switch))
+        .person(Action::OwnWorkspace, routes!(delete))
+        .person(Action::OwnAccount, routes!(switch))
 }
 
 /// A new workspace.
@@ -80,7 +80,10 @@ async fn list(
     tag = "Workspaces",
     operation_id = "createWorkspace",
     request_body = NewWorkspace,
-    responses((status = 201, description = "The workspace.", body = OwnWorkspaceView)),
+    responses(
+        (status = 201, description = "The workspace.", body = OwnWorkspaceView),
+        (status = 409, description = "The person has as many as one may have.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.workspaces.create", skip_all)]
 async fn create(

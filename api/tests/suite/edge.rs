@@ -83,6 +83,24 @@ async fn messages_of_the_fixed_table_follow_accept_language() {
     let path = "/api/v2/agents/agent_00000000000000000000000000000000";
     let reply = read(app.request(Method::GET, path).header("accept-language", "es")).await;
     assert_eq!(reply.expect_error(404, "NOT_FOUND"), "Recurso no existe");
+    let account = json!({"name": "Andrea", "email": "dos@ejemplo.com", "password": "cuatro gatos"});
+    let register = |language: &str| {
+        let request = app.client.post(format!("{}/v1/auth/register", app.base)).json(&account);
+        read(request.header("accept-language", language))
+    };
+    register("es").await.expect(201);
+    for (language, words) in [
+        ("es", "Esa dirección ya tiene una cuenta"),
+        ("pt", "Esse endereço já tem uma conta"),
+        ("en", "`email` has an account already"),
+    ] {
+        let told = register(language).await.expect_error(409, "EMAIL_TAKEN");
+        assert!(told.starts_with(words), "{told}");
+    }
+    // What a page lacks is the key of a site, not one of the API.
+    let init = app.client.post(format!("{}/v1/widget/init", app.base)).json(&json!({}));
+    let told = read(init.header("accept-language", "es")).await.expect_error(401, "UNAUTHORIZED");
+    assert!(told.starts_with("Falta la clave del sitio"), "{told}");
 }
 
 #[tokio::test]

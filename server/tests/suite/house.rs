@@ -156,6 +156,60 @@ fn reserved_words_stay_in_their_rooms() {
     assert!(seen > 50, "the sources were found: {seen}");
 }
 
+/// What makes an error that clients see; its code is the next text.
+const MAKERS: [&str; 6] = [
+    "DomainError::new(",
+    "DomainError::conflict(",
+    "DomainError::unavailable(",
+    "Self::conflict(",
+    "Self::unavailable(",
+    "Error::refused(",
+];
+
+/// Longest way from a maker to its code, in bytes.
+const NEAR: usize = 120;
+
+#[test]
+fn the_table_of_errors_has_every_code_and_no_other() {
+    let design = fs::read_to_string(root().join("docs/API-DESIGN.md")).expect("the design");
+    let rows = design.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5"));
+    let cells = rows.filter_map(|row| row.split('|').nth(2));
+    let told: BTreeSet<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter(|code| is_code(code))
+        .collect();
+    assert!(told.len() > 50, "the table was found: {}", told.len());
+    let mut everything = String::new();
+    for (room, _) in MAY_USE.iter().filter(|(room, _)| *room != "testkit") {
+        for path in sources(&root().join(room).join("src")) {
+            let text = fs::read_to_string(&path).expect("a source");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for maker in MAKERS {
+                for (at, _) in code.match_indices(maker) {
+                    let rest = code[at + maker.len()..].split(';').next().unwrap_or_default();
+                    let near = rest.char_indices().take_while(|(at, _)| *at < NEAR).map(|(_, c)| c);
+                    let near: String = near.collect();
+                    let mut pieces = near.split('"').skip(1);
+                    if let (Some(made), Some(_)) = (pieces.next(), pieces.next())
+                        && is_code(made)
+                    {
+                        assert!(told.contains(made), "{} makes {made}", path.display());
+                    }
+                }
+            }
+            everything.push_str(code);
+        }
+    }
+    for code in told {
+        assert!(everything.contains(&format!("\"{code}\"")), "nothing makes {code}");
+    }
+}
+
+fn is_code(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.len() > 3 && text.chars().all(is_plain)
+}
+
 /// A test's own clients are its own business; the product has these four.
 #[test]
 fn http_clients_are_made_in_four_places_only() {

@@ -22,7 +22,7 @@ use crate::state::AppState;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .panel_upload(Action::WorkConversations, routes!(upload))
+        .person_upload(Action::WorkConversations, routes!(upload))
         .panel(Action::ReadConversations, routes!(get))
         .open(routes!(shared))
 }

@@ -20,9 +20,9 @@ use crate::state::AppState;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .panel(Action::ReadConversations, routes!(list))
-        .panel(Action::ReadConversations, routes!(read))
-        .panel(Action::ReadConversations, routes!(read_all))
+        .person(Action::ReadConversations, routes!(list))
+        .person(Action::ReadConversations, routes!(read))
+        .person(Action::ReadConversations, routes!(read_all))
 }
 
 /// A note that calls the person.

@@ -36,7 +36,7 @@ const MOST_ID_CHARS: usize = 100;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .panel(Action::ReadConversations, routes!(list))
-        .panel(Action::WorkConversations, routes!(send))
+        .person(Action::WorkConversations, routes!(send))
 }
 
 /// Which messages: a page, or those on one side of a message.

@@ -31,10 +31,10 @@ const OPENS: &str = "@[";
 pub(super) fn routes() -> Routes {
     Routes::new()
         .panel(Action::ReadConversations, routes!(list))
-        .panel(Action::WorkConversations, routes!(create))
+        .person(Action::WorkConversations, routes!(create))
         .panel(Action::ReadConversations, routes!(get))
-        .panel(Action::WorkConversations, routes!(update))
-        .panel(Action::WorkConversations, routes!(delete))
+        .person(Action::WorkConversations, routes!(update))
+        .person(Action::WorkConversations, routes!(delete))
 }
 
 /// A note.

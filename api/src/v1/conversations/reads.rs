@@ -16,8 +16,8 @@ use crate::state::AppState;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .panel(Action::ReadConversations, routes!(get))
-        .panel(Action::ReadConversations, routes!(mark))
+        .person(Action::ReadConversations, routes!(get))
+        .person(Action::ReadConversations, routes!(mark))
 }
 
 /// How far the person has read.

@@ -1,5 +1,7 @@
 //! What the law lets a person ask for: all that is stored about them, and that it goes.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::message::{Author, Message};
@@ -33,10 +35,10 @@ pub(in crate::v1) struct ExportView {
     visitors: Vec<String>,
     /// Their conversations, oldest first, with every message, rating and lead. Of each, `internalNotes` is how many notes members
     /// have written on it, and `notes` these notes where they were asked for.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<ExportedTalk>)]
     conversations: Vec<Value>,
     /// What happened with them, oldest first.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<super::history::EntryView>)]
     timeline: Vec<Value>,
     /// RFC 3339.
     #[schema(format = DateTime)]
@@ -51,6 +53,106 @@ pub(in crate::v1) struct ExportQuery {
     /// colleagues to each other.
     #[param(value_type = bool, required = false)]
     notes: Option<String>,
+}
+
+/// A conversation of the person, whole.
+#[derive(ToSchema)]
+#[schema(as = EndUserExportConversation, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `talk_of` writes")]
+struct ExportedTalk {
+    #[schema(pattern = "^conv_[0-9a-f]{32}$")]
+    id: String,
+    title: String,
+    #[schema(pattern = "^(api|cli|web|whatsapp|instagram|facebook|email)$")]
+    channel: String,
+    #[schema(pattern = "^(open|pending|closed)$")]
+    status: String,
+    visitor_id: Option<String>,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    updated_at: String,
+    /// Of what no longer fits the agent's memory.
+    summary: Option<String>,
+    rating: Option<ExportedRating>,
+    /// The fields that they left.
+    lead: Option<BTreeMap<String, String>>,
+    /// The page that it began on.
+    page_url: Option<String>,
+    /// The browser that it began with.
+    user_agent: Option<String>,
+    /// Oldest first.
+    messages: Vec<ExportedMessage>,
+    /// How many notes members have written on it.
+    #[schema(minimum = 0)]
+    internal_notes: usize,
+    /// These notes, where they were asked for.
+    #[schema(required = false)]
+    notes: Vec<ExportedNote>,
+}
+
+/// What a member noted on a conversation.
+#[derive(ToSchema)]
+#[schema(as = EndUserExportNote, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `note_of` writes")]
+struct ExportedNote {
+    /// Their name; null where they are gone.
+    author: Option<String>,
+    content: String,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+/// What the person thought of a conversation.
+#[derive(ToSchema)]
+#[schema(as = EndUserExportRating)]
+#[expect(dead_code, reason = "describes what `talk_of` writes")]
+struct ExportedRating {
+    #[schema(minimum = 1, maximum = 5)]
+    rating: i64,
+    comment: Option<String>,
+}
+
+/// A message to or from the person.
+#[derive(ToSchema)]
+#[schema(as = EndUserExportMessage, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `message_of` writes")]
+struct ExportedMessage {
+    #[schema(pattern = "^msg_[0-9a-f]{32}$")]
+    id: String,
+    #[schema(pattern = "^(customer|agent|operator)$")]
+    author: String,
+    content: String,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    feedback: Option<ExportedFeedback>,
+    attachments: Vec<ExportedFile>,
+    /// Whether it is stored how the answer came about.
+    has_trace: bool,
+}
+
+/// What the person thought of an answer.
+#[derive(ToSchema)]
+#[schema(as = EndUserExportFeedback)]
+#[expect(dead_code, reason = "describes what `message_of` writes")]
+struct ExportedFeedback {
+    rating: String,
+    comment: Option<String>,
+}
+
+/// A file of a message.
+#[derive(ToSchema)]
+#[schema(as = EndUserExportFile, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes what `message_of` writes")]
+struct ExportedFile {
+    name: String,
+    media_type: String,
+    #[schema(minimum = 0)]
+    bytes: i64,
 }
 
 /// Export an end-user

@@ -68,11 +68,12 @@ pub(in crate::v1) struct TalkView {
     id: String,
     /// The first words of it.
     title: String,
-    /// `open`, `pending` or `closed`.
+    #[schema(pattern = "^(open|pending|closed)$")]
     status: &'static str,
-    /// `bot`, `queue` or `operator`.
+    /// Who answers.
+    #[schema(pattern = "^(bot|queue|operator)$")]
     handler: &'static str,
-    #[schema(example = "web")]
+    #[schema(pattern = "^(api|cli|web|whatsapp|instagram|facebook|email)$", example = "web")]
     channel: &'static str,
     #[schema(pattern = "^agent_[0-9a-f]{32}$")]
     agent_id: String,
@@ -95,7 +96,11 @@ pub(in crate::v1) struct TalkView {
     path = "/v1/end-users/{endUserId}/timeline",
     tag = "End-users",
     operation_id = "getEndUserTimeline",
-    params(("endUserId" = String, Path), WindowQuery),
+    params(
+        ("endUserId" = String, Path),
+        ("orderBy" = Option<String>, Query, description = "There is one order: by time.", pattern = "^(at)$"),
+        WindowQuery,
+    ),
     responses((status = 200, description = "A page of what happened.", body = List<EntryView>)),
 )]
 #[tracing::instrument(name = "handler.v1.end_users.timeline", skip_all)]
@@ -124,7 +129,11 @@ pub(super) async fn timeline(
     path = "/v1/end-users/{endUserId}/conversations",
     tag = "End-users",
     operation_id = "listEndUserConversations",
-    params(("endUserId" = String, Path), WindowQuery),
+    params(
+        ("endUserId" = String, Path),
+        ("orderBy" = Option<String>, Query, description = "There is one order: by time.", pattern = "^(createdAt)$"),
+        WindowQuery,
+    ),
     responses((status = 200, description = "A page of conversations.", body = List<TalkView>)),
 )]
 #[tracing::instrument(name = "handler.v1.end_users.conversations", skip_all)]

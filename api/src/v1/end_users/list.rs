@@ -54,8 +54,9 @@ pub(in crate::v1) struct TagView {
     operation_id = "listEndUsers",
     params(
         ("search" = Option<String>, Query, description = "Only those whose names, e-mail addresses or phone numbers have words that begin so; `criteria` does the same."),
-        ("tag" = Option<String>, Query, description = "Only those with this tag."),
+        ("tag" = Option<String>, Query, description = "Only those with this tag.", max_length = 200),
         ("blocked" = Option<bool>, Query, description = "Only blocked ones (`true`), or only others (`false`)."),
+        ("orderBy" = Option<String>, Query, description = "`createdAt` without one.", pattern = "^(createdAt|updatedAt|name)$"),
         WindowQuery,
     ),
     responses((status = 200, description = "A page of end-users.", body = List<EndUserView>)),

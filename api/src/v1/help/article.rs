@@ -20,11 +20,12 @@ use crate::state::AppState;
 #[serde(rename_all = "camelCase")]
 #[schema(as = HelpArticle)]
 pub(in crate::v1) struct HelpArticleView {
-    #[schema(example = "politica-de-cambios")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "politica-de-cambios")]
     slug: String,
     title: String,
     /// Markdown. Show it as text or through a renderer that lets no HTML through.
     content: String,
+    #[schema(pattern = "^(es|en|pt)$")]
     language: &'static str,
     tags: Vec<String>,
     /// The slug of its category.
@@ -54,9 +55,13 @@ pub(in crate::v1) struct HelpFeedback {
     params(
         ("workspaceCode" = String, Path, description = "The workspace's code, or a site key of it."),
         ("slug" = String, Path),
-        ("language" = Option<String>, Query, description = "`es`, `en` or `pt`."),
+        ("language" = Option<String>, Query, description = "Without it, the one that `Accept-Language` likes best.", pattern = "^(es|en|pt)$"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that you have."),
     ),
-    responses((status = 200, description = "The article.", body = HelpArticleView)),
+    responses(
+        (status = 200, description = "The article.", body = HelpArticleView),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.help.article", skip_all)]
 pub(super) async fn get(
@@ -92,7 +97,7 @@ pub(super) async fn get(
     params(
         ("workspaceCode" = String, Path, description = "The workspace's code, or a site key of it."),
         ("slug" = String, Path),
-        ("language" = Option<String>, Query, description = "`es`, `en` or `pt`."),
+        ("language" = Option<String>, Query, description = "Of the article that was read.", pattern = "^(es|en|pt)$"),
     ),
     request_body = HelpFeedback,
     responses((status = 204, description = "Counted.")),

@@ -41,7 +41,7 @@ pub(in crate::v1) struct HelpCentreView {
     name: String,
     #[schema(example = "funpark")]
     code: String,
-    /// Articles by language, where there are any.
+    /// Articles by language (`es`, `en`, `pt`), where there are any.
     articles: BTreeMap<&'static str, i64>,
     /// Those with articles, in order.
     categories: Vec<HelpCategoryView>,
@@ -52,7 +52,7 @@ pub(in crate::v1) struct HelpCentreView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = HelpCategory)]
 pub(in crate::v1) struct HelpCategoryView {
-    #[schema(example = "entradas")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "entradas")]
     slug: String,
     /// In the language that was asked for, if it has one.
     #[schema(example = "Entradas")]
@@ -66,11 +66,12 @@ pub(in crate::v1) struct HelpCategoryView {
 #[serde(rename_all = "camelCase")]
 #[schema(as = HelpArticleSummary)]
 pub(in crate::v1) struct ShortView {
-    #[schema(example = "politica-de-cambios")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "politica-de-cambios")]
     slug: String,
     title: String,
     /// How it begins.
     excerpt: String,
+    #[schema(pattern = "^(es|en|pt)$")]
     language: &'static str,
     tags: Vec<String>,
     /// The slug of its category.
@@ -91,9 +92,13 @@ pub(in crate::v1) struct ShortView {
     operation_id = "getHelpCentre",
     params(
         ("workspaceCode" = String, Path, description = "The workspace's code, or a site key of it."),
-        ("language" = Option<String>, Query, description = "`es`, `en` or `pt`: of the names of categories."),
+        ("language" = Option<String>, Query, description = "Of the names of categories.", pattern = "^(es|en|pt)$"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that you have."),
     ),
-    responses((status = 200, description = "What there is to read.", body = HelpCentreView)),
+    responses(
+        (status = 200, description = "What there is to read.", body = HelpCentreView),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.help.home", skip_all)]
 pub(super) async fn home(
@@ -143,12 +148,17 @@ pub(in crate::v1) struct HelpQuery {
     operation_id = "listHelpArticles",
     params(
         ("workspaceCode" = String, Path, description = "The workspace's code, or a site key of it."),
-        ("language" = Option<String>, Query, description = "Only in this language: `es`, `en` or `pt`."),
-        ("category" = Option<String>, Query, description = "Only in the category of this slug."),
-        ("tag" = Option<String>, Query, description = "Only with this tag."),
+        ("language" = Option<String>, Query, description = "Only in this language.", pattern = "^(es|en|pt)$"),
+        ("category" = Option<String>, Query, description = "Only in the category of this slug.", pattern = "^[a-z0-9]+(-[a-z0-9]+)*$"),
+        ("tag" = Option<String>, Query, description = "Only with this tag.", max_length = 200),
+        ("orderBy" = Option<String>, Query, description = "`updatedAt` without one.", pattern = "^(updatedAt|createdAt)$"),
         WindowQuery,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of the answer that you have."),
     ),
-    responses((status = 200, description = "A page of articles.", body = List<ShortView>)),
+    responses(
+        (status = 200, description = "A page of articles.", body = List<ShortView>),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.help.articles", skip_all)]
 pub(super) async fn articles(

@@ -23,7 +23,7 @@ pub(super) fn routes() -> Routes {
         .panel(Action::ReadConversations, routes!(get))
         .panel(Action::WorkConversations, routes!(update))
         .panel(Action::WorkConversations, routes!(assign))
-        .panel(Action::WorkConversations, routes!(take_over))
+        .person(Action::WorkConversations, routes!(take_over))
         .panel(Action::WorkConversations, routes!(hand_back))
         .panel(Action::WorkConversations, routes!(close))
         .panel(Action::WorkConversations, routes!(reopen))
@@ -42,7 +42,7 @@ struct ConversationChange {
     #[serde(default)]
     #[schema(value_type = Option<String>, pattern = "^user_[0-9a-f]{32}$")]
     assigned_to_user_id: Patch<UserId>,
-    /// All of its tags, by name; those that the workspace does not have are made.
+    /// All of its tags, by name, each of 1 to 50 characters; those that the workspace does not have are made.
     #[schema(max_items = 20, nullable = false, example = json!(["vip", "venta"]))]
     tags: Option<Vec<String>>,
     #[schema(nullable = false)]
@@ -96,7 +96,10 @@ async fn get(
     operation_id = "updateConversation",
     params(("conversationId" = String, Path), IfMatch),
     request_body = ConversationChange,
-    responses((status = 200, description = "The conversation.", body = ConversationView)),
+    responses(
+        (status = 200, description = "The conversation.", body = ConversationView),
+        (status = 409, description = "A closed conversation cannot be put off.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.conversations.update", skip_all)]
 async fn update(

@@ -26,6 +26,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .panel(Action::ReadConversations, routes!(list))
         .panel(Action::ReadConversations, routes!(counts))
+        .schema::<ConversationOrder>()
 }
 
 /// Where the counting of a list ends.
@@ -48,16 +49,20 @@ struct ConversationQuery {
     #[param(value_type = Handler, required = false)]
     handler: Option<String>,
     /// `me`, `unassigned`, or the id of a member.
-    #[param(value_type = String, required = false)]
+    #[param(
+        value_type = String,
+        pattern = "^(me|unassigned|user_[0-9a-f]{32})$",
+        required = false
+    )]
     assigned_to: Option<String>,
     /// Only with this agent.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, pattern = "^agent_[0-9a-f]{32}$", required = false)]
     agent_id: Option<String>,
     /// Only of this site or app.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, pattern = "^proj_[0-9a-f]{32}$", required = false)]
     project_id: Option<String>,
     /// Only of this customer.
-    #[param(value_type = String, required = false)]
+    #[param(value_type = String, pattern = "^contact_[0-9a-f]{32}$", required = false)]
     contact_id: Option<String>,
     /// Only with the tag of this name.
     #[param(value_type = String, required = false)]
@@ -75,6 +80,7 @@ struct ConversationQuery {
     /// of a word is enough.
     #[param(value_type = String, max_length = 200, required = false)]
     criteria: Option<String>,
+    /// What comes first: what changed or began last, what is most urgent, or who has waited longest for a person.
     #[param(value_type = ConversationOrder, default = "updatedAt", required = false)]
     order_by: Option<String>,
     /// `ASC` or `DESC`; the default is `ASC` for `waitingSince`, and `DESC` else.

@@ -26,7 +26,7 @@ pub(super) fn routes() -> Routes {
         .panel(Action::ReadWorkspace, routes!(get))
         .panel(Action::ManageWorkspace, routes!(update))
         .panel(Action::ReadWorkspace, routes!(list_availability))
-        .panel(Action::WorkConversations, routes!(set_availability))
+        .person(Action::WorkConversations, routes!(set_availability))
 }
 
 /// Most conversations that a cap can name.

@@ -33,12 +33,13 @@ pub(in crate::v1) struct CategoryView {
     #[schema(pattern = "^cat_[0-9a-f]{32}$")]
     id: String,
     /// Its name in addresses.
-    #[schema(example = "entradas")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "entradas")]
     slug: String,
     /// What it is called, by language.
-    #[schema(example = json!({"es": "Entradas", "en": "Tickets"}))]
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"es": "Entradas", "en": "Tickets"}))]
     names: NamesView,
     /// Where it stands among the others, the lowest first.
+    #[schema(minimum = 0, maximum = 1_000_000)]
     order: i64,
     /// RFC 3339.
     #[schema(format = DateTime)]
@@ -51,13 +52,14 @@ pub(in crate::v1) struct CategoryView {
 /// A new category.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::v1) struct NewCategory {
-    /// By `es`, `en`, `pt`; at least one.
-    #[schema(example = json!({"es": "Entradas", "en": "Tickets"}))]
+    /// By `es`, `en`, `pt`, each of at most 100 characters; at least one.
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"es": "Entradas", "en": "Tickets"}))]
     names: NamesView,
     /// Made from a name without one.
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", max_length = 100)]
     slug: Option<String>,
     #[serde(default)]
-    #[schema(default = 0)]
+    #[schema(default = 0, minimum = 0, maximum = 1_000_000)]
     order: i64,
 }
 
@@ -65,8 +67,11 @@ pub(in crate::v1) struct NewCategory {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::v1) struct CategoryChange {
     /// All of them.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     names: Option<NamesView>,
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", max_length = 100)]
     slug: Option<String>,
+    #[schema(minimum = 0, maximum = 1_000_000)]
     order: Option<i64>,
 }
 

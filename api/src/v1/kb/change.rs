@@ -37,12 +37,15 @@ pub(in crate::v1) struct NewArticle {
         example = "Podrás cambiar tus entradas hasta 24h antes..."
     )]
     content: String,
+    /// Each of 1 to 50 characters.
     #[serde(default)]
     #[schema(max_items = 50, example = json!(["devoluciones", "cambios"]))]
     tags: Vec<String>,
-    /// `es`, `en` or `pt`; without it, what the text is found to be in.
+    /// Without it, what the text is found to be in.
+    #[schema(pattern = "^(es|en|pt)$")]
     language: Option<String>,
     /// Its name in addresses; without it, made from the title.
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", max_length = 100)]
     slug: Option<String>,
     #[schema(value_type = Option<String>, pattern = "^cat_[0-9a-f]{32}$")]
     category_id: Option<CategoryId>,
@@ -58,9 +61,12 @@ pub(in crate::v1) struct ArticleChange {
     title: Option<String>,
     #[schema(min_length = 1, max_length = 100_000)]
     content: Option<String>,
+    /// All of them, each of 1 to 50 characters.
     #[schema(max_items = 50)]
     tags: Option<Vec<String>>,
+    #[schema(pattern = "^(es|en|pt)$")]
     language: Option<String>,
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", max_length = 100)]
     slug: Option<String>,
     /// Null takes it out of its category.
     #[serde(default)]

@@ -34,7 +34,7 @@ pub(in crate::v1) struct ArticleView {
     #[schema(pattern = "^(es|en|pt)$")]
     pub language: &'static str,
     /// Its name in addresses, unique in its language.
-    #[schema(example = "politica-de-cambios-y-devoluciones")]
+    #[schema(pattern = "^[a-z0-9]+(-[a-z0-9]+)*$", example = "politica-de-cambios-y-devoluciones")]
     pub slug: String,
     #[schema(pattern = "^cat_[0-9a-f]{32}$")]
     pub category_id: Option<String>,

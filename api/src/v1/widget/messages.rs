@@ -71,7 +71,7 @@ struct NewMessage {
         (status = 202, description = "The message; people will answer.", body = Sent),
         (status = 402, description = "A budget is used up.", body = ErrorEnvelope),
         (status = 404, description = "The conversation, or a file, is not the visitor's own.", body = ErrorEnvelope),
-        (status = 409, description = "A file was sent with a message already.", body = ErrorEnvelope),
+        (status = 409, description = "A file was sent with a message already, or the workspace has no agent.", body = ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.send", skip_all)]

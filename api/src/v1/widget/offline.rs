@@ -64,6 +64,7 @@ struct LeftView {
     responses(
         (status = 201, description = "People will see it.", body = LeftView),
         (status = 403, description = "The widget has no form.", body = ErrorEnvelope),
+        (status = 409, description = "The workspace has no agent.", body = ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.leave", skip_all)]

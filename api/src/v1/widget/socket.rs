@@ -41,6 +41,7 @@ struct ConnectQuery {
     /// The cursor that was told last; or the `seq` of the newest message that the page has of `conversationId`.
     #[param(value_type = String, required = false)]
     after: Option<String>,
+    /// Where a message goes that names no conversation, and what a number as `after` counts in.
     #[param(value_type = String, pattern = "^conv_[0-9a-f]{32}$", required = false)]
     conversation_id: Option<String>,
     /// The site key: a browser cannot set headers on a WebSocket.
@@ -106,8 +107,10 @@ enum After {
 /// "content"?, "attachmentIds"?, "contact"?, "clientMessageId"?, "conversationId"?}`, which is answered by `ack` (`{clientMessageId, message}`) or `error`
 /// (`{code, message, clientMessageId}`); `typing` (`{typing}`), `read` (`{seq}`) and `ping`. After a cut it connects with the last
 /// `cursor` as `after`, and sends again what was not acknowledged: nothing is lost, nothing doubled. An answer is
-/// written to its end although its connection is cut. Closed with 4401 when the token holds no longer, with 1001 when the
-/// server stops, with 1013 when there are too many connections.
+/// written to its end although its connection is cut. Closed with 4401 when the token does not hold, or no longer, with 4403
+/// when the conversation is not the visitor's or the page may not come here any more, with 1008 when a frame or a cursor is not
+/// understood, with 1009 when a frame is over 64 KiB, with 1001 when the server stops, with 1013 when there are too many
+/// connections.
 #[utoipa::path(
     get,
     path = "/v1/widget/ws",
@@ -116,7 +119,7 @@ enum After {
     params(ConnectQuery),
     responses(
         (status = 101, description = "The protocol changes to WebSocket."),
-        (status = 400, description = "No WebSocket was asked for."),
+        (status = 400, description = "No WebSocket was asked for.", body = crate::error::ErrorEnvelope),
     ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.connect", skip_all)]

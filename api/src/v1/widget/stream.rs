@@ -38,6 +38,7 @@ struct StreamQuery {
     /// As the header `Last-Event-ID`, which wins; or the `seq` of the newest message that the page has of `conversationId`.
     #[param(value_type = String, required = false)]
     after: Option<String>,
+    /// The conversation that a number as `after` counts in; with a cursor it is not needed. Told are all of the visitor's.
     #[param(value_type = String, pattern = "^conv_[0-9a-f]{32}$", required = false)]
     conversation_id: Option<String>,
     /// The site key, for `EventSource`, which cannot set headers.
@@ -64,7 +65,10 @@ struct StreamQuery {
         ("last-event-id" = Option<String>, Header, description = "The id of the last event that you have."),
         StreamQuery,
     ),
-    responses((status = 200, description = "The events.", content((String = "text/event-stream")))),
+    responses(
+        (status = 200, description = "The events.", content((String = "text/event-stream"))),
+        (status = 404, description = "The conversation is not the visitor's own.", body = crate::error::ErrorEnvelope),
+    ),
 )]
 #[tracing::instrument(name = "handler.v1.widget.follow", skip_all)]
 async fn follow(

@@ -1,6 +1,6 @@
 //! Each route of the panel × {no credential, garbage, another tenant, each role}, from the router's own table.
 
-use api::Surface;
+use api::{Callers, Surface};
 use domain::Role;
 use http::Method;
 use serde_json::{Value, json};
@@ -167,4 +167,34 @@ async fn each_route_asks_for_a_credential_and_a_role() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn an_api_key_is_refused_where_somebody_must_be_signed_in_and_nowhere_else() {
+    for app in TestApp::on_each_database("panel keys").await {
+        let owner = Person::register(&app, "keys").await;
+        let workspace = app.tenant.workspace.to_string();
+        for route in api::routes_v1().iter().filter(|route| route.action.is_some()) {
+            let path = filled(&route.path, &workspace);
+            let body = match route.path.as_str() {
+                // A key has no replies of its own.
+                "/v1/canned-replies" => json!({"shortcut": "x", "title": "x", "content": "x"}),
+                path => body_of(path, &owner),
+            };
+            let reply = ask(&app, Some(&app.tenant.key), &route.method, &path, &body).await;
+            let told = format!("{} {}: {}", route.method, route.path, reply.text);
+            assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");
+            assert_eq!(reply.status == 403, route.callers == Callers::People, "{told}");
+        }
+    }
+}
+
+/// The path in a workspace, with names of nothing for all else.
+fn filled(path: &str, workspace: &str) -> String {
+    let parts = path.split('/').map(|part| match part {
+        "{workspaceId}" => workspace,
+        part if part.starts_with('{') => "nothing",
+        part => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
