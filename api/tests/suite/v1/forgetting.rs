@@ -44,6 +44,9 @@ async fn leaves_a_word_everywhere(app: &TestApp, site: &Site, ana: &Person, word
         json!({"content": format!("¿Y qué come el {word}?"), "conversationId": conversation});
     let request = visitor.request(app, Method::POST, "/messages").json(&streamed);
     assert_eq!(read(request.header("accept", "text/event-stream")).await.status, 200);
+    // A text that fills pages of its own.
+    let long = json!({"content": format!("{word} ").repeat(400), "conversationId": conversation});
+    visitor.post(app, "/messages", &long).await.expect(200);
     send("olvidado").await;
     let left = json!({
         "name": format!("{word} Pérez"),
