@@ -286,7 +286,7 @@ impl TestApp {
         }
         let url = self.database.guard.url();
         let path = url.trim_start_matches("sqlite:");
-        let files = [path.to_owned(), format!("{path}-wal")].map(|path| std::fs::read(path));
+        let files = [path.to_owned(), format!("{path}-wal")].map(std::fs::read);
         let bytes: Vec<u8> = files.into_iter().flatten().flatten().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }

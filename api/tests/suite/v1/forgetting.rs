@@ -32,11 +32,11 @@ async fn leaves_a_word_everywhere(app: &TestApp, site: &Site, ana: &Person, word
     let page = json!({"pageUrl": format!("https://cliente.cl/{word}"), "userAgent": format!("Firefox {word}")});
     let visitor = site.visitor_of(&site.open(app, &page).await.expect(200));
     let file = |kind: &str| format!("archivo {kind} de {word}").into_bytes();
-    let send = async |kind: &str| {
+    let put = async |kind: &str| {
         let stored = visitor.upload(app, &format!("{kind} {word}.txt"), file(kind)).await;
         stored.expect(201)["id"].clone()
     };
-    let sent = send("enviado").await;
+    let sent = put("enviado").await;
     let asks = json!({"content": format!("¿Dónde vive el {word}?"), "attachmentIds": [sent]});
     let begun = visitor.post(app, "/messages", &asks).await.expect(200);
     let conversation = begun["conversationId"].as_str().unwrap().to_owned();
@@ -44,7 +44,10 @@ async fn leaves_a_word_everywhere(app: &TestApp, site: &Site, ana: &Person, word
         json!({"content": format!("¿Y qué come el {word}?"), "conversationId": conversation});
     let request = visitor.request(app, Method::POST, "/messages").json(&streamed);
     assert_eq!(read(request.header("accept", "text/event-stream")).await.status, 200);
-    send("olvidado").await;
+    // A text that fills pages of its own.
+    let long = json!({"content": format!("{word} ").repeat(400), "conversationId": conversation});
+    visitor.post(app, "/messages", &long).await.expect(200);
+    put("olvidado").await;
     let left = json!({
         "name": format!("{word} Pérez"),
         "email": format!("{word}@ejemplo.com"),
