@@ -177,8 +177,8 @@ async fn update(
     }
     let budget = budgets::get(&mut tx, workspace, id).await?.ok_or_else(absent)?;
     if budget.limit != before.limit {
-        let changed = Changed::between(told(&before), told(&budget));
-        caller.audit(&mut tx, &state.ambient, "budget.updated", id, changed).await?;
+        let sides = Changed::between(told(&before), told(&budget));
+        caller.audit(&mut tx, &state.ambient, "budget.updated", id, sides).await?;
     }
     tx.commit().await?;
     let mut conn = state.db.read().await?;

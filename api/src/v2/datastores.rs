@@ -350,8 +350,8 @@ async fn update(
     if !datastores::update(&mut tx, &datastore).await? {
         return Err(DomainError::not_found("datastore").into());
     }
-    let changed = Changed::between(before, told(&datastore));
-    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, changed).await?;
+    let sides = Changed::between(before, told(&datastore));
+    caller.audit(&mut tx, &state.ambient, "datastore.updated", id, sides).await?;
     let view = counted(&mut tx, datastore).await?;
     tx.commit().await?;
     Ok(Json(view))

@@ -258,8 +258,8 @@ async fn put(
     let mut tx = state.db.write().await?;
     let there = gates::put(&mut tx, workspace, id, &gate, state.ambient.now()).await?;
     if there {
-        let changed = Changed { before, after: Some(told(&gate)) };
-        caller.audit(&mut tx, &state.ambient, "gate.updated", id, changed).await?;
+        let sides = Changed { before, after: Some(told(&gate)) };
+        caller.audit(&mut tx, &state.ambient, "gate.updated", id, sides).await?;
     }
     tx.commit().await?;
     if !there {

@@ -237,8 +237,8 @@ async fn update(
         if provider.api_key != key_before {
             after["keyChanged"] = true.into();
         }
-        let changed = Changed::between(before, after);
-        caller.audit(&mut tx, &state.ambient, "provider.updated", id, changed).await?;
+        let sides = Changed::between(before, after);
+        caller.audit(&mut tx, &state.ambient, "provider.updated", id, sides).await?;
     }
     tx.commit().await?;
     state.agents.providers_changed(caller.workspace());

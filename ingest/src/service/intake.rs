@@ -155,7 +155,7 @@ async fn store<'a>(
         storage::jobs::enqueue_many(&mut tx, &shared.ambient, workspace, &jobs).await?;
         for text in texts {
             if let Some(author) = &text.author {
-                author.note(&mut tx, &shared.ambient, super::added(&text.source)).await?;
+                author.note(&mut tx, &shared.ambient, super::audit::added(&text.source)).await?;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What callers may do with sources.
 
 mod articles;
+mod audit;
 mod intake;
 mod removal;
 mod validate;
@@ -14,11 +15,12 @@ use domain::{Ambient, BlobId, DatastoreId, DomainError, ErrorKind, SourceId, Wor
 use jobs::Handler;
 use models::Catalogue;
 use retrieval::Retrieval;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use storage::audit::{Author, Change};
 use storage::sources::VersionText;
 use storage::{Blobs, Db, Tx};
 
+use self::audit::{added, told_state};
 use self::intake::{Intake, NewText, explained};
 pub use self::validate::MAX_NAME_CHARS;
 pub(crate) use self::validate::{file_name, too_large};
@@ -87,12 +89,6 @@ impl Ingest {
         let core =
             Core { db, blobs, retrieval, ambient, settings, parsers, fetcher, catalogue, settling };
         Self { core: Arc::new(core), intake, author: None }
-    }
-
-    /// The same, whose changes of sources and datastores are written into the audit log as somebody's.
-    #[must_use]
-    pub fn signed(&self, author: Author) -> Self {
-        Self { author: Some(Arc::new(author)), ..self.clone() }
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -394,48 +390,6 @@ impl Ingest {
         tx.commit().await?;
         Ok(())
     }
-
-    /// Writes a change into the audit log, where it is somebody's.
-    async fn note(&self, tx: &mut Tx, change: Change) -> storage::Result<()> {
-        match &self.author {
-            Some(author) => author.note(tx, &self.core.ambient, change).await,
-            None => Ok(()),
-        }
-    }
-}
-
-/// What the audit log says of a source that was added.
-fn added(source: &Source) -> Change {
-    Change::new("source.created", source.id).to(told(source))
-}
-
-/// What the audit log says of a source. The query of an address may hold a secret.
-fn told(source: &Source) -> Value {
-    let (kind, url) = match &source.origin {
-        SourceOrigin::File { .. } => ("file", None),
-        SourceOrigin::Url { url } => ("url", Some(url.as_str())),
-        SourceOrigin::Text => ("text", None),
-    };
-    let bare = |text: &str| text.split(['?', '#']).next().unwrap_or_default().to_owned();
-    let name = match url {
-        Some(url) if url == source.name => bare(url),
-        _ => source.name.clone(),
-    };
-    json!({
-        "datastoreId": source.datastore_id,
-        "name": name,
-        "type": kind,
-        "url": url.map(bare),
-    })
-}
-
-/// What the audit log says of how far a source is.
-fn told_state(source: &Source) -> Value {
-    json!({
-        "datastoreId": source.datastore_id,
-        "status": source.status.name(),
-        "version": source.version,
-    })
 }
 
 async fn find(

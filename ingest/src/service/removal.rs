@@ -7,7 +7,8 @@ use serde_json::json;
 use storage::Tx;
 use storage::audit::Change;
 
-use super::{Ingest, find, told};
+use super::audit::told;
+use super::{Ingest, find};
 use crate::pipeline::{PurgeJob, VersionJob, live_chunks, want_closing};
 
 /// Files that one job removes.

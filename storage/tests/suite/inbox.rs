@@ -283,7 +283,7 @@ async fn conversations_are_found_by_words_of_texts_and_of_customers() {
             ("54911", vec![second]),
             ("tomas belen", vec![second]),
             ("pinata belen", vec![]),
-            ("cuales horarios", vec![second, first]),
+            ("cuales horarios", vec![first]),
         ] {
             let words = inbox::sought(criteria);
             let filter = Filter { words, ..Filter::default() };
