@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::contact::ContactDetails;
-use domain::conversation::{Channel, ConversationStatus, Handler, Transition};
+use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition};
 use domain::inbox::{Assignment, Availability, By, Happening, InboxSettings, Priority};
 use domain::message::Author;
 use domain::user::User;
@@ -13,7 +13,7 @@ use storage::inbox::{
 };
 use storage::{StorageError, contacts, conversations, events, inbox, members};
 
-use crate::conversations::{begin, message, say};
+use crate::conversations::{begin, conversation, message, say};
 use crate::people::person;
 use crate::support::{Place, places};
 
@@ -361,6 +361,35 @@ async fn lists_are_filtered_ordered_and_paged() {
         assert_eq!(seen(&place, Some(ana.id), &unread, NEWEST).await, [made[2]]);
         let project = Filter { project: Some(place.home.project.id), ..Filter::default() };
         assert!(listed(&place, &project, NEWEST).await.is_empty());
+        // Of a site, as of now: what is asked of it finds it, and what is asked of others does not.
+        let of_site = Conversation {
+            channel: Channel::Web,
+            project_id: Some(place.home.project.id),
+            ..conversation(&place)
+        };
+        let mut tx = place.write().await;
+        conversations::insert(&mut tx, &of_site, None).await.unwrap();
+        tx.commit().await.unwrap();
+        for filter in [
+            web.clone(),
+            project.clone(),
+            Filter { status: Some(ConversationStatus::Open), ..project.clone() },
+            Filter { channel: Some(Channel::Web), ..project.clone() },
+        ] {
+            assert_eq!(listed(&place, &filter, NEWEST).await, [of_site.id], "{filter:?}");
+        }
+        for filter in [
+            Filter { channel: Some(Channel::Api), ..project.clone() },
+            Filter { status: Some(ConversationStatus::Closed), ..project.clone() },
+            Filter { assigned: Some(Assigned::To(ana.id)), ..project.clone() },
+            Filter { project: Some(place.ambient.new_id()), ..Filter::default() },
+            Filter { channel: Some(Channel::Whatsapp), ..Filter::default() },
+        ] {
+            assert!(listed(&place, &filter, NEWEST).await.is_empty(), "{filter:?}");
+        }
+        let mut tx = place.write().await;
+        conversations::delete(&mut tx, ws, of_site.id).await.unwrap();
+        tx.commit().await.unwrap();
         let unread = Filter { contact: Some(place.ambient.new_id()), ..Filter::default() };
         assert!(listed(&place, &unread, NEWEST).await.is_empty());
 
