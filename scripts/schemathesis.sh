@@ -143,6 +143,7 @@ while read -r operation parameter value; do
         "$operation" "$parameter" "$value" >> "$folder/v1.toml"
 done << END
 deleteWorkspace workspaceId ws_$nobody
+endSession sessionId sess_$nobody
 deleteProject projectId proj_$nobody
 rotateSiteKey projectId proj_$nobody
 renewWidgetIdentitySecret projectId proj_$nobody
