@@ -208,9 +208,11 @@ async fn a_text_is_written_anew_in_each_style() {
             let found = app.post("/v1/ai/rewrite", &body).await.expect(200);
             let expected = json!({"text": written, "model": "gpt-test", "unsupported": []});
             assert_eq!(found, expected, "{body}");
-            let sent = server.requests().last().unwrap().body.to_string();
-            assert!(sent.contains(given) && sent.contains(words), "{body}: {sent}");
-            told.insert(sent);
+            let sent = server.requests().last().unwrap().body["messages"].clone();
+            assert!(sent[1]["content"].as_str().unwrap().contains(given), "{body}: {sent}");
+            let instructions = sent[0]["content"].as_str().unwrap().to_owned();
+            assert!(instructions.contains(words), "{body}: {instructions}");
+            told.insert(instructions);
         }
         assert_eq!(told.len(), 7, "each is asked for in words of its own");
         let usage = app.get("/api/v2/usage?groupBy=purpose").await.expect(200);
