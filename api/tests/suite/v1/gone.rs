@@ -43,6 +43,7 @@ async fn shown_to_all(app: &TestApp, site: &Site, key: &str) -> Vec<(Method, Str
     let token = invited["link"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     let shown = vec![
         (Method::GET, help.clone(), 200),
+        (Method::GET, format!("/v1/help/{}", site.key), 200),
         (Method::GET, format!("{help}/articles"), 200),
         (Method::GET, format!("{help}/articles/cambios"), 200),
         (Method::POST, format!("{help}/articles/cambios/feedback"), 204),
@@ -67,7 +68,7 @@ async fn is_absent(app: &TestApp, site: &Site, visitor: &Visitor, shown: &[(Meth
         assert_eq!(reply.status, 404, "{method} {path}: {}", reply.text);
         reply.expect_error(404, "NOT_FOUND");
     }
-    let (_, invitation, _) = &shown[4];
+    let (_, invitation, _) = &shown[5];
     let joins = json!({"name": "Nuevo", "password": PASSWORD});
     let late = open(app, &format!("{invitation}/accept"), &joins).await;
     late.expect_error(404, "NOT_FOUND");
