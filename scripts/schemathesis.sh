@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests /api/v2 and /v1 against their own descriptions with schemathesis, with and without a key or a token:
+# Tests /api/v2 and /v1 against their own descriptions with schemathesis, with and without what opens them:
 #   scripts/schemathesis.sh
 # Starts a server of its own at a free port, in a temporary folder, and stops it afterwards. Fails on any server
 # error and on any route that answers without a key.
@@ -43,7 +43,7 @@ unset DATABASE_URL QDRANT_URL OPENAI_API_KEY OPENAI_BASE_URL
 field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$folder/init" "$1"; }
 key=$(field apiKey)
 # Ids that are there, so that more than 404 is seen; what deletes gets none of them.
-cat > "$folder/schemathesis.toml" << END
+cat > "$folder/v2.toml" << END
 [parameters]
 agentId = "$(field agentId)"
 datastoreId = "$(field datastoreId)"
@@ -71,7 +71,7 @@ check() {
     document=$1
     shift
     # The stateful phase would revoke the key that it works with.
-    "$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run "$url/openapi/$document.json" \
+    "$venv/bin/schemathesis" --config-file "$folder/$document.toml" run "$url/openapi/$document.json" \
         --phases examples,coverage,fuzzing --checks not_a_server_error,ignored_auth \
         --max-examples "${SCHEMATHESIS_EXAMPLES:-20}" --seed 1 --request-timeout 30 \
         --continue-on-failure --warnings off "$@"
@@ -83,14 +83,89 @@ echo "/api/v2 with a key:"
 check v2 --header "Authorization: Bearer $key" --exclude-operation-id createProvider
 echo "/api/v2 without a key:"
 check v2
-# Signing out would end the session that the rest is asked in.
-signed_in=$(curl -fsS "$url/v1/auth/register" -H 'Content-Type: application/json' \
+
+# What a JSON text on standard input has in a place: `["id"]`.
+field_of() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys.argv[1]))' "$1"; }
+json='Content-Type: application/json'
+signed_in=$(curl -fsS "$url/v1/auth/register" -H "$json" \
     -d '{"name": "Andrea", "email": "andrea@ejemplo.com", "password": "tres tristes tigres"}')
-of_signed_in() { python3 -c 'import json, sys; print(eval("json.load(sys.stdin)" + sys.argv[1]))' "$1" <<< "$signed_in"; }
-token=$(of_signed_in '["token"]')
-sed -i "s/^\[parameters\]/[parameters]\nworkspaceId = \"$(of_signed_in '["workspace"]["id"]')\"/" "$folder/schemathesis.toml"
-echo "/v1 with a token:"
-check v1 --header "Authorization: Bearer $token" --exclude-operation-id logout --exclude-operation-id logoutEverywhere
-echo "/v1 without a token:"
+token=$(field_of '["token"]' <<< "$signed_in")
+user=$(field_of '["user"]["id"]' <<< "$signed_in")
+workspace=$(field_of '["workspace"]["id"]' <<< "$signed_in")
+as_person() { curl -fsS -H "Authorization: Bearer $token" "$@"; }
+# Makes something; its id.
+make() { as_person "$url$1" -H "$json" -d "$2" | field_of '["id"]'; }
+projects=$(as_person "$url/v1/projects")
+project=$(field_of '["data"][0]["id"]' <<< "$projects")
+site_key=$(field_of '["data"][0]["siteKey"]' <<< "$projects")
+opened=$(curl -fsS "$url/v1/widget/init" -H "x-site-key: $site_key" -H "$json" -d '{}')
+visitor=$(field_of '["visitorId"]' <<< "$opened")
+visitor_token=$(field_of '["visitorToken"]' <<< "$opened")
+conversation=$(curl -fsS "$url/v1/widget/messages" -H "x-site-key: $site_key" -H "x-visitor-token: $visitor_token" \
+    -H "$json" -d '{"content": "Hola tengo una duda"}' | field_of '["conversationId"]')
+made_key=$(as_person "$url/v1/api-keys" -H "$json" -d '{"name": "web"}')
+agent=$(curl -fsS -H "Authorization: Bearer $(field_of '["key"]' <<< "$made_key")" "$url/api/v2/agents" |
+    field_of '["data"][0]["id"]')
+printf 'hola' > "$folder/a.txt"
+attachment=$(as_person "$url/v1/conversations/$conversation/attachments" -F "file=@$folder/a.txt" | field_of '["id"]')
+note=$(make "/v1/conversations/$conversation/notes" "{\"content\": \"@[$user], cliente VIP\"}")
+end_user=$(make /v1/end-users '{"name": "Andrea"}')
+article=$(make /v1/kb/articles '{"title": "Cambios", "content": "Hasta 24h antes.", "slug": "cambios", "language": "es"}')
+category=$(make /v1/kb/categories '{"names": {"es": "Entradas"}}')
+tag=$(make /v1/tags '{"name": "vip"}')
+canned=$(make /v1/canned-replies '{"shortcut": "hola", "title": "Saludo", "content": "¡Hola!"}')
+invitation=$(make "/v1/workspaces/$workspace/members/invite" '{"email": "nuevo@ejemplo.com", "role": "agent"}')
+code=$(as_person "$url/v1/workspaces/$workspace" | field_of '["code"]')
+cat > "$folder/v1.toml" << END
+[parameters]
+workspaceId = "$workspace"
+memberId = "$user"
+projectId = "$project"
+agentId = "$agent"
+conversationId = "$conversation"
+attachmentId = "$attachment"
+noteId = "$note"
+endUserId = "$end_user"
+articleId = "$article"
+"path.categoryId" = "$category"
+tagId = "$tag"
+cannedReplyId = "$canned"
+keyId = "$(field_of '["id"]' <<< "$made_key")"
+invitationId = "$invitation"
+visitorId = "$visitor"
+workspaceCode = "$code"
+slug = "cambios"
+END
+# What takes away what the others need, or shuts the visitor out, finds nothing.
+nobody=00000000000000000000000000000000
+while read -r operation parameter value; do
+    printf '\n[[operations]]\ninclude-operation-id = "%s"\nparameters = { %s = "%s" }\n' \
+        "$operation" "$parameter" "$value" >> "$folder/v1.toml"
+done << END
+deleteWorkspace workspaceId ws_$nobody
+endSession sessionId sess_$nobody
+deleteProject projectId proj_$nobody
+rotateSiteKey projectId proj_$nobody
+renewWidgetIdentitySecret projectId proj_$nobody
+eraseEndUser endUserId contact_$nobody
+deleteArticle articleId art_$nobody
+deleteArticleCategory categoryId cat_$nobody
+deleteTag tagId tag_$nobody
+deleteNote noteId note_$nobody
+deleteCannedReply cannedReplyId canned_$nobody
+revokeApiKey keyId key_$nobody
+revokeInvitation invitationId inv_$nobody
+blockVisitor visitorId somebody-else
+END
+# Signing out would end the session that the rest is asked in; a stream ends only when it is cut.
+echo "/v1 with a token, a site key and a visitor token:"
+check v1 --header "Authorization: Bearer $token" --header "x-site-key: $site_key" \
+    --header "x-visitor-token: $visitor_token" --exclude-operation-id logout \
+    --exclude-operation-id logoutEverywhere --exclude-operation-id followVisitor
+# Whoever was let in before is let in afterwards: else most of the above was told 401.
+as_person "$url/v1/auth/me" > /dev/null || { echo "the token did not hold to the end" >&2; exit 1; }
+curl -fsS "$url/v1/widget/messages" -H "x-site-key: $site_key" -H "x-visitor-token: $visitor_token" > /dev/null ||
+    { echo "the site key or the visitor token did not hold to the end" >&2; exit 1; }
+echo "/v1 without any of them:"
 check v1
 kill -0 "$server" || { echo "the server died" >&2; tail -n 50 "$folder/log" >&2; exit 1; }

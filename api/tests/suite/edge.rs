@@ -15,8 +15,10 @@ async fn health_and_description_need_no_key() {
         ("/healthz", "ok"),
         ("/readyz", "ready"),
         ("/openapi/v2.json", "/api/v2/agents"),
+        ("/openapi/v1.json", "/v1/conversations"),
         ("/docs/", "swagger-ui"),
         ("/docs/swagger-initializer.js", "/openapi/v2.json"),
+        ("/docs/swagger-initializer.js", "/openapi/v1.json"),
     ] {
         let reply = read(app.client.get(format!("{}{path}", app.base))).await;
         assert_eq!(reply.status, 200, "{path}");

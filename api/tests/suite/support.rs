@@ -13,7 +13,7 @@ use base64::Engine;
 use domain::api_key::{ApiKey, ApiKeySecret};
 use domain::settings::{ProcessRole, Settings};
 use domain::vault::Vault;
-use domain::{Ambient, Scope, Timestamp, WorkspaceId};
+use domain::{Ambient, Scope, Timestamp, UserId, WorkspaceId};
 use evals::Evals;
 use evals::target::Ground;
 use http::{HeaderMap, Method, StatusCode};
@@ -348,12 +348,19 @@ impl TestApp {
 
     /// A further key of the first workspace.
     pub async fn key(&self, scopes: &[Scope], expires_at: Option<Timestamp>) -> String {
-        store_key(&self.db, &self.ambient, self.tenant.workspace, scopes, expires_at).await
+        let workspace = (self.tenant.workspace, None);
+        store_key(&self.db, &self.ambient, workspace, scopes, expires_at).await
     }
 
     /// A key of any workspace that may do everything.
     pub async fn key_of(&self, workspace: WorkspaceId) -> String {
-        store_key(&self.db, &self.ambient, workspace, &Scope::ALL, None).await
+        store_key(&self.db, &self.ambient, (workspace, None), &Scope::ALL, None).await
+    }
+
+    /// A key of the first workspace that a member made: it may do what they may, within its scopes.
+    pub async fn key_by(&self, maker: UserId, scopes: &[Scope]) -> String {
+        let workspace = (self.tenant.workspace, Some(maker));
+        store_key(&self.db, &self.ambient, workspace, scopes, None).await
     }
 
     /// A request with the first workspace's key.
@@ -540,14 +547,14 @@ async fn new_tenant(db: &Db, ambient: &Ambient, name: &str) -> Tenant {
         workspace,
         agent: born.agent.id.to_string(),
         datastore: born.datastore.id.to_string(),
-        key: store_key(db, ambient, workspace, &Scope::ALL, None).await,
+        key: store_key(db, ambient, (workspace, None), &Scope::ALL, None).await,
     }
 }
 
 async fn store_key(
     db: &Db,
     ambient: &Ambient,
-    workspace: WorkspaceId,
+    (workspace, maker): (WorkspaceId, Option<UserId>),
     scopes: &[Scope],
     expires_at: Option<Timestamp>,
 ) -> String {
@@ -558,7 +565,7 @@ async fn store_key(
         name: "test".to_owned(),
         prefix: secret.prefix().to_owned(),
         scopes: scopes.iter().copied().collect(),
-        created_by: None,
+        created_by: maker,
         created_at: ambient.now(),
         expires_at,
         last_used_at: None,

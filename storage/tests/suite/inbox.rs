@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::contact::ContactDetails;
-use domain::conversation::{Channel, ConversationStatus, Handler, Transition};
+use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition};
 use domain::inbox::{Assignment, Availability, By, Happening, InboxSettings, Priority};
 use domain::message::Author;
 use domain::user::User;
@@ -13,7 +13,7 @@ use storage::inbox::{
 };
 use storage::{StorageError, contacts, conversations, events, inbox, members};
 
-use crate::conversations::{begin, message, say};
+use crate::conversations::{begin, conversation, message, say};
 use crate::people::person;
 use crate::support::{Place, places};
 
@@ -399,6 +399,54 @@ async fn lists_are_filtered_ordered_and_paged() {
         assert_eq!((counts.open, counts.pending, counts.mine), (2, 2, 1));
         assert_eq!((counts.unassigned, counts.snoozed), (3, 0));
         assert_eq!(counts.by_channel, [(Channel::Api, 4)]);
+    }
+}
+
+#[tokio::test]
+async fn filters_by_site_channel_and_assignee_find_what_they_name_and_nothing_else() {
+    for place in places("inbox of sites").await {
+        let (ana, eva) =
+            (member(&place, "ana", Role::Agent).await, member(&place, "eva", Role::Agent).await);
+        let of_site = Conversation {
+            channel: Channel::Web,
+            project_id: Some(place.home.project.id),
+            ..conversation(&place)
+        };
+        let mut tx = place.write().await;
+        conversations::insert(&mut tx, &of_site, None).await.unwrap();
+        tx.commit().await.unwrap();
+        let by_api = begin(&place).await;
+        let mut tx = place.write().await;
+        let to = (ana.id, By::User(eva.id));
+        let done = inbox::assign(&mut tx, place.ws(), of_site.id, to, place.now()).await;
+        assert_eq!(done.unwrap(), Assign::Done);
+        tx.commit().await.unwrap();
+        let project = Filter { project: Some(place.home.project.id), ..Filter::default() };
+        let web = Filter { channel: Some(Channel::Web), ..Filter::default() };
+        let of_ana = Filter { assigned: Some(Assigned::To(ana.id)), ..Filter::default() };
+        for filter in [
+            web.clone(),
+            project.clone(),
+            of_ana.clone(),
+            Filter { status: Some(ConversationStatus::Open), ..project.clone() },
+            Filter { channel: Some(Channel::Web), ..project.clone() },
+            Filter { assigned: Some(Assigned::To(ana.id)), ..project.clone() },
+        ] {
+            assert_eq!(listed(&place, &filter, NEWEST).await, [of_site.id], "{filter:?}");
+        }
+        let api = Filter { channel: Some(Channel::Api), ..Filter::default() };
+        assert_eq!(listed(&place, &api, NEWEST).await, [by_api.id]);
+        for filter in [
+            Filter { channel: Some(Channel::Api), ..project.clone() },
+            Filter { channel: Some(Channel::Api), ..of_ana },
+            Filter { status: Some(ConversationStatus::Closed), ..project.clone() },
+            Filter { assigned: Some(Assigned::To(eva.id)), ..project.clone() },
+            Filter { assigned: Some(Assigned::Nobody), ..project },
+            Filter { project: Some(place.ambient.new_id()), ..Filter::default() },
+            Filter { channel: Some(Channel::Whatsapp), ..Filter::default() },
+        ] {
+            assert!(listed(&place, &filter, NEWEST).await.is_empty(), "{filter:?}");
+        }
     }
 }
 

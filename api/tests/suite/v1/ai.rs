@@ -185,3 +185,43 @@ async fn without_a_model_a_summary_says_that_it_is_an_extract_and_nothing_is_wri
     let told = app.post("/v1/ai/rewrite", &body).await.expect_error(409, "NOT_CONFIGURED");
     assert!(told.contains("OPENAI_API_KEY"), "{told}");
 }
+
+#[tokio::test]
+async fn a_text_is_written_anew_in_each_style() {
+    for database in databases("styles of rewriting").await {
+        let server = ModelServer::start().await.unwrap();
+        let app = with_model(database, &server).await;
+        let given = "Hola abrimos a las 9.";
+        let mut told = std::collections::BTreeSet::new();
+        for (body, written, words) in [
+            (json!({"style": "shorter"}), "Abrimos a las 9.", "shorter"),
+            (json!({"style": "friendlier"}), "¡Hola! Te esperamos desde las 9.", "friendlier"),
+            (json!({"style": "formal"}), "Estimado cliente: abrimos a las 9.", "formal"),
+            (json!({"style": "fix"}), "Hola, abrimos a las 9.", "spelling"),
+            (json!({"style": "translate", "language": "en"}), "Hi, we open at 9.", "English"),
+            (json!({"style": "translate", "language": "pt"}), "Olá, abrimos às 9.", "Portuguese"),
+            (json!({"style": "translate", "language": "es"}), "Hola, abrimos a las 9.", "Spanish"),
+        ] {
+            let mut body = body;
+            body["text"] = json!(given);
+            server.enqueue(ModelReply::text(written).usage(50, 10));
+            let found = app.post("/v1/ai/rewrite", &body).await.expect(200);
+            let expected = json!({"text": written, "model": "gpt-test", "unsupported": []});
+            assert_eq!(found, expected, "{body}");
+            let sent = server.requests().last().unwrap().body["messages"].clone();
+            assert!(sent[1]["content"].as_str().unwrap().contains(given), "{body}: {sent}");
+            let instructions = sent[0]["content"].as_str().unwrap().to_owned();
+            assert!(instructions.contains(words), "{body}: {instructions}");
+            told.insert(instructions);
+        }
+        assert_eq!(told.len(), 7, "each is asked for in words of its own");
+        let usage = app.get("/api/v2/usage?groupBy=purpose").await.expect(200);
+        let lines = usage["data"].as_array().unwrap();
+        let assist = lines.iter().find(|line| line["key"] == "assist").unwrap();
+        assert_eq!(
+            (&assist["calls"], &assist["promptTokens"]),
+            (&json!(7), &json!(350)),
+            "{usage}"
+        );
+    }
+}

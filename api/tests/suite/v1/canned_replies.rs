@@ -62,9 +62,21 @@ async fn replies_are_made_found_filled_and_deleted() {
         eva.ask(&app, Method::DELETE, &of_all, &Value::Null).await.expect_error(403, "FORBIDDEN");
         boss.ask(&app, Method::DELETE, &of_all, &Value::Null).await.expect(204);
         boss.get(&app, &of_all).await.expect_error(404, "NOT_FOUND");
-        let mut conn = app.db.read().await.unwrap();
-        let told = storage::events::list(&mut conn, app.tenant.workspace, 0, 1).await;
-        assert!(told.is_ok());
+        eva.ask(&app, Method::DELETE, &of_eva, &Value::Null).await.expect(204);
+        assert!(shortcuts(&eva, "").await.is_empty() && shortcuts(&boss, "").await.is_empty());
+        let told = app.get("/v1/audit?order=ASC&action=canned-reply").await.expect(200);
+        let told = told["data"].as_array().unwrap().iter();
+        let told: Vec<_> = told.map(|e| (&e["action"], &e["subject"], &e["actor"]["id"])).collect();
+        let entry = |action: &str, reply: &Value, by: &super::Person| {
+            (json!(format!("canned-reply.{action}")), reply["id"].clone(), json!(by.id))
+        };
+        let expected = [
+            entry("created", &made, &boss),
+            entry("created", &own, &eva),
+            entry("deleted", &made, &boss),
+            entry("deleted", &own, &eva),
+        ];
+        assert!(told.iter().copied().eq(expected.iter().map(|(a, s, by)| (a, s, by))), "{told:?}");
     }
 }
 

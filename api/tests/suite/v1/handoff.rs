@@ -8,8 +8,11 @@ use http::Method;
 use serde_json::{Value, json};
 use testkit::db::databases;
 use testkit::model_server::{ModelServer, Reply as ModelReply};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::Person;
+use super::threads::{begin, member};
 use crate::socket::Socket;
 use crate::support::{PATIENCE, TestApp, read};
 use crate::v2::provider::app_on;
@@ -338,5 +341,68 @@ async fn lines_that_are_cut_at_every_step_lose_and_double_nothing() {
         } else {
             play(&app, &app, &server, "one", true).await;
         }
+    }
+}
+
+/// Asks for something, and is cut off when everybody else is told that it is done, before the answer is heard.
+async fn ask_and_be_cut(
+    app: &TestApp,
+    person: &Person,
+    (conversation, act): (&str, &str),
+    screen: &mut Socket,
+    handler: &str,
+) {
+    let address = app.base.strip_prefix("http://").unwrap();
+    let mut line = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "POST /v1/conversations/{conversation}/{act} HTTP/1.1\r\nHost: {address}\r\n\
+         Authorization: Bearer {}\r\nContent-Length: 0\r\n\r\n",
+        person.token
+    );
+    line.write_all(request.as_bytes()).await.unwrap();
+    let is_done = |event: &Value| {
+        event["kind"] == "conversation.updated"
+            && event["subject"] == conversation
+            && event["payload"]["handler"] == handler
+    };
+    screen.hear_until(is_done).await;
+}
+
+/// What everybody was told of a conversation, and who is written down to have done what.
+async fn traces(app: &TestApp, person: &Person, conversation: &str) -> (Vec<String>, Vec<Value>) {
+    let mut conn = app.db.read().await.unwrap();
+    let told = storage::events::list(&mut conn, app.tenant.workspace, 0, 1_000).await.unwrap();
+    drop(conn);
+    let told = told.into_iter().filter(|event| event.subject == conversation);
+    let path = format!("/v1/conversations/{conversation}/timeline?take=100");
+    let timeline = person.get(app, &path).await.expect(200);
+    let entries = timeline["data"].as_array().unwrap().iter();
+    let entries = entries.filter(|entry| entry["type"] == "event");
+    let kinds = entries.map(|entry| entry["event"]["kind"].clone()).collect();
+    (told.map(|event| event.kind).collect(), kinds)
+}
+
+#[tokio::test]
+async fn an_operator_whose_answer_was_lost_asks_again_and_nothing_happens_twice() {
+    for app in TestApp::on_each_database("lost answers of operators").await {
+        let ana = member(&app, "ana", Role::Agent).await;
+        let eva = member(&app, "eva", Role::Agent).await;
+        let (cut, whole) = (begin(&app, "hola").await, begin(&app, "hola").await);
+        let mut screen = Socket::open(&app, "/v1/ws", &[]).await.unwrap();
+        screen.say(&json!({"type": "auth", "token": eva.token})).await;
+        screen.hear_until(|frame| frame["type"] == "ready").await;
+        for (act, handler) in [("take-over", "operator"), ("hand-back", "bot")] {
+            ask_and_be_cut(&app, &ana, (&cut, act), &mut screen, handler).await;
+            for _ in 0..2 {
+                let path = format!("/v1/conversations/{cut}/{act}");
+                let again = ana.post(&app, &path, &Value::Null).await.expect(200);
+                assert_eq!(again["handler"], handler, "{again}");
+                let mine = again["assignee"]["id"] == ana.id.as_str();
+                assert_eq!(mine, handler == "operator", "{again}");
+            }
+            let path = format!("/v1/conversations/{whole}/{act}");
+            ana.post(&app, &path, &Value::Null).await.expect(200);
+        }
+        assert_eq!(traces(&app, &ana, &cut).await, traces(&app, &ana, &whole).await);
     }
 }

@@ -609,3 +609,48 @@ async fn an_answer_takes_what_nobody_has_and_leaves_what_somebody_has() {
         assert_eq!(has["waitingSince"], Value::Null);
     }
 }
+
+#[tokio::test]
+async fn each_is_given_one_in_turn_however_many_they_have() {
+    for app in TestApp::on_each_database("round robin").await {
+        let beside = app.beside().await;
+        let agent = format!("/api/v2/agents/{}", app.tenant.agent);
+        app.put(&agent, &json!({"tools": ["datastore", "request-human"]})).await.expect(200);
+        let ana = staff(&app, "ana", Role::Admin).await;
+        let (eva, leo) =
+            (staff(&app, "eva", Role::Agent).await, staff(&app, "leo", Role::Agent).await);
+        staff(&app, "vera", Role::Viewer).await;
+        let settings = format!("/v1/workspaces/{}/inbox-settings", app.tenant.workspace);
+        let change = json!({"assignment": "round-robin"});
+        let set = ana.ask(&app, Method::PATCH, &settings, &change).await.expect(200);
+        assert_eq!(set, json!({"assignment": "round-robin", "mostOpen": null}));
+        let given = async |process: &TestApp| {
+            let asking = json!({"query": "Quiero hablar con una persona"});
+            let answer = process.post(&process.chat_path(), &asking).await.expect(200);
+            let id = answer["conversationId"].as_str().unwrap().to_owned();
+            let assignee = shown(&app, &ana, &id).await["assignee"]["id"].clone();
+            (id, assignee.as_str().unwrap_or_default().to_owned())
+        };
+        let mut turns = Vec::new();
+        for process in [&app, &beside, &app, &beside, &app, &beside] {
+            turns.push(given(process).await);
+        }
+        let who: Vec<&str> = turns.iter().map(|(_, who)| who.as_str()).collect();
+        assert_eq!(who[..3], who[3..], "one after the other, whichever process hands out");
+        let all: BTreeSet<&str> = who.iter().copied().collect();
+        let members = BTreeSet::from([ana.id.as_str(), eva.id.as_str(), leo.id.as_str()]);
+        assert_eq!(all, members, "viewers are given none");
+        // Whoever has none is not preferred: it is the next one's turn.
+        for place in [2, 5] {
+            ana.post(&app, &at(&turns[place].0, "/close"), &Value::Null).await.expect(200);
+        }
+        assert_eq!(given(&app).await.1, who[0]);
+        // Whoever is away is passed over.
+        let second = [&ana, &eva, &leo].into_iter().find(|person| person.id == who[1]).unwrap();
+        let path = format!("/v1/workspaces/{}/availability", app.tenant.workspace);
+        let away = json!({"availability": "away"});
+        second.ask(&app, Method::PUT, &path, &away).await.expect(200);
+        assert_eq!(given(&beside).await.1, who[2]);
+        assert_eq!(given(&app).await.1, who[0]);
+    }
+}

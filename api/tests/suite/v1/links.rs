@@ -2,10 +2,11 @@
 
 use domain::settings::Registration;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::invitations::with_mail;
 use super::{PASSWORD, Person, open};
-use crate::support::TestApp;
+use crate::support::{PATIENCE, TestApp, read};
 
 #[tokio::test]
 async fn an_address_is_verified_by_the_link_of_the_mail() {
@@ -149,4 +150,113 @@ async fn of_those_who_come_first_at_once_one_is_the_first_person() {
             reply.expect_error(403, "REGISTRATION_CLOSED");
         }
     }
+}
+
+#[tokio::test]
+async fn mails_are_in_the_language_of_who_asked_for_them() {
+    for (app, mail) in with_mail("languages of mails").await {
+        let ask = async |language: &str, path: &str, body: &Value| {
+            let request = app.client.post(format!("{}{path}", app.base)).json(body);
+            read(request.header("accept-language", language)).await
+        };
+        let mut count = 0;
+        for (language, code, verify, reset, greeting) in [
+            ("en", "en", "Confirm your e-mail address", "Choose a new password", "Hello ana"),
+            ("pt-BR,en;q=0.5", "pt", "Confirme seu e-mail", "Escolha uma nova senha", "Olá, ana"),
+            ("es-CL", "es", "Confirma tu correo", "Elige una contraseña nueva", "Hola, ana"),
+        ] {
+            let email = format!("ana-{code}@ejemplo.com");
+            let body = json!({"name": "ana", "email": email, "password": PASSWORD});
+            ask(language, "/v1/auth/register", &body).await.expect(201);
+            let verifying = mail.mail(count + 1).await;
+            ask(language, "/v1/auth/forgot-password", &json!({"email": email})).await.expect(202);
+            let resetting = mail.mail(count + 2).await;
+            count += 2;
+            for (sent, subject) in [(&verifying, verify), (&resetting, reset)] {
+                assert_eq!((sent.to.as_str(), sent.header("Subject").as_str()), (&*email, subject));
+                assert!(sent.text().starts_with(greeting), "{}", sent.text());
+                let html = sent.html();
+                assert!(html.contains(&format!("lang=\"{code}\"")), "{html}");
+                assert!(html.contains(greeting) && html.contains(&sent.link()), "{html}");
+            }
+            let body = json!({"token": verifying.token()});
+            open(&app, "/v1/auth/verify", &body).await.expect(204);
+            let body = json!({"token": resetting.token(), "newPassword": "cuatro gatos"});
+            open(&app, "/v1/auth/reset-password", &body).await.expect(204);
+        }
+    }
+}
+
+/// Hears what is warned of, on the thread that it is set for.
+struct Warnings(mpsc::UnboundedSender<String>);
+
+/// The fields of an event, a line.
+struct Line(String);
+
+impl tracing::field::Visit for Line {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{field}={value:?} "));
+    }
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.0.push_str(&format!("{field}={value} "));
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        let _ = self.0.send(line.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn without_a_mail_server_the_log_has_the_links() {
+    let (sender, mut warnings) = mpsc::unbounded_channel();
+    // The product's tasks run on this thread.
+    let _hears = tracing::subscriber::set_default(Warnings(sender));
+    let app = TestApp::start_with(|settings| {
+        settings.server.public_url = Some("https://panel.ejemplo.com".parse().unwrap());
+    })
+    .await;
+    let mut link = async |page: &str| {
+        let begins = format!("link=https://panel.ejemplo.com/{page}/");
+        let waiting = async {
+            loop {
+                let line = warnings.recv().await.unwrap();
+                if let Some((_, rest)) = line.split_once(&begins) {
+                    assert!(line.contains("to=ana@ejemplo.com"), "{line}");
+                    return rest.split_whitespace().next().unwrap().to_owned();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the link is in the log")
+    };
+    let ana = Person::register(&app, "ana").await;
+    let token = link("verify").await;
+    open(&app, "/v1/auth/verify", &json!({"token": token})).await.expect(204);
+    let me = ana.get(&app, "/v1/auth/me").await.expect(200);
+    assert_eq!(me["user"]["emailVerified"], true);
+    let forgot = json!({"email": "ana@ejemplo.com"});
+    open(&app, "/v1/auth/forgot-password", &forgot).await.expect(202);
+    let token = link("reset").await;
+    let reset = json!({"token": token, "newPassword": "cuatro gatos"});
+    open(&app, "/v1/auth/reset-password", &reset).await.expect(204);
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite;
 
 use super::Person;
+use super::widget::{ORIGIN, Site};
 use crate::socket::Socket;
 use crate::support::TestApp;
 
@@ -219,4 +220,27 @@ async fn a_server_that_stops_says_so() {
     assert_eq!(socket.hear().await["type"], "ready");
     app.stopping.cancel();
     assert_eq!(socket.closed().await, 1001);
+}
+
+#[tokio::test]
+async fn when_every_place_is_taken_a_further_connection_is_told_to_come_back() {
+    let app = TestApp::start_with(|settings| settings.server.max_connections = 1).await;
+    let shop = Shop::open(&app).await;
+    let site = Site::owned_by(&app, shop.ana.clone()).await;
+    let mut first = listen(&app, &shop.ana, &shop.ana.workspace, None).await;
+    first.hear_until(|frame| frame["type"] == "ready").await;
+    let widget = format!("/v1/widget/ws?siteKey={}", site.key);
+    for path in ["/v1/ws", widget.as_str()] {
+        let refused = Socket::open(&app, path, &[("origin", ORIGIN)]).await;
+        let Err(tungstenite::Error::Http(response)) = refused else {
+            panic!("{path} lets one more in");
+        };
+        // The server is full; the client has done nothing wrong.
+        assert_eq!(response.status().as_u16(), 503, "{path}");
+        assert!(response.headers().contains_key("retry-after"), "{path}");
+    }
+    // Who was there before is there still.
+    let said = shop.customer_says(&app, "hola", None).await;
+    let event = first.hear_until(is_event("conversation.created")).await;
+    assert_eq!(event["subject"], said.as_str());
 }

@@ -1,15 +1,18 @@
-//! Each route of the panel × {no credential, garbage, another tenant, each role}, from the router's own table.
+//! Each route of the panel × each role and each scope, from the router's own table. `credentials` has who is nobody,
+//! `foreign` who is somebody elsewhere.
 
-use api::{Callers, Surface};
-use domain::Role;
+use api::{Callers, RouteInfo, Surface};
+use domain::principal::Scopes;
+use domain::{Role, Scope};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{PASSWORD, Person};
+use super::threads::png;
+use super::{PASSWORD, Person, open};
 use crate::support::{Reply, TestApp, read};
 
 /// A body that the route would accept.
-fn body_of(path: &str, owner: &Person) -> Value {
+pub fn body_of(path: &str, owner: &Person) -> Value {
     match path {
         "/v1/auth/register" => {
             json!({"name": "x", "email": "otra@ejemplo.com", "password": PASSWORD})
@@ -48,6 +51,8 @@ fn body_of(path: &str, owner: &Person) -> Value {
         "/v1/workspaces/{workspaceId}/members/invite" => {
             json!({"email": "nuevo@ejemplo.com", "role": "viewer"})
         }
+        "/v1/kb/categories/{categoryId}" => json!({"order": 1}),
+        "/v1/workspaces/{workspaceId}" => json!({"name": "Otra", "confirm": "Otra"}),
         "/v1/auth/second-factor" => json!({"challenge": "x", "code": "123456"}),
         "/v1/auth/second-factor/recovery-codes" => json!({"code": "123456"}),
         "/v1/auth/second-factor/setup" => json!({"password": "no es esta"}),
@@ -59,111 +64,216 @@ fn body_of(path: &str, owner: &Person) -> Value {
     }
 }
 
-async fn ask(
+/// The path with its parameters filled in: with what is given, else with what nobody has.
+pub fn fill(path: &str, known: &[(&'static str, String)]) -> String {
+    let mut filled = path.to_owned();
+    for (parameter, value) in known {
+        filled = filled.replace(&format!("{{{parameter}}}"), value);
+    }
+    for (parameter, prefix) in PREFIXES {
+        let nobodys = format!("{prefix}00000000000000000000000000000000");
+        filled = filled.replace(&format!("{{{parameter}}}"), &nobodys);
+    }
+    for (parameter, value) in
+        [("visitorId", "v-1"), ("workspaceCode", "nobody"), ("slug", "nothing"), ("token", "x")]
+    {
+        filled = filled.replace(&format!("{{{parameter}}}"), value);
+    }
+    assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
+    filled
+}
+
+/// What a key is told where it takes a person.
+pub const NOBODYS_ACCOUNT: &str = "an API key is nobody's account; sign in";
+
+/// What the ids in paths begin with.
+pub const PREFIXES: [(&str, &str); 15] = [
+    ("workspaceId", "ws_"),
+    ("memberId", "user_"),
+    ("projectId", "proj_"),
+    ("endUserId", "contact_"),
+    ("articleId", "art_"),
+    ("categoryId", "cat_"),
+    ("sessionId", "sess_"),
+    ("conversationId", "conv_"),
+    ("attachmentId", "att_"),
+    ("noteId", "note_"),
+    ("tagId", "tag_"),
+    ("cannedReplyId", "canned_"),
+    ("keyId", "key_"),
+    ("invitationId", "inv_"),
+    ("agentId", "agent_"),
+];
+
+/// A request to a route, with a body where it takes one.
+pub fn request(
     app: &TestApp,
     token: Option<&str>,
-    method: &Method,
+    route: &RouteInfo,
     path: &str,
     body: &Value,
-) -> Reply {
-    let request = app.client.request(method.clone(), format!("{}{path}", app.base));
+) -> reqwest::RequestBuilder {
+    let request = app.client.request(route.method.clone(), format!("{}{path}", app.base));
     let request = match token {
         Some(token) => request.bearer_auth(token),
         None => request,
     };
-    let sends = [Method::POST, Method::PATCH, Method::PUT].contains(method);
-    read(if sends { request.json(body) } else { request }).await
+    if route.method == Method::POST && route.path.ends_with("/attachments") {
+        let part = reqwest::multipart::Part::bytes(png()).file_name("a.png");
+        return request.multipart(reqwest::multipart::Form::new().part("file", part));
+    }
+    let confirms = ["/v1/workspaces/{workspaceId}", "/v1/auth/second-factor"];
+    let sends = [Method::POST, Method::PATCH, Method::PUT].contains(&route.method)
+        || (route.method == Method::DELETE && confirms.contains(&route.path.as_str()));
+    if sends { request.json(body) } else { request }
+}
+
+pub async fn ask(
+    app: &TestApp,
+    token: Option<&str>,
+    route: &RouteInfo,
+    path: &str,
+    body: &Value,
+) -> Reply {
+    read(request(app, token, route, path, body)).await
+}
+
+/// The routes that somebody must be let in to, those that delete last.
+pub fn routes() -> Vec<RouteInfo> {
+    let mut routes = api::routes_v1();
+    routes.retain(|route| route.action.is_some());
+    routes.sort_by_key(|route| {
+        let deletes = route.method == Method::DELETE;
+        (deletes, deletes && route.path.ends_with("{memberId}"))
+    });
+    routes
+}
+
+/// Whether a route ends the caller's session or place, or the workspace itself.
+fn ends_something(route: &RouteInfo) -> bool {
+    let words = ["/logout", "/logout-all", "/leave", "/switch", "/transfer"];
+    let is_end = words.iter().any(|word| route.path.ends_with(word));
+    is_end || (route.method == Method::DELETE && route.path == "/v1/workspaces/{workspaceId}")
+}
+
+/// Somebody of each role in a person's workspace.
+async fn one_of_each_role(app: &TestApp, owner: &Person) -> Vec<(Role, Person)> {
+    let mut members = Vec::new();
+    for role in Role::ALL {
+        let member = Person::register(app, &format!("some-{role}")).await;
+        owner.admit(app, &member, role).await;
+        members.push((role, member));
+    }
+    members
+}
+
+/// Asks as a member of a workspace, and checks that they may exactly if their role is enough.
+async fn ask_as(
+    app: &TestApp,
+    (role, member, workspace): (Role, &Person, &str),
+    route: &RouteInfo,
+    (path, body): (&str, &Value),
+) {
+    let request = request(app, Some(&member.token), route, path, body);
+    let reply = read(request.header("x-workspace-id", workspace)).await;
+    let told = format!("{} {path} as {role}: {}", route.method, reply.text);
+    assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");
+    let needed = route.action.unwrap().needs().0;
+    assert_eq!(reply.status == 403, role < needed, "{told}");
+}
+
+#[test]
+fn the_table_is_of_every_route_that_is_described() {
+    let document = serde_json::to_value(api::openapi_v1()).unwrap();
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            described.push(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let table = api::routes_v1().into_iter();
+    let mut table: Vec<_> = table.map(|route| format!("{} {}", route.method, route.path)).collect();
+    described.sort();
+    table.sort();
+    assert_eq!(table, described);
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of what stands for each parameter")]
-async fn each_route_asks_for_a_credential_and_a_role() {
-    for app in TestApp::on_each_database("panel matrix").await {
+async fn each_route_asks_for_its_role() {
+    for app in TestApp::on_each_database("panel roles").await {
         let owner = Person::register(&app, "owner").await;
-        let stranger = Person::register(&app, "stranger").await;
-        let mut members = Vec::new();
-        for role in [Role::Viewer, Role::Agent, Role::Admin] {
-            let member = Person::register(&app, role.name()).await;
-            owner.admit(&app, &member, role).await;
-            members.push((role, member));
-        }
-        let other = &members[0].1;
+        let members = one_of_each_role(&app, &owner).await;
         let projects = owner.get(&app, "/v1/projects").await.expect(200);
         let project = projects["data"][0]["id"].as_str().unwrap().to_owned();
-        let fill = |path: &str| {
-            let filled = path
-                .replace("{workspaceId}", &owner.workspace)
-                .replace("{memberId}", &other.id)
-                .replace("{projectId}", &project)
-                .replace("{endUserId}", "contact_00000000000000000000000000000000")
-                .replace("{visitorId}", "v-1")
-                .replace("{articleId}", "art_00000000000000000000000000000000")
-                .replace("{categoryId}", "cat_00000000000000000000000000000000")
-                .replace("{workspaceCode}", "nobody")
-                .replace("{slug}", "nothing")
-                .replace("{sessionId}", "sess_00000000000000000000000000000000")
-                .replace("{conversationId}", "conv_00000000000000000000000000000000")
-                .replace("{attachmentId}", "att_00000000000000000000000000000000")
-                .replace("{noteId}", "note_00000000000000000000000000000000")
-                .replace("{tagId}", "tag_00000000000000000000000000000000")
-                .replace("{cannedReplyId}", "canned_00000000000000000000000000000000")
-                .replace("{token}", "x")
-                .replace("{keyId}", "key_00000000000000000000000000000000")
-                .replace("{invitationId}", "inv_00000000000000000000000000000000");
-            assert!(!filled.contains('{'), "{path} has a parameter that this test does not know");
-            filled
-        };
-        let mut routes = api::routes_v1();
-        // What ends the caller's session or place comes last.
-        routes.sort_by_key(|route| {
-            let last = ["logout", "logout-all", "leave", "switch"];
-            let ends = last.iter().any(|word| route.path.ends_with(word));
-            let deletes = route.method == Method::DELETE;
-            (ends, deletes, deletes && route.path.ends_with("{memberId}"))
-        });
-        assert!(routes.len() >= 19, "{}", routes.len());
-        for route in &routes {
-            let (path, body) = (fill(&route.path), body_of(&route.path, &owner));
-            let name = format!("{} {}", route.method, route.path);
-            let Some(action) = route.action else {
-                let reply = ask(&app, None, &route.method, &path, &body).await;
-                assert!(!reply.status.is_server_error(), "{name}: {}", reply.text);
-                if matches!(route.surface, Surface::Sites | Surface::Visitors) {
-                    // What opens the panel opens no widget; `widget/doors` has the rest.
-                    for token in [&owner.token, &app.tenant.key] {
-                        let reply = ask(&app, Some(token), &route.method, &path, &body).await;
-                        reply.expect_error(401, "UNAUTHORIZED");
-                    }
-                }
-                continue;
-            };
-            let unknown = format!("vk_{}", "a".repeat(64));
-            for token in
-                [None, Some("garbage"), Some("a.b.c"), Some(&*unknown), Some(&*owner.refresh)]
-            {
-                let reply = ask(&app, token, &route.method, &path, &body).await;
-                reply.expect_error(401, "UNAUTHORIZED");
-            }
-            if route.path.contains("{workspaceId}") {
-                let reply = ask(&app, Some(&stranger.token), &route.method, &path, &body).await;
-                reply.expect_error(404, "NOT_FOUND");
-                let reply = ask(&app, Some(&app.tenant.key), &route.method, &path, &body).await;
-                reply.expect_error(404, "NOT_FOUND");
-            }
+        let known = [
+            ("workspaceId", owner.workspace.clone()),
+            ("memberId", members[0].1.id.clone()),
+            ("projectId", project),
+        ];
+        for route in routes().iter().filter(|route| !ends_something(route)) {
+            let (path, body) = (fill(&route.path, &known), body_of(&route.path, &owner));
             for (role, member) in &members {
-                let ends = ["logout", "logout-all", "leave", "switch"];
-                if ends.iter().any(|word| route.path.ends_with(word)) {
-                    continue;
-                }
-                let request =
-                    app.client.request(route.method.clone(), format!("{}{path}", app.base));
-                let request =
-                    request.bearer_auth(&member.token).header("x-workspace-id", &owner.workspace);
-                let sends = [Method::POST, Method::PATCH, Method::PUT].contains(&route.method);
-                let reply = read(if sends { request.json(&body) } else { request }).await;
-                let told = format!("{name} as {role}: {}", reply.text);
+                let caller = (*role, member, owner.workspace.as_str());
+                ask_as(&app, caller, route, (path.as_str(), &body)).await;
+            }
+        }
+    }
+}
+
+/// Each of these gets a workspace and a session of its own.
+#[tokio::test]
+async fn what_ends_a_session_a_place_or_a_workspace_asks_for_its_role() {
+    for app in TestApp::on_each_database("panel ends").await {
+        let owner = Person::register(&app, "owner").await;
+        let members = one_of_each_role(&app, &owner).await;
+        for route in routes().iter().filter(|route| ends_something(route)) {
+            for (role, member) in &members {
+                let name = json!({"name": "Otra"});
+                let made = owner.post(&app, "/v1/workspaces", &name).await.expect(201);
+                let workspace = made["id"].as_str().unwrap().to_owned();
+                let there = Person { workspace: workspace.clone(), ..owner.clone() };
+                there.admit(&app, member, *role).await;
+                let login = json!({"email": member.email, "password": PASSWORD});
+                let login = open(&app, "/v1/auth/login", &login).await.expect(200);
+                let path = fill(&route.path, &[("workspaceId", workspace.clone())]);
+                let body = body_of(&route.path, &owner);
+                let caller = (*role, &Person::of(&login), workspace.as_str());
+                ask_as(&app, caller, route, (path.as_str(), &body)).await;
+                // Nobody may own any number of them.
+                let place = format!("/v1/workspaces/{workspace}");
+                let gone =
+                    owner.ask(&app, Method::DELETE, &place, &json!({"confirm": "Otra"})).await;
+                let was_gone = route.method == Method::DELETE && *role == Role::Owner;
+                assert_eq!(gone.status.as_u16(), if was_gone { 404 } else { 204 }, "{}", gone.text);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_route_asks_for_the_scope_of_a_key() {
+    for app in TestApp::on_each_database("panel scopes").await {
+        let owner = Person::register(&app, "owner").await;
+        let mut keys = Vec::new();
+        for scope in Scope::ALL {
+            keys.push((scope, app.key(&[scope], None).await));
+        }
+        let known = [("workspaceId", app.tenant.workspace.to_string())];
+        for route in routes() {
+            let (path, body) = (fill(&route.path, &known), body_of(&route.path, &owner));
+            let (role, needed) = route.action.unwrap().needs();
+            for (scope, key) in &keys {
+                let reply = ask(&app, Some(key), &route, &path, &body).await;
+                let told = format!("{} {path} with {scope}: {}", route.method, reply.text);
                 assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");
-                assert_eq!(reply.status == 403, *role < action.needs().0, "{told}");
+                let granted = [*scope].into_iter().collect::<Scopes>().grant(needed);
+                if !granted || role > Role::Admin {
+                    assert_eq!(reply.status, 403, "{told}");
+                    reply.expect_error(403, "FORBIDDEN");
+                } else if reply.status == 403 {
+                    // What is done by somebody, as nobody's key: in other words than for want of a scope.
+                    assert_eq!(reply.expect_error(403, "FORBIDDEN"), NOBODYS_ACCOUNT, "{told}");
+                }
             }
         }
     }

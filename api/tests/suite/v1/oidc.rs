@@ -308,3 +308,38 @@ async fn a_browser_that_comes_back_is_shown_a_page_without_tokens() {
         assert_eq!(denied.header("content-type"), "text/html; charset=utf-8");
     }
 }
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_not_the_persons_fault() {
+    for database in testkit::db::databases("oidc unavailable").await {
+        // Nobody listens at a port that was given back.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let app = TestApp::with(database, |settings| {
+            settings.oidc.issuer = Some(issuer);
+            settings.oidc.client_id = Some(CLIENT.to_owned());
+        });
+        is_unavailable(&app.await).await;
+    }
+    // One that is there, but is no provider.
+    let elsewhere = TestApp::start().await;
+    let issuer = elsewhere.base.clone();
+    let app = TestApp::start_with(|settings| {
+        settings.oidc.issuer = Some(issuer);
+        settings.oidc.client_id = Some(CLIENT.to_owned());
+    });
+    is_unavailable(&app.await).await;
+}
+
+async fn is_unavailable(app: &TestApp) {
+    let start = app.stay().get(format!("{}/v1/auth/oidc/start", app.base));
+    let reply = read(start).await;
+    reply.expect_error(503, "IDENTITY_PROVIDER_UNAVAILABLE");
+    assert_ne!(reply.header("retry-after"), "");
+    assert_eq!((reply.header("location"), reply.header("set-cookie")), ("", ""));
+    // Whoever has a password is not kept out.
+    Person::register(app, "ana").await;
+    let login = json!({"email": "ana@ejemplo.com", "password": PASSWORD});
+    open(app, "/v1/auth/login", &login).await.expect(200);
+}

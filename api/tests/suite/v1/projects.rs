@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Person;
+use super::{PASSWORD, Person};
 use crate::support::{TestApp, read};
 
 /// The text's own body.
@@ -234,7 +234,40 @@ async fn every_change_of_a_project_is_written_down_without_secrets() {
         assert_eq!(set.expect(200)["identity"], json!({"required": true, "configured": true}));
         ana.post(&app, &format!("{path}/site-key/rotate"), &Value::Null).await.expect(200);
         ana.ask(&app, Method::DELETE, &path, &Value::Null).await.expect(204);
-        let entries = ana.get(&app, "/v1/projects").await;
-        assert!(!entries.text.contains(secret));
+
+        let log = format!("/v1/audit?take=100&order=ASC&subject={}", made["id"].as_str().unwrap());
+        let log = ana.get(&app, &log).await;
+        // The one secret of a project, and what the caller came with.
+        let export = ana.get(&app, "/v1/audit/export").await;
+        for secret in [secret, &secret[4..], &ana.token, &ana.refresh, PASSWORD] {
+            assert!(!log.text.contains(secret) && !export.text.contains(secret), "{}", log.text);
+        }
+        let log = log.expect(200);
+        let entries = log["data"].as_array().unwrap();
+        let actions: Vec<&str> = entries.iter().map(|e| e["action"].as_str().unwrap()).collect();
+        let expected = [
+            "project.created",
+            "project.updated",
+            "project.widget-updated",
+            "project.identity-secret-renewed",
+            "project.widget-updated",
+            "project.site-key-rotated",
+            "project.deleted",
+        ];
+        assert_eq!(actions, expected);
+        for (entry, before, after) in [
+            (0, None, Some("Funpark.cl")),
+            (1, Some("Funpark.cl"), Some("Otro")),
+            (6, Some("Otro"), None),
+        ] {
+            let entry = &entries[entry];
+            assert_eq!(entry["before"]["name"].as_str(), before, "{entry}");
+            assert_eq!(entry["after"]["name"].as_str(), after, "{entry}");
+        }
+        let themes = (&entries[2]["before"]["theme"], &entries[2]["after"]["theme"]);
+        assert_eq!(themes, (&json!("auto"), &json!("dark")));
+        for entry in entries {
+            assert_eq!(entry["actor"]["id"], ana.id.as_str(), "{entry}");
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Each route × {no credential, garbage, expired, revoked, another tenant, each scope}. The routes come
-//! from the router's own table: a new one is here by itself.
+//! Each route × {no credential, garbage, expired, revoked, another tenant, each scope, each role of a key's maker}. The
+//! routes come from the router's own table: a new one is here by itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -9,13 +9,14 @@ use domain::agent::ToolKind;
 use domain::agent_version::{AgentConfig, Publication};
 use domain::approval::{Approval, ApprovalStatus};
 use domain::gate::{AgentPublication, Gate, GateMode, PublicationProgress, PublicationStatus};
-use domain::{PublicationId, Scope};
+use domain::{PublicationId, Role, Scope};
 use http::{Method, StatusCode};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
 use crate::openai;
 use crate::support::{Reply, Tenant, TestApp, read};
+use crate::v1::Person;
 
 /// Ids of the first workspace that paths are filled with.
 struct Ids(HashMap<&'static str, String>);
@@ -199,7 +200,13 @@ async fn ask(app: &TestApp, key: Option<&str>, method: &Method, path: &str) -> R
     read(request_to(app, key, method, path)).await
 }
 
-/// The routes of every surface.
+/// MCP has one route, whose tools ask for their scopes themselves: `mcp` tests them.
+fn mcp() -> RouteInfo {
+    let path = "/mcp".to_owned();
+    RouteInfo { method: Method::POST, path, action: None, surface: api::Surface::Programs }
+}
+
+/// The routes of every surface for programs.
 fn all_routes() -> Vec<RouteInfo> {
     let mut routes = api::routes_v2();
     routes.extend(api::routes_openai());
@@ -219,6 +226,22 @@ fn refusal(path: &str, reply: &Reply, status: u16, code: &str) -> String {
     openai::expect_error(reply, status, code, param)
 }
 
+#[test]
+fn the_table_is_of_every_route_that_is_described() {
+    let document = serde_json::to_value(api::openapi_v2()).unwrap();
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            described.push(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let table = api::routes_v2().into_iter();
+    let mut table: Vec<_> = table.map(|route| format!("{} {}", route.method, route.path)).collect();
+    described.sort();
+    table.sort();
+    assert_eq!(table, described);
+}
+
 #[tokio::test]
 async fn no_route_answers_without_a_key_that_holds() {
     for app in TestApp::on_each_database("no_route_answers_without_a_key_that_holds").await {
@@ -228,15 +251,26 @@ async fn no_route_answers_without_a_key_that_holds() {
         let made = app.post("/api/v2/api-keys", &json!({"name": "x"})).await.expect(201);
         app.delete(&format!("/api/v2/api-keys/{}", made["id"].as_str().unwrap())).await.expect(204);
         let revoked = made["key"].as_str().unwrap().to_owned();
+        // Its maker is a member no more; nor does a person's own token open anything here.
+        let person = Person::register(&app, "ana").await;
+        let orphaned = app.key_by(person.id.parse().unwrap(), &Scope::ALL).await;
         let unknown = format!("vk_{}", "a".repeat(64));
-        let routes = all_routes();
-        assert!(routes.len() >= 39, "{}", routes.len());
+        let mut routes = all_routes();
+        routes.push(mcp());
         let mut bodies = Vec::new();
         for route in &routes {
             let path = ids.fill(&route.path);
-            for key in
-                [None, Some("garbage"), Some(""), Some(&*unknown), Some(&*expired), Some(&*revoked)]
-            {
+            for key in [
+                None,
+                Some("garbage"),
+                Some(""),
+                Some(&*unknown),
+                Some(&*expired),
+                Some(&*revoked),
+                Some(&*orphaned),
+                Some(&*person.token),
+                Some(&*person.refresh),
+            ] {
                 let reply = ask(&app, key, &route.method, &path).await;
                 let message = refusal(&path, &reply, 401, "UNAUTHORIZED");
                 // One surface speaks Spanish to whom names no language, as specified; the other English.
@@ -295,6 +329,40 @@ async fn each_route_needs_its_scope_and_no_other() {
     }
 }
 
+/// What a key may do is bounded by what its maker may.
+#[tokio::test]
+async fn each_route_asks_for_the_role_of_who_made_the_key() {
+    for app in TestApp::on_each_database("each_route_asks_for_the_role_of_who_made_the_key").await {
+        let ids = Ids::of(&app).await;
+        let mut keys = Vec::new();
+        for role in Role::ALL {
+            let person = Person::register(&app, &format!("some-{role}")).await;
+            let workspace = app.tenant.workspace.to_string();
+            let there = Person { workspace, ..person.clone() };
+            there.admit(&app, &person, role).await;
+            keys.push((role, app.key_by(person.id.parse().unwrap(), &Scope::ALL).await));
+        }
+        for route in all_routes() {
+            let needed = route.action.expect("each of these needs a caller").needs().0;
+            for (role, key) in &keys {
+                // What deletes is asked for what is not there: the others go on finding what they name.
+                let path = if route.method == Method::DELETE {
+                    ids.fill(&absent_path(&route.path, "00000000000000000000000000000000"))
+                } else {
+                    ids.fill(&route.path)
+                };
+                let reply = ask(&app, Some(key), &route.method, &path).await;
+                let name = format!("{} {path} by a key of a {role}: {}", route.method, reply.text);
+                assert_ne!(reply.status, StatusCode::UNAUTHORIZED, "{name}");
+                assert_eq!(reply.status == StatusCode::FORBIDDEN, *role < needed, "{name}");
+                let is_nowhere = reply.status == StatusCode::SERVICE_UNAVAILABLE
+                    && route.path.ends_with("/providers/{providerId}/models");
+                assert!(!reply.status.is_server_error() || is_nowhere, "{name}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_belongs_to_another_tenant_is_absent() {
     for app in TestApp::on_each_database("what_belongs_to_another_tenant_is_absent").await {
@@ -342,6 +410,8 @@ fn absent_path(path: &str, id: &str) -> String {
         ("{evalDatasetId}", "evalset_"),
         ("{evalRunId}", "evalrun_"),
         ("{publicationId}", "pub_"),
+        ("{providerId}", "prov_"),
+        ("{approvalId}", "appr_"),
         ("{model}", "agent_"),
     ];
     prefixes.into_iter().fold(path.to_owned(), |path, (parameter, prefix)| {

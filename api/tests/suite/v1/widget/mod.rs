@@ -1,5 +1,6 @@
 //! The widget: pages of a site and their visitors.
 
+mod blocked;
 mod chat;
 mod doors;
 mod files;
