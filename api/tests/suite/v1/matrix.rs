@@ -49,9 +49,10 @@ fn body_of(path: &str, owner: &Person) -> Value {
             json!({"email": "nuevo@ejemplo.com", "role": "viewer"})
         }
         "/v1/auth/second-factor" => json!({"challenge": "x", "code": "123456"}),
-        "/v1/auth/second-factor/recovery-codes" => json!({"code": "123456"}),
         "/v1/auth/second-factor/setup" => json!({"password": "no es esta"}),
-        "/v1/auth/second-factor/confirm" => json!({"code": "123456"}),
+        "/v1/auth/second-factor/confirm" | "/v1/auth/second-factor/recovery-codes" => {
+            json!({"code": "123456"})
+        }
         "/v1/auth/verify" => json!({"token": "x"}),
         "/v1/auth/forgot-password" => json!({"email": "nadie@ejemplo.com"}),
         "/v1/auth/reset-password" => json!({"token": "x", "newPassword": PASSWORD}),
