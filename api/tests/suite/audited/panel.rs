@@ -3,11 +3,11 @@
 use domain::Role;
 use serde_json::{Value, json};
 
-use super::world::{Ask, Body, PLANTED, World};
+use super::world::{Ask, Body, PLANTED, World, about, by, unknown};
 use crate::v1::second_factor::{challenge, code, turn_on};
 use crate::v1::{PASSWORD, Person};
 
-pub async fn ask(world: &World, name: &str) -> Option<Ask> {
+pub async fn ask(world: &World, name: &str) -> Ask {
     let (_, path) = name.split_once(' ').unwrap();
     let first = path.split('/').nth(2).unwrap();
     match first {
@@ -19,13 +19,13 @@ pub async fn ask(world: &World, name: &str) -> Option<Ask> {
     }
 }
 
-async fn account(world: &World, name: &str) -> Option<Ask> {
+async fn account(world: &World, name: &str) -> Ask {
     let (method, path) = name.split_once(' ').unwrap();
     let person = world.person().await;
-    let own = |body: Body, action| world.by(&person, path.to_owned(), body, action);
+    let own = |body: Body, action| by(&person, path.to_owned(), body, action);
     let login = json!({"email": person.email, "password": PASSWORD});
     match (method, path.strip_prefix("/v1/auth/").unwrap()) {
-        (_, "login") => world.about(&person, path, login, "session.begun"),
+        (_, "login") => about(&person, path, login, "session.begun"),
         (_, "logout") => own(Body::None, "session.ended"),
         (_, "logout-all") => own(Body::None, "sessions.ended"),
         (_, "change-password") => {
@@ -37,16 +37,16 @@ async fn account(world: &World, name: &str) -> Option<Ask> {
             world.open("/v1/auth/forgot-password", forgot, 202).await;
             let token = world.mailed(&person.email, "/reset/").await;
             let body = json!({"token": token, "newPassword": PLANTED});
-            world.about(&person, path, body, "password.reset")
+            about(&person, path, body, "password.reset")
         }
         (_, "verify") => {
             let token = world.mailed(&person.email, "/verify/").await;
-            world.about(&person, path, json!({"token": token}), "email.verified")
+            about(&person, path, json!({"token": token}), "email.verified")
         }
         (_, "sessions/{sessionId}") => {
             let listed = person.get(&world.app, "/v1/auth/sessions").await.expect(200);
             let path = format!("/v1/auth/sessions/{}", id(&listed["data"][0]));
-            world.by(&person, path, Body::None, "session.ended")
+            by(&person, path, Body::None, "session.ended")
         }
         (_, "second-factor/setup") => {
             own(Body::Json(json!({"password": PASSWORD})), "second-factor.begun")
@@ -63,19 +63,19 @@ async fn account(world: &World, name: &str) -> Option<Ask> {
     }
 }
 
-async fn with_second_factor(world: &World, name: &str, person: &Person) -> Option<Ask> {
+async fn with_second_factor(world: &World, name: &str, person: &Person) -> Ask {
     let (_, path) = name.split_once(' ').unwrap();
     if !path.starts_with("/v1/auth/second-factor") {
-        return None;
+        return unknown(name);
     }
     let (secret, codes) = turn_on(&world.app, person).await;
     world.keep_secrets(&json!({"secret": secret, "recoveryCodes": codes}));
-    let own = |body, action| world.by(person, path.to_owned(), Body::Json(body), action);
+    let own = |body, action| by(person, path.to_owned(), Body::Json(body), action);
     match name {
         "POST /v1/auth/second-factor" => {
             let challenge = challenge(&world.app, person).await;
             let body = json!({"challenge": challenge, "code": codes[0]});
-            world.about(person, path, body, "session.begun")
+            about(person, path, body, "session.begun")
         }
         "DELETE /v1/auth/second-factor" => {
             own(json!({"password": PASSWORD, "code": codes[0]}), "second-factor.off")
@@ -83,11 +83,11 @@ async fn with_second_factor(world: &World, name: &str, person: &Person) -> Optio
         "POST /v1/auth/second-factor/recovery-codes" => {
             own(json!({"code": codes[0]}), "second-factor.codes-renewed")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 
-async fn workspace(world: &World, name: &str) -> Option<Ask> {
+async fn workspace(world: &World, name: &str) -> Ask {
     let at = |rest: &str| format!("/v1/workspaces/{}{rest}", world.workspace());
     let owner = |path, body, action| world.by_owner(path, body, action);
     let invite = || json!({"email": format!("x{}@ejemplo.com", world.next()), "role": "viewer"});
@@ -126,12 +126,12 @@ async fn workspace(world: &World, name: &str) -> Option<Ask> {
             world.made(&at("/members/invite"), body).await;
             let token = world.mailed(&person.email, "/invitations/").await;
             let path = format!("/v1/invitations/{token}/accept");
-            let ask = world.by(&person, path, Body::Json(json!({})), "invitation.accepted")?;
-            Some(Ask { workspace: world.workspace(), ..ask })
+            let ask = by(&person, path, Body::Json(json!({})), "invitation.accepted");
+            Ask { workspace: world.workspace(), ..ask }
         }
         "POST /v1/workspaces/{workspaceId}/leave" => {
             let member = world.member(Role::Agent).await;
-            world.by(&member, at("/leave"), Body::None, "member.left")
+            by(&member, at("/leave"), Body::None, "member.left")
         }
         "DELETE /v1/workspaces/{workspaceId}/members/{memberId}" => {
             let member = world.member(Role::Agent).await;
@@ -147,18 +147,18 @@ async fn workspace(world: &World, name: &str) -> Option<Ask> {
             from.admit(&world.app, &to, Role::Admin).await;
             let path = format!("/v1/workspaces/{}/transfer", from.workspace);
             let body = Body::Json(json!({"userId": to.id}));
-            world.by(&from, path, body, "workspace.transferred")
+            by(&from, path, body, "workspace.transferred")
         }
         "POST /v1/api-keys" => owner("/v1/api-keys".to_owned(), named("web"), "api-key.created"),
         "DELETE /v1/api-keys/{keyId}" => {
             let key = world.made("/v1/api-keys", json!({"name": "web"})).await;
             owner(format!("/v1/api-keys/{key}"), Body::None, "api-key.revoked")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 
-async fn inbox(world: &World, name: &str) -> Option<Ask> {
+async fn inbox(world: &World, name: &str) -> Ask {
     let (_, path) = name.split_once(' ').unwrap();
     if !path.starts_with("/v1/conversations") {
         return lists(world, name).await;
@@ -200,12 +200,12 @@ async fn inbox(world: &World, name: &str) -> Option<Ask> {
             }
             world.by_owner(path, Body::Json(json!({"content": "otra nota"})), "note.updated")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 
 /// What is made, changed and removed in the same way.
-async fn lists(world: &World, name: &str) -> Option<Ask> {
+async fn lists(world: &World, name: &str) -> Ask {
     let number = world.next();
     let reply = json!({"shortcut": format!("s{number}"), "title": "x", "content": "x"});
     let tag = json!({"name": format!("t{number}")});
@@ -224,24 +224,24 @@ async fn one_of(
     new: Value,
     change: Value,
     [created, updated, deleted]: [&'static str; 3],
-) -> Option<Ask> {
+) -> Ask {
     let (method, path) = name.split_once(' ').unwrap();
     if method == "POST" && !path.contains('{') {
         return world.by_owner(path.to_owned(), Body::Json(new), created);
     }
     let (list, rest) = path.split_once("/{").unwrap();
     if rest.contains('/') {
-        return None;
+        return unknown(name);
     }
     let path = format!("{list}/{}", world.made(list, new).await);
     match method {
         "PATCH" => world.by_owner(path, Body::Json(change), updated),
         "DELETE" => world.by_owner(path, Body::None, deleted),
-        _ => None,
+        _ => unknown(name),
     }
 }
 
-async fn customers(world: &World, name: &str) -> Option<Ask> {
+async fn customers(world: &World, name: &str) -> Ask {
     let person = |number: usize| json!({"name": "Ana", "email": format!("c{number}@ejemplo.com")});
     let made = async || world.made("/v1/end-users", person(world.next())).await;
     let (_, path) = name.split_once(' ').unwrap();
@@ -275,7 +275,7 @@ async fn customers(world: &World, name: &str) -> Option<Ask> {
     }
 }
 
-async fn places(world: &World, name: &str) -> Option<Ask> {
+async fn places(world: &World, name: &str) -> Ask {
     let number = world.next();
     let article = json!({"title": format!("Título {number}"), "content": "x"});
     let category = json!({"names": {"es": format!("Categoría {number}")}});
@@ -305,7 +305,7 @@ async fn places(world: &World, name: &str) -> Option<Ask> {
         "widget/identity-secret" => {
             world.by_owner(path, Body::None, "project.identity-secret-renewed")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 

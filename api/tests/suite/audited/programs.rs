@@ -4,10 +4,10 @@ use domain::eval::EvalTarget;
 use serde_json::{Value, json};
 use storage::evals::NewEvalRun;
 
-use super::world::{Ask, Body, PLANTED, World};
+use super::world::{Ask, Body, PLANTED, World, unknown};
 use crate::v2::matrix::{publication_under_way, waiting_call};
 
-pub async fn ask(world: &World, name: &str) -> Option<Ask> {
+pub async fn ask(world: &World, name: &str) -> Ask {
     let (_, path) = name.split_once(' ').unwrap();
     match path.split('/').nth(3).unwrap() {
         "agents" => Box::pin(agents(world, name)).await,
@@ -17,7 +17,7 @@ pub async fn ask(world: &World, name: &str) -> Option<Ask> {
     }
 }
 
-async fn agents(world: &World, name: &str) -> Option<Ask> {
+async fn agents(world: &World, name: &str) -> Ask {
     let header = json!({"name": "x-key", "value": PLANTED, "secret": true});
     let tool = json!({
         "type": "http",
@@ -70,11 +70,11 @@ async fn agents(world: &World, name: &str) -> Option<Ask> {
             let path = format!("{list}/{agent}/publications/{wanted}/cancel");
             world.by_key(path, Body::None, "publication.cancelled")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 
-async fn sources(world: &World, name: &str) -> Option<Ask> {
+async fn sources(world: &World, name: &str) -> Ask {
     let at = |rest: &str| world.app.in_datastore(&format!("/sources/{rest}"));
     let added = |rest: &str, body| world.by_key(at(rest), body, "source.created");
     let (method, path) = name.split_once(' ').unwrap();
@@ -106,7 +106,7 @@ async fn sources(world: &World, name: &str) -> Option<Ask> {
             cancelled().await;
             world.by_key(at(&format!("{id}/sync")), Body::None, "source.synced")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 
@@ -145,7 +145,7 @@ async fn run(world: &World) -> String {
     run.id.to_string()
 }
 
-async fn evals(world: &World, name: &str) -> Option<Ask> {
+async fn evals(world: &World, name: &str) -> Ask {
     let (method, path) = name.split_once(' ').unwrap();
     let list = "/api/v2/evals/datasets";
     let cases = Body::File("a.jsonl", CASES);
@@ -186,7 +186,7 @@ async fn evals(world: &World, name: &str) -> Option<Ask> {
             let path = format!("/api/v2/evals/runs/{}/cancel", run(world).await);
             world.by_key(path, Body::None, "eval-run.cancelled")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }
 
@@ -197,7 +197,7 @@ async fn gap(world: &World) -> String {
 }
 
 /// What is made, changed and removed in the same way.
-async fn one_of(world: &World, name: &str, [new, change]: [Value; 2], thing: Thing) -> Option<Ask> {
+async fn one_of(world: &World, name: &str, [new, change]: [Value; 2], thing: Thing) -> Ask {
     let (method, path) = name.split_once(' ').unwrap();
     let list = path.split("/{").next().unwrap();
     if method == "POST" {
@@ -227,7 +227,7 @@ const DATASTORE: Thing = Thing {
 const PROVIDER: Thing =
     Thing { created: "provider.created", updated: "provider.updated", deleted: "provider.deleted" };
 
-async fn others(world: &World, name: &str) -> Option<Ask> {
+async fn others(world: &World, name: &str) -> Ask {
     let (_, path) = name.split_once(' ').unwrap();
     let number = world.next();
     let filled = |id: &str| {
@@ -300,6 +300,6 @@ async fn others(world: &World, name: &str) -> Option<Ask> {
             let body = Body::Json(json!({"decision": "deny"}));
             world.by_key(filled(&waiting), body, "approval.decided")
         }
-        _ => None,
+        _ => unknown(name),
     }
 }

@@ -138,8 +138,8 @@ async fn of_those_who_come_first_at_once_one_is_the_first_person() {
         });
         let app = app.await;
         let come = async |n: usize| {
-            let email = format!("{n}@ejemplo.com");
-            let body = json!({"name": "Ana", "email": email, "password": PASSWORD});
+            let (name, email) = (format!("Persona {n}"), format!("{n}@ejemplo.com"));
+            let body = json!({"name": name, "email": email, "password": PASSWORD});
             open(&app, "/v1/auth/register", &body).await
         };
         let replies = futures::future::join_all((0..8).map(come)).await;

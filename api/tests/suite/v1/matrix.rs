@@ -54,9 +54,10 @@ pub fn body_of(path: &str, owner: &Person) -> Value {
         "/v1/kb/categories/{categoryId}" => json!({"order": 1}),
         "/v1/workspaces/{workspaceId}" => json!({"name": "Otra", "confirm": "Otra"}),
         "/v1/auth/second-factor" => json!({"challenge": "x", "code": "123456"}),
-        "/v1/auth/second-factor/recovery-codes" => json!({"code": "123456"}),
         "/v1/auth/second-factor/setup" => json!({"password": "no es esta"}),
-        "/v1/auth/second-factor/confirm" => json!({"code": "123456"}),
+        "/v1/auth/second-factor/confirm" | "/v1/auth/second-factor/recovery-codes" => {
+            json!({"code": "123456"})
+        }
         "/v1/auth/verify" => json!({"token": "x"}),
         "/v1/auth/forgot-password" => json!({"email": "nadie@ejemplo.com"}),
         "/v1/auth/reset-password" => json!({"token": "x", "newPassword": PASSWORD}),
