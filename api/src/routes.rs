@@ -131,9 +131,9 @@ impl Routes {
     }
 
     /// As [`Self::visitor`], for a route that takes a file.
-    pub fn visitor_upload(mut self, routes: UtoipaMethodRouter<AppState>) -> Self {
-        self.0.push(Entry { action: None, uploads: true, surface: Surface::Visitors, routes });
-        self
+    pub fn visitor_upload(self, routes: UtoipaMethodRouter<AppState>) -> Self {
+        let entry = Entry::free(Surface::Visitors, Callers::Known, routes);
+        self.add(Entry { uploads: true, ..entry })
     }
 
     /// As [`Self::route`], for a route that takes a file.

@@ -16,7 +16,7 @@ use http::{HeaderMap, header};
 
 use crate::auth::{Gate, limit};
 use crate::error::{ApiResult, source_chain};
-use crate::routes::Surface;
+use crate::routes::{Callers, Surface};
 use crate::state::AppState;
 
 use page::{Page, tell_people};
@@ -30,7 +30,12 @@ pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
 pub(crate) fn router(state: &AppState) -> Router<AppState> {
     let mut router = Router::new();
     for (path, methods) in routes() {
-        let gate = Gate { state: state.clone(), action: None, surface: Surface::Panel };
+        let gate = Gate {
+            state: state.clone(),
+            action: None,
+            surface: Surface::Panel,
+            callers: Callers::Anybody,
+        };
         let methods = methods
             .route_layer(middleware::from_fn_with_state(gate, limit))
             .route_layer(middleware::from_fn(tell_people));

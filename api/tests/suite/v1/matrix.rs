@@ -1,7 +1,7 @@
 //! Each route of the panel × each role and each scope, from the router's own table. `credentials` has who is nobody,
 //! `foreign` who is somebody elsewhere.
 
-use api::{Callers, RouteInfo, Surface};
+use api::{Callers, RouteInfo};
 use domain::principal::Scopes;
 use domain::{Role, Scope};
 use http::Method;
@@ -292,7 +292,7 @@ async fn an_api_key_is_refused_where_somebody_must_be_signed_in_and_nowhere_else
                 "/v1/canned-replies" => json!({"shortcut": "x", "title": "x", "content": "x"}),
                 path => body_of(path, &owner),
             };
-            let reply = ask(&app, Some(&app.tenant.key), &route.method, &path, &body).await;
+            let reply = ask(&app, Some(&app.tenant.key), route, &path, &body).await;
             let told = format!("{} {}: {}", route.method, route.path, reply.text);
             assert!(!reply.status.is_server_error() && reply.status != 401, "{told}");
             assert_eq!(reply.status == 403, route.callers == Callers::People, "{told}");

@@ -203,7 +203,13 @@ async fn ask(app: &TestApp, key: Option<&str>, method: &Method, path: &str) -> R
 /// MCP has one route, whose tools ask for their scopes themselves: `mcp` tests them.
 fn mcp() -> RouteInfo {
     let path = "/mcp".to_owned();
-    RouteInfo { method: Method::POST, path, action: None, surface: api::Surface::Programs }
+    RouteInfo {
+        method: Method::POST,
+        path,
+        action: None,
+        surface: api::Surface::Programs,
+        callers: api::Callers::Known,
+    }
 }
 
 /// The routes of every surface for programs.
