@@ -378,6 +378,23 @@ pub(crate) async fn change(
     Ok(Some(Moved { before, after }))
 }
 
+/// Tells of a conversation that was put back into the queue: who answers is another, and one that is not closed waits for a
+/// person.
+pub(crate) async fn tell_queued(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    by: By,
+    now: Timestamp,
+) -> Result<()> {
+    let Some(queued) = get(tx, workspace, id).await? else { return Ok(()) };
+    tell(tx, &queued, "conversation.updated", by, now).await?;
+    if queued.is_closed() {
+        return Ok(());
+    }
+    tell(tx, &queued, "handoff.requested", by, now).await
+}
+
 /// What a transition is called among what happened.
 fn happening(transition: Transition) -> Happening {
     match transition {

@@ -85,6 +85,18 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId) -> Result<Option<Works
     Ok(row.map(Workspace::from))
 }
 
+/// From here to the end of the transaction nobody else changes what the workspace has set, so that what a change is compared
+/// with is what is there. On SQLite there is one writer anyway.
+pub async fn hold(tx: &mut Tx, workspace: WorkspaceId) -> Result<()> {
+    if tx.is_postgres() {
+        tx.statement("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(format!("settings of {workspace}"))
+            .execute()
+            .await?;
+    }
+    Ok(())
+}
+
 /// The workspace of that code: how the public names it.
 pub async fn by_code(conn: &mut Conn, code: &str) -> Result<Option<Workspace>> {
     let row: Option<WorkspaceRow> = conn
@@ -269,6 +281,12 @@ async fn first_agent(
 
 /// The name in small letters and hyphens, with random digits after it when another workspace has that.
 async fn free_code(tx: &mut Tx, ambient: &Ambient, name: &str) -> Result<String> {
+    if tx.is_postgres() {
+        // Two that choose at once would choose the same one; here they choose one after the other.
+        tx.statement("SELECT pg_advisory_xact_lock(hashtextextended('codes of workspaces', 0))")
+            .execute()
+            .await?;
+    }
     let slug = slug(name);
     let taken: Option<(String,)> = tx
         .statement(

@@ -97,6 +97,18 @@ impl ListQuery {
         self.cut(all, texts)
     }
 
+    /// The same of a list that begins with the newest, unless `order` is `ASC`.
+    pub fn page_from_newest<T, V: From<T>>(
+        &self,
+        mut all: Vec<T>,
+        texts: impl Fn(&T) -> [&str; 2],
+    ) -> ApiResult<List<V>> {
+        if self.order.is_none() {
+            all.reverse();
+        }
+        self.page_of(all, texts)
+    }
+
     /// The same of a list that is put in order by name.
     pub fn page_by_name<T, V: From<T>>(
         &self,

@@ -86,6 +86,7 @@ async fn update(
 ) -> ApiResult<Tagged<RetentionView>> {
     let workspace = caller.workspace();
     let mut tx = state.db.write().await?;
+    storage::workspaces::hold(&mut tx, workspace).await?;
     let before = retention::get(&mut tx, workspace).await?;
     if_match.check(&RetentionView::from(before))?;
     let mut after = before;

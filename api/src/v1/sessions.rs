@@ -61,10 +61,10 @@ async fn list(
 ) -> ApiResult<Json<List<SessionView>>> {
     let person = caller.person()?;
     let sessions = state.accounts.sessions(person.user).await?;
-    // Stored with the newest first; a list begins with the oldest.
+    // Read with the newest first; a list is given with the oldest first.
     let sessions: Vec<_> =
         sessions.into_iter().rev().map(|found| (found.id == person.session, found)).collect();
-    Ok(Json(query.page_of(sessions, |(_, session)| [&session.user_agent, ""])?))
+    Ok(Json(query.page_from_newest(sessions, |(_, session)| [&session.user_agent, ""])?))
 }
 
 /// End a session

@@ -134,6 +134,7 @@ async fn update(
 ) -> ApiResult<Tagged<WorkspaceView>> {
     let name = change.name.map(|name| text::required("name", &name, 100)).transpose()?;
     let mut tx = state.db.write().await?;
+    storage::workspaces::hold(&mut tx, caller.workspace()).await?;
     let found = storage::workspaces::get(&mut tx, caller.workspace()).await?;
     let before = found.ok_or_else(|| DomainError::not_found(WorkspaceId::KIND))?;
     let mut after = before.clone();

@@ -181,6 +181,7 @@ pub async fn unassign(
     let details = json!({"assigneeId": null, "from": from});
     log::write(tx, workspace, id, (Happening::Unassigned, by), &details, now).await?;
     tell(tx, workspace, id, ("conversation.assigned", by), &details, now).await?;
+    conversations::tell_queued(tx, workspace, id, by, now).await?;
     Ok(true)
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use domain::attachment::Uploader;
 use domain::contact::ContactDetails;
+use domain::job::JobState;
 use domain::{ContactId, VisitorId};
 use storage::retention::{self, Retention};
-use storage::{attachments, contacts, conversations, embeddings, erasure};
+use storage::{attachments, contacts, conversations, embeddings, erasure, jobs, workspaces};
 
 use crate::support::{Place, places};
 
@@ -60,7 +61,15 @@ async fn what_is_old_is_found_by_what_a_workspace_keeps() {
     for place in places("retention").await {
         let ws = place.ws();
         let mut tx = place.write().await;
+        workspaces::hold(&mut tx, ws).await.unwrap();
         assert_eq!(retention::get(&mut tx, ws).await.unwrap(), Retention::default());
+        // However often a night is wanted, there is one.
+        let night = retention::next_night(place.now());
+        for _ in 0..2 {
+            retention::want(&mut tx, &place.ambient, ws, night).await.unwrap();
+        }
+        let jobs = jobs::list(&mut tx, ws, JobState::Waiting, 9).await.unwrap();
+        assert_eq!(jobs.iter().filter(|job| job.kind == retention::KIND).count(), 1);
         let kept = Retention { conversation_days: Some(30), contact_days: None };
         retention::set(&mut tx, ws, kept, place.now()).await.unwrap();
         assert_eq!(retention::get(&mut tx, ws).await.unwrap(), kept);

@@ -152,7 +152,9 @@ async fn only_members_who_work_conversations_are_assigned_any() {
                 "conversation.created",
                 "conversation.updated",
                 "conversation.assigned",
-                "conversation.assigned"
+                "conversation.assigned",
+                "conversation.updated",
+                "handoff.requested",
             ]
         );
     }
@@ -530,6 +532,8 @@ async fn two_that_hand_out_at_once_take_turns() {
         }
         futures_of(made.iter().map(|id| go(&place, *id, Transition::RequestHuman))).await;
         let mut conn = place.read().await;
+        assert!(inbox::is_anybody_there(&mut conn, ws).await.unwrap());
+        assert!(!inbox::is_anybody_there(&mut conn, place.stranger()).await.unwrap());
         let standbys = inbox::standbys(&mut conn, ws).await.unwrap();
         let open: Vec<(UserId, i64)> = standbys.iter().map(|one| (one.user, one.open)).collect();
         assert_eq!(open, [(ana.id, 4), (eva.id, 4)]);

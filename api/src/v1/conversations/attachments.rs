@@ -120,7 +120,13 @@ async fn shared(
 ) -> ApiResult<Response> {
     let now = state.ambient.now();
     let workspace = attachment_links::open(&state.vault, id, &query.token, now);
-    file(&state, workspace.ok_or_else(|| DomainError::not_found("attachment"))?, id).await
+    let absent = || DomainError::not_found("attachment");
+    let workspace = workspace.ok_or_else(absent)?;
+    // One that is being removed is absent at once; its files go later.
+    let mut conn = state.db.read().await?;
+    storage::workspaces::get(&mut conn, workspace).await?.ok_or_else(absent)?;
+    drop(conn);
+    file(&state, workspace, id).await
 }
 
 async fn file(state: &AppState, workspace: WorkspaceId, id: AttachmentId) -> ApiResult<Response> {

@@ -122,6 +122,7 @@ async fn update(
 ) -> ApiResult<Tagged<SettingsView>> {
     let workspace = caller.workspace();
     let mut tx = state.db.write().await?;
+    storage::workspaces::hold(&mut tx, workspace).await?;
     let before = inbox::settings(&mut tx, workspace).await?;
     if_match.check(&SettingsView::from(before))?;
     let after = change.applied_to(before)?;

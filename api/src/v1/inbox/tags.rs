@@ -173,6 +173,7 @@ async fn update(
     Json(change): Json<TagChange>,
 ) -> ApiResult<Tagged<TagView>> {
     let mut tx = state.db.write().await?;
+    storage::workspaces::hold(&mut tx, caller.workspace()).await?;
     let found = inbox::tag(&mut tx, caller.workspace(), id).await?;
     let TagInUse { tag: before, conversations } =
         found.ok_or_else(|| DomainError::not_found(TagId::KIND))?;
@@ -214,6 +215,7 @@ async fn remove(
     if_match: IfMatch,
 ) -> ApiResult<StatusCode> {
     let mut tx = state.db.write().await?;
+    storage::workspaces::hold(&mut tx, caller.workspace()).await?;
     let found = inbox::tag(&mut tx, caller.workspace(), id).await?;
     let TagInUse { tag, .. } = found.ok_or_else(|| DomainError::not_found(TagId::KIND))?;
     if_match.check(&editable(&tag))?;

@@ -161,6 +161,7 @@ pub(super) async fn update(
 ) -> ApiResult<Tagged<CategoryView>> {
     let workspace = caller.workspace();
     let mut tx = state.db.write().await?;
+    storage::workspaces::hold(&mut tx, workspace).await?;
     let before = articles::category(&mut tx, workspace, id).await?.ok_or_else(absent)?;
     if_match.check(&CategoryView::from(before.clone()))?;
     let mut after = ArticleCategory { updated_at: state.ambient.now(), ..before.clone() };

@@ -131,6 +131,20 @@ async fn where_registration_is_closed_the_first_person_and_the_invited_come_in()
 }
 
 #[tokio::test]
+async fn people_of_one_name_who_come_at_once_all_come_in() {
+    for app in TestApp::on_each_database("one name").await {
+        let come = async |n: usize| {
+            let email = format!("{n}@ejemplo.com");
+            let body = json!({"name": "Ana", "email": email, "password": PASSWORD});
+            open(&app, "/v1/auth/register", &body).await.expect(201)
+        };
+        let came = futures::future::join_all((0..6).map(come)).await;
+        let codes = came.iter().map(|one| one["workspace"]["code"].as_str().unwrap());
+        assert_eq!(codes.collect::<std::collections::BTreeSet<_>>().len(), 6);
+    }
+}
+
+#[tokio::test]
 async fn of_those_who_come_first_at_once_one_is_the_first_person() {
     for database in testkit::db::databases("first of many").await {
         let app = TestApp::with(database, |settings| {
