@@ -242,10 +242,11 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio_tungstenite::tungstenite::Message as Sent;
     use tokio_tungstenite::{WebSocketStream, client_async};
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
     const SHORT: Duration = Duration::from_millis(20);
     const WAITING: Patience = Patience { first_words: LONG, ping: LONG, send: LONG };
 
@@ -277,7 +278,7 @@ mod tests {
             .with_state(Served { patience, serve, ended });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        TaskTracker::new().spawn(async move { axum::serve(listener, router).await });
         let socket = TcpStream::connect(address).await.unwrap();
         let (client, _) = client_async(format!("ws://{address}/"), socket).await.unwrap();
         (client, end)

@@ -150,7 +150,7 @@ impl Door {
 impl Connection {
     async fn run(mut self) {
         let stopping = self.door.state.live.stopping().clone();
-        let end = End::of(&stopping, self.serve()).await;
+        let end = End::of(&stopping, Box::pin(self.serve())).await;
         self.line.close(end).await;
     }
 

@@ -160,7 +160,7 @@ struct Visiting {
 impl Connection {
     async fn run(mut self, guest: Option<Guest>, place: Place) {
         let stopping = self.state.live.stopping().clone();
-        let end = End::of(&stopping, self.serve(guest, place)).await;
+        let end = End::of(&stopping, Box::pin(self.serve(guest, place))).await;
         self.line.close(end).await;
     }
 

@@ -138,8 +138,8 @@ async fn people_of_one_name_who_come_at_once_all_come_in() {
             let body = json!({"name": "Ana", "email": email, "password": PASSWORD});
             open(&app, "/v1/auth/register", &body).await.expect(201)
         };
-        let came = futures::future::join_all((0..6).map(come)).await;
-        let codes = came.iter().map(|one| one["workspace"]["code"].as_str().unwrap());
+        let places = futures::future::join_all((0..6).map(come)).await;
+        let codes = places.iter().map(|one| one["workspace"]["code"].as_str().unwrap());
         assert_eq!(codes.collect::<std::collections::BTreeSet<_>>().len(), 6);
     }
 }
