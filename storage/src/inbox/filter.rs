@@ -124,7 +124,8 @@ pub(super) fn narrowed<'c>(
 }
 
 /// Only conversations with a word in their texts, or in what is known of their customer. A rare word is looked up once;
-/// one that many have is looked for in one conversation after the other, since enough of them are soon found.
+/// one that many have is looked for in one conversation after the other, since enough of them are soon found. `OFFSET 0` keeps
+/// PostgreSQL from reading all rows of the word instead, which it thinks is cheaper, for it forgets the limit there.
 fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool) -> Statement<'c> {
     if is_frequent {
         let statement = statement.then(
@@ -134,12 +135,12 @@ fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool)
                 WHERE conversation_words.conversation_id = conversations.id",
         );
         let statement = in_texts(statement, word).then(
-            ") OR EXISTS (
+            " LIMIT 1 OFFSET 0) OR EXISTS (
                 SELECT 1
                 FROM contact_terms
                 WHERE contact_terms.contact_id = conversations.contact_id",
         );
-        return in_contacts(statement, word).then("))");
+        return in_contacts(statement, word).then(" LIMIT 1 OFFSET 0))");
     }
     let statement = statement.then(
         " AND (id IN (
