@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod evals;
 mod first_start;
+mod handoff;
 mod house;
 mod lifecycle;
 mod models;
