@@ -37,6 +37,11 @@ pub(crate) trait Cursor: Sized {
     fn write(&self) -> String;
     /// From that text; `None` for anything else.
     fn read(text: &str) -> Option<Self>;
+
+    /// As callers get it.
+    fn wrap(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.write())
+    }
 }
 
 impl<T: PrefixedId> Cursor for T {
@@ -81,7 +86,7 @@ impl<C: Cursor> Paging<C> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let last = rows.last().filter(|_| more)?;
-        Some(URL_SAFE_NO_PAD.encode(cursor(last).write()))
+        Some(cursor(last).wrap())
     }
 }
 

@@ -1,5 +1,7 @@
 //! A conversation as the inbox shows it.
 
+use std::collections::HashMap;
+
 use domain::contact::Contact;
 use domain::conversation::{Channel, ConversationStatus, Handler};
 use domain::inbox::Priority;
@@ -9,9 +11,8 @@ use domain::{
 };
 use sqlx::FromRow;
 
-use super::list::Place;
 use crate::conversations::ConversationRating;
-use crate::sql::{Id, Micros, Name};
+use crate::sql::{Id, Micros, Name, with_list};
 use crate::visits::Visit;
 use crate::{Conn, Result, StorageError, inbox};
 
@@ -85,7 +86,7 @@ pub struct LastMessage {
 }
 
 #[derive(FromRow)]
-pub(super) struct EntryRow {
+struct EntryRow {
     id: Id<ConversationId>,
     agent_id: Id<AgentId>,
     project_id: Option<Id<ProjectId>>,
@@ -118,17 +119,30 @@ pub(super) struct EntryRow {
     created_at: Micros,
     updated_at: Micros,
     closed_at: Option<Micros>,
-    /// What the list is ordered by, before the id.
-    pub(super) place: i64,
-    /// How many were found, up to where counting ends.
-    pub(super) found: i64,
 }
 
-/// The columns of an entry as the member `$2` sees it, of what `page` names.
-macro_rules! select_entries {
-    ($before:literal, $page:literal, $rest:literal) => {
-        concat!(
-            $before,
+/// A conversation as the inbox shows it to a member.
+pub async fn entry(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    id: ConversationId,
+) -> Result<Option<Entry>> {
+    Ok(entries(conn, workspace, reader, &[id]).await?.pop())
+}
+
+/// Conversations as the inbox shows them to a member, in the order of their ids here; those that are not there are left out.
+pub(super) async fn entries(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    ids: &[ConversationId],
+) -> Result<Vec<Entry>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<EntryRow> = conn
+        .statement(with_list!(
             "SELECT
                 conversations.id,
                 conversations.agent_id,
@@ -176,10 +190,8 @@ macro_rules! select_entries {
                 conversation_ratings.comment,
                 conversations.created_at,
                 conversations.updated_at,
-                conversations.closed_at,
-                ",
-            $page,
-            "
+                conversations.closed_at
+            FROM conversations
             LEFT JOIN messages
                 ON messages.conversation_id = conversations.id
                 AND messages.seq = conversations.last_seq
@@ -192,49 +204,32 @@ macro_rules! select_entries {
                 ON contacts.id = conversations.contact_id
             LEFT JOIN conversation_ratings
                 ON conversation_ratings.conversation_id = conversations.id
-            WHERE conversations.workspace_id = $1 ",
-            $rest
-        )
-    };
-}
-
-pub(super) use select_entries;
-
-/// A conversation as the inbox shows it to a member.
-pub async fn entry(
-    conn: &mut Conn,
-    workspace: WorkspaceId,
-    reader: Option<UserId>,
-    id: ConversationId,
-) -> Result<Option<Entry>> {
-    let row: Option<EntryRow> = conn
-        .statement(select_entries!(
-            "",
-            "CAST(0 AS BIGINT) AS place,
-                CAST(1 AS BIGINT) AS found
-            FROM conversations",
-            "AND conversations.id = $3"
+            WHERE conversations.workspace_id = $1
+                AND ",
+            "conversations.id" in "$3";
+            ""
         ))
         .bind(Id(workspace))
         .bind(reader.map(Id))
-        .bind(Id(id))
-        .optional()
+        .list(ids)
+        .all()
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let mut entry = row.into_entry(reader)?;
-    let tags = inbox::tags_of(conn, workspace, &[id]).await?;
-    entry.tags = tags.into_iter().map(|(_, name)| name).collect();
-    Ok(Some(entry))
+    let mut tags: HashMap<ConversationId, Vec<String>> = HashMap::new();
+    for (id, name) in inbox::tags_of(conn, workspace, ids).await? {
+        tags.entry(id).or_default().push(name);
+    }
+    let mut entries = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let mut entry = row.into_entry(reader)?;
+        entry.tags = tags.remove(&entry.id).unwrap_or_default();
+        entries.insert(entry.id, entry);
+    }
+    Ok(ids.iter().filter_map(|id| entries.remove(id)).collect())
 }
 
 impl EntryRow {
-    /// Where the entry stands in its list.
-    pub(super) fn place(&self) -> Place {
-        Place { value: self.place, id: self.id.0 }
-    }
-
     /// The entry, without its tags.
-    pub(super) fn into_entry(self, reader: Option<UserId>) -> Result<Entry> {
+    fn into_entry(self, reader: Option<UserId>) -> Result<Entry> {
         let priority = Priority::of_rank(self.priority);
         let priority = priority.ok_or_else(|| StorageError::decode("priority", "no priority"))?;
         let contact = self.contact_id.zip(self.contact_created_at);

@@ -1,17 +1,17 @@
 //! The list of conversations: filtered, ordered, in pages.
 //!
 //! A page is found in the index of its order, which has every column that filters look at, and only then are the rows of
-//! the page read. SQLite is told which index that is: without statistics it would rather take one that leaves more to
+//! the page read, by a statement of their own: PostgreSQL plans what has a limit anew each time, and the plan of both in one takes
+//! as long as the work. SQLite is told which index that is: without statistics it would rather take one that leaves more to
 //! be sorted.
 
-use std::collections::HashMap;
-
 use domain::{ConversationId, UserId, WorkspaceId};
+use sqlx::FromRow;
 
-use super::entry::{Entry, EntryRow, select_entries};
+use super::entry::{Entry, entries};
 use super::filter::{Filter, frequent, narrowed};
 use crate::sql::{Dialects, Id, Statement};
-use crate::{Conn, Result, inbox};
+use crate::{Conn, Result};
 
 /// What a list is ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,8 +60,10 @@ pub struct Window {
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
-    /// The entries, with their places.
-    pub entries: Vec<(Place, Entry)>,
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// The place of the last of them, when others follow.
+    pub next: Option<Place>,
     /// How many there are, where that is less than `count_to`.
     pub found: i64,
 }
@@ -91,6 +93,13 @@ macro_rules! find {
                     WHERE workspace_id = $1"
             ),
         }
+    };
+}
+
+/// What was found. SQLite wants every parameter in the text, and not every filter asks who reads.
+macro_rules! from_found {
+    () => {
+        " FROM found WHERE COALESCE($2, '') <> '~'"
     };
 }
 
@@ -142,14 +151,15 @@ impl Order {
     const fn of_places(self) -> &'static str {
         if self.descending { " ORDER BY place DESC, id DESC" } else { " ORDER BY place, id" }
     }
+}
 
-    const fn of_page(self) -> &'static str {
-        if self.descending {
-            " ORDER BY page.place DESC, page.id DESC"
-        } else {
-            " ORDER BY page.place, page.id"
-        }
-    }
+#[derive(FromRow)]
+struct FoundRow {
+    id: Id<ConversationId>,
+    /// What the list is ordered by, before the id.
+    place: i64,
+    /// How many were found, up to where counting ends.
+    found: i64,
 }
 
 /// A part of the list of conversations, as a member sees it.
@@ -160,25 +170,15 @@ pub async fn list(
     (filter, order): (&Filter, Order),
     window: &Window,
 ) -> Result<Listed> {
-    let upto = window.count_to.max(window.skip.saturating_add(window.take));
+    let upto = window.count_to.max(window.skip.saturating_add(window.take).saturating_add(1));
     let frequent = frequent(conn, workspace, &filter.words).await?;
     let which = (filter, order, frequent.as_slice());
-    let rows: Vec<EntryRow> = found(conn, workspace, reader, which, window.after)
+    let mut rows: Vec<FoundRow> = found(conn, workspace, reader, which, window.after)
         .when(" LIMIT ", Some(upto))
-        .then("), page AS (SELECT id, place FROM found")
+        .then(concat!(") SELECT id, place, (SELECT COUNT(*) FROM found) AS found", from_found!()))
         .then(order.of_places())
-        .when(" LIMIT ", Some(window.take))
+        .when(" LIMIT ", Some(window.take.saturating_add(1)))
         .when(" OFFSET ", Some(window.skip))
-        .then(select_entries!(
-            ") ",
-            "page.place,
-                (SELECT COUNT(*) FROM found) AS found
-            FROM page
-            INNER JOIN conversations
-                ON conversations.id = page.id",
-            ""
-        ))
-        .then(order.of_page())
         .all()
         .await?;
     let count = match rows.first() {
@@ -186,12 +186,14 @@ pub async fn list(
         None if window.skip == 0 => 0,
         None => count(conn, workspace, reader, which, upto).await?,
     };
-    let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
-        entries.push((row.place(), row.into_entry(reader)?));
-    }
-    add_tags(conn, workspace, &mut entries).await?;
-    Ok(Listed { entries, found: count })
+    let take = usize::try_from(window.take).unwrap_or(usize::MAX);
+    let more = rows.len() > take;
+    rows.truncate(take);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|row| Place { value: row.place, id: row.id.0 });
+    let ids: Vec<ConversationId> = rows.into_iter().map(|row| row.id.0).collect();
+    let entries = entries(conn, workspace, reader, &ids).await?;
+    Ok(Listed { entries, next, found: count })
 }
 
 /// The conversations that a filter finds, last changed first, at most `limit`.
@@ -207,7 +209,7 @@ pub async fn ids(
     let which = (filter, order, frequent.as_slice());
     let rows: Vec<(Id<ConversationId>,)> = found(conn, workspace, reader, which, None)
         .when(" LIMIT ", Some(limit))
-        .then(") SELECT id FROM found WHERE COALESCE($2, '') <> '~'")
+        .then(concat!(") SELECT id", from_found!()))
         .then(order.of_places())
         .all()
         .await?;
@@ -223,7 +225,7 @@ async fn count(
 ) -> Result<i64> {
     let (count,): (i64,) = found(conn, workspace, reader, which, None)
         .when(" LIMIT ", Some(upto))
-        .then(") SELECT COUNT(*) FROM found WHERE COALESCE($2, '') <> '~'")
+        .then(concat!(") SELECT COUNT(*)", from_found!()))
         .one()
         .await?;
     Ok(count)
@@ -253,23 +255,4 @@ fn found<'c>(
             .then(")"),
     };
     statement.then(order.clause())
-}
-
-async fn add_tags(
-    conn: &mut Conn,
-    workspace: WorkspaceId,
-    entries: &mut [(Place, Entry)],
-) -> Result<()> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<ConversationId> = entries.iter().map(|(_, entry)| entry.id).collect();
-    let mut tags: HashMap<ConversationId, Vec<String>> = HashMap::new();
-    for (id, name) in inbox::tags_of(conn, workspace, &ids).await? {
-        tags.entry(id).or_default().push(name);
-    }
-    for (_, entry) in entries {
-        entry.tags = tags.remove(&entry.id).unwrap_or_default();
-    }
-    Ok(())
 }

@@ -49,7 +49,7 @@ async fn seen(
     let which = (filter, order);
     let found = inbox::list(&mut conn, place.ws(), reader, which, &window).await.unwrap();
     assert_eq!(found.found, i64::try_from(found.entries.len()).unwrap());
-    let ids: Vec<_> = found.entries.iter().map(|(_, entry)| entry.id).collect();
+    let ids: Vec<_> = found.entries.iter().map(|entry| entry.id).collect();
     if order == NEWEST {
         let same = inbox::ids(&mut conn, place.ws(), reader, filter, 100).await.unwrap();
         assert_eq!(same, ids);
@@ -460,9 +460,9 @@ async fn in_steps(place: &Place, filter: &Filter, order: Order) -> Vec<Conversat
         let mut conn = place.read().await;
         let part =
             inbox::list(&mut conn, place.ws(), None, (filter, order), &window).await.unwrap();
-        let Some((last, _)) = part.entries.last() else { return all };
-        after = Some(*last);
-        all.extend(part.entries.iter().map(|(_, entry)| entry.id));
+        all.extend(part.entries.iter().map(|entry| entry.id));
+        let Some(next) = part.next else { return all };
+        after = Some(next);
     }
 }
 

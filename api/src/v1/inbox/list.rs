@@ -6,7 +6,7 @@ use axum::extract::State;
 use domain::Action;
 use domain::conversation::Channel;
 use serde::{Deserialize, Serialize};
-use storage::inbox::{Entry, Order, OrderBy, Place, Window};
+use storage::inbox::{Listed, Order, OrderBy, Place, Window};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
@@ -31,6 +31,8 @@ pub(super) fn routes() -> Routes {
 
 /// Where the counting of a list ends.
 const COUNTED: i64 = 1_000;
+/// Where that of a search ends, which looks a frequent word up in one conversation after the other.
+const COUNTED_OF_SEARCH: i64 = 200;
 const DEFAULT_TAKE: i64 = 10;
 const MOST: i64 = 100;
 
@@ -119,7 +121,7 @@ struct ConversationListMeta {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, example = 1, nullable = false)]
     item_count: Option<i64>,
-    /// Whether there are more than `itemCount`: counting ends at 1,000, or behind the page.
+    /// Whether there are more than `itemCount`: counting ends at 1,000, of a search at 200, or behind the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     item_count_capped: Option<bool>,
@@ -212,7 +214,7 @@ async fn list(
     let which = (&filter, asked.order);
     let listed =
         storage::inbox::list(&mut conn, caller.workspace(), reader, which, &window).await?;
-    Ok(Json(asked.page(listed.entries, listed.found)))
+    Ok(Json(asked.page(listed)))
 }
 
 /// Count conversations
@@ -250,6 +252,8 @@ struct Asked {
     page: i64,
     take: i64,
     after: Option<Place>,
+    /// Where the counting ends.
+    counted: i64,
 }
 
 impl ConversationQuery {
@@ -301,7 +305,8 @@ impl ConversationQuery {
             let message = "`page` and `cursor` exclude each other; send one of them";
             return Err(ApiError::invalid("page", message));
         }
-        Ok(Asked { order, page, take, after })
+        let counted = if self.criteria.is_some() { COUNTED_OF_SEARCH } else { COUNTED };
+        Ok(Asked { order, page, take, after, counted })
     }
 
     fn after(&self, order: Order) -> ApiResult<Option<Place>> {
@@ -316,18 +321,16 @@ impl ConversationQuery {
 }
 
 impl Asked {
-    /// One more than asked for, which tells whether there is a next page.
     fn window(&self) -> Window {
-        let (skip, take) = ((self.page - 1) * self.take, self.take + 1);
-        let count_to = if self.after.is_some() { take } else { COUNTED + 1 };
-        Window { after: self.after, skip, take, count_to }
+        let count_to = if self.after.is_some() { 0 } else { self.counted + 1 };
+        let skip = (self.page - 1) * self.take;
+        Window { after: self.after, skip, take: self.take, count_to }
     }
 
-    fn page(&self, entries: Vec<(Place, Entry)>, found: i64) -> ConversationList {
-        let mut entries = entries;
-        let paging = Paging::<PlaceIn> { limit: self.take, after: None };
-        let next_cursor = paging.cut(&mut entries, |(place, _)| PlaceIn(self.order, *place));
-        let upto = COUNTED.max(self.page * self.take);
+    fn page(&self, listed: Listed) -> ConversationList {
+        let next_cursor = listed.next.map(|place| PlaceIn(self.order, place).wrap());
+        let upto = self.counted.max(self.page * self.take);
+        let found = listed.found;
         let counted = self.after.is_none();
         let meta = ConversationListMeta {
             page: counted.then_some(self.page),
@@ -339,7 +342,7 @@ impl Asked {
             has_next_page: next_cursor.is_some(),
             next_cursor,
         };
-        let data = entries.into_iter().map(|(_, entry)| entry.into()).collect();
+        let data = listed.entries.into_iter().map(Into::into).collect();
         ConversationList { data, meta }
     }
 }
