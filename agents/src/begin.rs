@@ -11,8 +11,8 @@ use domain::conversation::{Conversation, ConversationStatus, Handler, Transition
 use domain::datastore::Datastore;
 use domain::message::{Author, Message, MessageState};
 use domain::{
-    AgentId, ApiKeyId, ContactId, ConversationId, DatastoreId, DomainError, ErrorKind, MessageId,
-    Timestamp, VisitorId, WorkspaceId,
+    AgentId, ApiKeyId, ContactId, ConversationId, DatastoreId, DomainError, MessageId, Timestamp,
+    VisitorId, WorkspaceId,
 };
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
@@ -658,8 +658,7 @@ async fn refuse_blocked(
     if !contacts::is_blocked(tx, workspace, contact, visitor).await? {
         return Ok(());
     }
-    let message = "we cannot take messages in this chat; please contact us in another way";
-    Err(DomainError::new(ErrorKind::Forbidden, "BLOCKED", message))
+    Err(domain::contact::blocked())
 }
 
 /// What comes beside the text of a message, as its model takes it.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::inbox::folded;
-use crate::{ContactId, Lang, Timestamp};
+use crate::{ContactId, DomainError, ErrorKind, Lang, Timestamp};
 
 /// A customer, known by e-mail or phone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +141,12 @@ fn parts(folded: &str) -> impl Iterator<Item = String> {
 pub fn fold(text: &str) -> String {
     let lower = text.chars().flat_map(char::to_lowercase);
     lower.filter(|c| !('\u{0300}'..='\u{036F}').contains(c)).flat_map(folded).collect()
+}
+
+/// What a customer is told who was blocked.
+pub fn blocked() -> DomainError {
+    let message = "we cannot take messages in this chat; please contact us in another way";
+    DomainError::new(ErrorKind::Forbidden, "BLOCKED", message)
 }
 
 #[cfg(test)]

@@ -74,6 +74,39 @@ pub struct Source {
     pub updated_at: Timestamp,
 }
 
+impl Source {
+    /// One that nobody has worked at yet: of its first version, with no content that was read.
+    pub fn pending(
+        id: SourceId,
+        (workspace_id, datastore_id): (WorkspaceId, DatastoreId),
+        (name, origin): (String, SourceOrigin),
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            workspace_id,
+            datastore_id,
+            name,
+            origin,
+            status: SourceStatus::Pending,
+            stage: None,
+            percent: None,
+            failure: None,
+            warning: None,
+            mime: None,
+            bytes: 0,
+            language: None,
+            content_hash: None,
+            live_version: 0,
+            version: 1,
+            chunks: 0,
+            metadata: Map::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// Where the bytes of a source come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceOrigin {

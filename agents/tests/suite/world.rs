@@ -9,7 +9,7 @@ use domain::agent::{Agent, AgentSettings, AgentTool, ToolKind};
 use domain::agent_version::Edition;
 use domain::contact::ContactDetails;
 use domain::conversation::{Channel, Conversation};
-use domain::datastore::{Chunk, Source, SourceOrigin, SourceStatus};
+use domain::datastore::{Chunk, Source, SourceOrigin};
 use domain::job::JobState;
 use domain::message::{Author, Citation, Message};
 use domain::settings::{AgentDefaults, FetchSettings, IndexSettings, Settings};
@@ -167,28 +167,12 @@ impl World {
     /// A live source of one passage, as ingestion leaves it.
     pub async fn teach(&self, name: &str, text: &str) -> Chunk {
         let (workspace, datastore) = (self.born.workspace.id, self.born.datastore.id);
+        let called = (name.to_owned(), SourceOrigin::Text);
         let now = self.ambient.now();
         let source = Source {
-            id: self.ambient.new_id(),
-            workspace_id: workspace,
-            datastore_id: datastore,
-            name: name.to_owned(),
-            origin: SourceOrigin::Text,
-            status: SourceStatus::Pending,
-            stage: None,
-            percent: None,
-            failure: None,
-            warning: None,
-            mime: None,
             bytes: i64::try_from(text.len()).unwrap(),
             language: Some(Lang::Es),
-            content_hash: None,
-            live_version: 0,
-            version: 1,
-            chunks: 0,
-            metadata: Map::new(),
-            created_at: now,
-            updated_at: now,
+            ..Source::pending(self.ambient.new_id(), (workspace, datastore), called, now)
         };
         let chunk = Chunk {
             id: ChunkId::of(source.id, 1, 0),

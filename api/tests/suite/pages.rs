@@ -1,19 +1,17 @@
 //! The pages that links of mails lead to: by the links of real mails, with the forms that the pages have.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use domain::{Ambient, ManualClock, SystemEntropy, Timestamp};
 use http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use testkit::mail_server::{Mail, MailServer};
+use testkit::mail_server::Mail;
 use url::form_urlencoded;
 
 use crate::support::{Reply, TestApp, read};
-use crate::v1::invitations::with_mail;
+use crate::v1::invitations::{with_mail, with_mail_and_clock};
 use crate::v1::second_factor::turn_on;
 use crate::v1::{PASSWORD, Person, open};
 
@@ -337,17 +335,7 @@ async fn each_page_tells_strangers_nothing_and_as_often_as_their_address_may() {
 
 #[tokio::test]
 async fn links_that_have_run_out_or_were_taken_back_say_so() {
-    for database in testkit::db::databases("pages run out").await {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
-        let ambient = Ambient::new(clock.clone(), Arc::new(SystemEntropy));
-        let mail = MailServer::start().await.unwrap();
-        let url = mail.url();
-        let app = TestApp::with_ambient(database, ambient, |settings| {
-            settings.mail.smtp_url = Some(url.parse().unwrap());
-            settings.mail.from = Some("vocero@ejemplo.com".to_owned());
-            settings.server.public_url = Some("https://panel.ejemplo.com".parse().unwrap());
-        });
-        let app = app.await;
+    for (app, mail, clock) in with_mail_and_clock("pages run out").await {
         let ana = Person::register(&app, "ana").await;
         let verify = path_of(&mail.mail(1).await);
         open(&app, "/v1/auth/forgot-password", &json!({"email": ana.email})).await.expect(202);

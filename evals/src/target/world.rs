@@ -9,7 +9,7 @@ use std::time::Instant;
 use agents::{Agents, AgentsOptions};
 use domain::agent::Agent;
 use domain::ambient::{ManualClock, SeededEntropy};
-use domain::datastore::{Chunk, Datastore, Source, SourceOrigin, SourceStatus};
+use domain::datastore::{Chunk, Datastore, Source, SourceOrigin};
 use domain::settings::IndexSettings;
 use domain::{Ambient, ChunkId, Lang, SourceId, Timestamp};
 use models::lexical::detect;
@@ -228,28 +228,8 @@ fn point((source, chunk): &(Source, Chunk)) -> IndexPoint {
 }
 
 fn source_of(datastore: &Datastore, id: SourceId, title: &str, now: Timestamp) -> Source {
-    Source {
-        id,
-        workspace_id: datastore.workspace_id,
-        datastore_id: datastore.id,
-        name: title.replace('_', " "),
-        origin: SourceOrigin::Text,
-        status: SourceStatus::Pending,
-        stage: None,
-        percent: None,
-        failure: None,
-        warning: None,
-        mime: None,
-        bytes: 0,
-        language: None,
-        content_hash: None,
-        live_version: 0,
-        version: 1,
-        chunks: 0,
-        metadata: serde_json::Map::new(),
-        created_at: now,
-        updated_at: now,
-    }
+    let place = (datastore.workspace_id, datastore.id);
+    Source::pending(id, place, (title.replace('_', " "), SourceOrigin::Text), now)
 }
 
 fn chunk_of(datastore: &Datastore, source: SourceId, text: &str, lang: Lang) -> Chunk {

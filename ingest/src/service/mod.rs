@@ -350,29 +350,8 @@ impl Ingest {
         name: String,
         origin: SourceOrigin,
     ) -> Source {
-        let now = self.core.ambient.now();
-        Source {
-            id: self.core.ambient.new_id(),
-            workspace_id: workspace,
-            datastore_id: datastore,
-            name,
-            origin,
-            status: SourceStatus::Pending,
-            stage: None,
-            percent: None,
-            failure: None,
-            warning: None,
-            mime: None,
-            bytes: 0,
-            language: None,
-            content_hash: None,
-            live_version: 0,
-            version: 1,
-            chunks: 0,
-            metadata: Map::new(),
-            created_at: now,
-            updated_at: now,
-        }
+        let ambient = &self.core.ambient;
+        Source::pending(ambient.new_id(), (workspace, datastore), (name, origin), ambient.now())
     }
 
     fn job_for(&self, source: &Source) -> domain::job::NewJob {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::datastore::{Chunk, Datastore, Source, SourceOrigin, SourceStatus};
+use domain::datastore::{Chunk, Datastore, Source, SourceOrigin};
 use domain::settings::IndexSettings;
 use domain::{Ambient, ChunkId, DatastoreId, Lang, SourceId, WorkspaceId};
 use models::Embedder;
@@ -268,29 +268,9 @@ pub fn source(
     metadata: Map<String, Value>,
     ambient: &Ambient,
 ) -> Source {
-    let now = ambient.now();
-    Source {
-        id: ambient.new_id(),
-        workspace_id: datastore.workspace_id,
-        datastore_id: datastore.id,
-        name: name.to_owned(),
-        origin: SourceOrigin::Text,
-        status: SourceStatus::Pending,
-        stage: None,
-        percent: None,
-        failure: None,
-        warning: None,
-        mime: None,
-        bytes: 0,
-        language: None,
-        content_hash: None,
-        live_version: 0,
-        version: 1,
-        chunks: 0,
-        metadata,
-        created_at: now,
-        updated_at: now,
-    }
+    let place = (datastore.workspace_id, datastore.id);
+    let called = (name.to_owned(), SourceOrigin::Text);
+    Source { metadata, ..Source::pending(ambient.new_id(), place, called, ambient.now()) }
 }
 
 pub fn chunk(source: &Source, version: i64, ordinal: i64, text: &str) -> Chunk {

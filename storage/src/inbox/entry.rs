@@ -141,90 +141,97 @@ pub(super) async fn entries(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<EntryRow> = conn
-        .statement(with_list!(
-            "SELECT
-                conversations.id,
-                conversations.agent_id,
-                conversations.project_id,
-                conversations.channel,
-                conversations.status,
-                conversations.handler,
-                conversations.title,
-                conversations.messages_count,
-                messages.author AS last_author,
-                CASE
-                    WHEN messages.content = '' THEN (
-                        SELECT attachments.name
-                        FROM attachments
-                        WHERE attachments.message_id = messages.id
-                        ORDER BY attachments.place
-                        LIMIT 1
-                    )
-                    ELSE SUBSTR(messages.content, 1, 200)
-                END AS last_text,
-                messages.created_at AS last_at,
-                (
-                    SELECT COUNT(*)
-                    FROM messages AS told
-                    WHERE told.conversation_id = conversations.id
-                        AND told.seq > COALESCE(conversation_reads.last_seq, 0)
-                        AND told.author = 'customer'
-                ) AS unread,
-                conversations.assignee_id,
-                users.name AS assignee_name,
-                conversations.visitor_id,
-                conversations.page_url,
-                conversations.user_agent,
-                contacts.id AS contact_id,
-                contacts.first_name,
-                contacts.last_name,
-                contacts.email,
-                contacts.phone,
-                contacts.conflict,
-                contacts.created_at AS contact_created_at,
-                conversations.priority,
-                conversations.snoozed_until,
-                conversations.waiting_since,
-                conversation_ratings.rating,
-                conversation_ratings.comment,
-                conversations.created_at,
-                conversations.updated_at,
-                conversations.closed_at
-            FROM conversations
-            LEFT JOIN messages
-                ON messages.conversation_id = conversations.id
-                AND messages.seq = conversations.last_seq
-            LEFT JOIN conversation_reads
-                ON conversation_reads.conversation_id = conversations.id
-                AND conversation_reads.user_id = $2
-            LEFT JOIN users
-                ON users.id = conversations.assignee_id
-            LEFT JOIN contacts
-                ON contacts.id = conversations.contact_id
-            LEFT JOIN conversation_ratings
-                ON conversation_ratings.conversation_id = conversations.id
-            WHERE conversations.workspace_id = $1
-                AND ",
-            "conversations.id" in "$3";
-            ""
-        ))
-        .bind(Id(workspace))
-        .bind(reader.map(Id))
-        .list(ids)
-        .all()
-        .await?;
     let mut tags: HashMap<ConversationId, Vec<String>> = HashMap::new();
     for (id, name) in inbox::tags_of(conn, workspace, ids).await? {
         tags.entry(id).or_default().push(name);
     }
-    let mut entries = HashMap::with_capacity(rows.len());
-    for row in rows {
+    let mut entries = HashMap::with_capacity(ids.len());
+    for row in rows(conn, workspace, reader, ids).await? {
         let mut entry = row.into_entry(reader)?;
         entry.tags = tags.remove(&entry.id).unwrap_or_default();
         entries.insert(entry.id, entry);
     }
     Ok(ids.iter().filter_map(|id| entries.remove(id)).collect())
+}
+
+async fn rows(
+    conn: &mut Conn,
+    workspace: WorkspaceId,
+    reader: Option<UserId>,
+    ids: &[ConversationId],
+) -> Result<Vec<EntryRow>> {
+    conn.statement(with_list!(
+        "SELECT
+            conversations.id,
+            conversations.agent_id,
+            conversations.project_id,
+            conversations.channel,
+            conversations.status,
+            conversations.handler,
+            conversations.title,
+            conversations.messages_count,
+            messages.author AS last_author,
+            CASE
+                WHEN messages.content = '' THEN (
+                    SELECT attachments.name
+                    FROM attachments
+                    WHERE attachments.message_id = messages.id
+                    ORDER BY attachments.place
+                    LIMIT 1
+                )
+                ELSE SUBSTR(messages.content, 1, 200)
+            END AS last_text,
+            messages.created_at AS last_at,
+            (
+                SELECT COUNT(*)
+                FROM messages AS told
+                WHERE told.conversation_id = conversations.id
+                    AND told.seq > COALESCE(conversation_reads.last_seq, 0)
+                    AND told.author = 'customer'
+            ) AS unread,
+            conversations.assignee_id,
+            users.name AS assignee_name,
+            conversations.visitor_id,
+            conversations.page_url,
+            conversations.user_agent,
+            contacts.id AS contact_id,
+            contacts.first_name,
+            contacts.last_name,
+            contacts.email,
+            contacts.phone,
+            contacts.conflict,
+            contacts.created_at AS contact_created_at,
+            conversations.priority,
+            conversations.snoozed_until,
+            conversations.waiting_since,
+            conversation_ratings.rating,
+            conversation_ratings.comment,
+            conversations.created_at,
+            conversations.updated_at,
+            conversations.closed_at
+        FROM conversations
+        LEFT JOIN messages
+            ON messages.conversation_id = conversations.id
+            AND messages.seq = conversations.last_seq
+        LEFT JOIN conversation_reads
+            ON conversation_reads.conversation_id = conversations.id
+            AND conversation_reads.user_id = $2
+        LEFT JOIN users
+            ON users.id = conversations.assignee_id
+        LEFT JOIN contacts
+            ON contacts.id = conversations.contact_id
+        LEFT JOIN conversation_ratings
+            ON conversation_ratings.conversation_id = conversations.id
+        WHERE conversations.workspace_id = $1
+            AND ",
+        "conversations.id" in "$3";
+        ""
+    ))
+    .bind(Id(workspace))
+    .bind(reader.map(Id))
+    .list(ids)
+    .all()
+    .await
 }
 
 impl EntryRow {

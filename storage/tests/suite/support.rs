@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::datastore::{Chunk, Datastore, Source, SourceOrigin, SourceStatus};
+use domain::datastore::{Chunk, Datastore, Source, SourceOrigin};
 use domain::{
     Ambient, ChunkId, DatastoreId, Lang, ManualClock, SeededEntropy, SourceId, Timestamp,
     WorkspaceId,
@@ -95,27 +95,11 @@ impl Place {
 
     pub fn source(&self, datastore: DatastoreId, name: &str) -> Source {
         let now = self.later(Duration::from_millis(1));
+        let called = (name.to_owned(), SourceOrigin::Text);
         Source {
-            id: self.ambient.new_id(),
-            workspace_id: self.ws(),
-            datastore_id: datastore,
-            name: name.to_owned(),
-            origin: SourceOrigin::Text,
-            status: SourceStatus::Pending,
-            stage: None,
-            percent: None,
-            failure: None,
-            warning: None,
-            mime: None,
             bytes: 42,
-            language: None,
-            content_hash: None,
-            live_version: 0,
-            version: 1,
-            chunks: 0,
             metadata: metadata(json!({ "team": "ventas", "tags": ["a", "b"] })),
-            created_at: now,
-            updated_at: now,
+            ..Source::pending(self.ambient.new_id(), (self.ws(), datastore), called, now)
         }
     }
 

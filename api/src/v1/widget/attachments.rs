@@ -71,8 +71,7 @@ impl FromRequestParts<AppState> for Uploading {
         let mut conn = state.db.read().await?;
         let (workspace, visitor) = (guest.site.workspace, Some(&guest.visitor));
         if contacts::is_blocked(&mut conn, workspace, None, visitor).await? {
-            let message = "we cannot take messages in this chat; please contact us in another way";
-            return Err(DomainError::new(ErrorKind::Forbidden, "BLOCKED", message).into());
+            return Err(domain::contact::blocked().into());
         }
         Ok(Self(guest))
     }

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use domain::datastore::{Source, SourceOrigin, SourceStatus};
+use domain::datastore::{Source, SourceOrigin};
 use domain::{Role, WorkspaceId};
 use http::Method;
 use parking_lot::Mutex;
 use reqwest::multipart::{Form, Part};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use storage::audit::{self, AuditFilter, AuditRecord};
 use testkit::mail_server::MailServer;
 
@@ -142,28 +142,9 @@ impl World {
     pub async fn pending_source(&self) -> String {
         let (tenant, ambient) = (&self.app.tenant, &self.app.ambient);
         let url = format!("https://models.invalid/?key={PLANTED}");
-        let source = Source {
-            id: ambient.new_id(),
-            workspace_id: tenant.workspace,
-            datastore_id: tenant.datastore.parse().unwrap(),
-            name: url.clone(),
-            origin: SourceOrigin::Url { url },
-            status: SourceStatus::Pending,
-            stage: None,
-            percent: None,
-            failure: None,
-            warning: None,
-            mime: None,
-            bytes: 0,
-            language: None,
-            content_hash: None,
-            live_version: 0,
-            version: 1,
-            chunks: 0,
-            metadata: Map::new(),
-            created_at: ambient.now(),
-            updated_at: ambient.now(),
-        };
+        let place = (tenant.workspace, tenant.datastore.parse().unwrap());
+        let called = (url.clone(), SourceOrigin::Url { url });
+        let source = Source::pending(ambient.new_id(), place, called, ambient.now());
         let mut tx = self.app.db.write().await.unwrap();
         let sources = std::slice::from_ref(&source);
         storage::sources::insert(&mut tx, tenant.workspace, sources).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::{Ambient, ManualClock, Role, SystemEntropy, Timestamp};
 use http::Method;
 use serde_json::{Value, json};
+use testkit::db::TestDb;
 use testkit::mail_server::MailServer;
 
 use super::{PASSWORD, Person, open};
@@ -15,16 +16,32 @@ use crate::support::{TestApp, read};
 pub async fn with_mail(test: &str) -> Vec<(TestApp, MailServer)> {
     let mut apps = Vec::new();
     for database in testkit::db::databases(test).await {
-        let mail = MailServer::start().await.unwrap();
-        let url = mail.url();
-        let app = TestApp::with(database, |settings| {
-            settings.mail.smtp_url = Some(url.parse().unwrap());
-            settings.mail.from = Some("Vocero <vocero@ejemplo.com>".to_owned());
-            settings.server.public_url = Some("https://panel.ejemplo.com".parse().unwrap());
-        });
-        apps.push((app.await, mail));
+        apps.push(mailing(database, Ambient::system()).await);
     }
     apps
+}
+
+/// The same, with the clock that it goes by.
+pub async fn with_mail_and_clock(test: &str) -> Vec<(TestApp, MailServer, Arc<ManualClock>)> {
+    let mut apps = Vec::new();
+    for database in testkit::db::databases(test).await {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
+        let ambient = Ambient::new(clock.clone(), Arc::new(SystemEntropy));
+        let (app, mail) = mailing(database, ambient).await;
+        apps.push((app, mail, clock));
+    }
+    apps
+}
+
+async fn mailing(database: TestDb, ambient: Ambient) -> (TestApp, MailServer) {
+    let mail = MailServer::start().await.unwrap();
+    let url = mail.url();
+    let app = TestApp::with_ambient(database, ambient, |settings| {
+        settings.mail.smtp_url = Some(url.parse().unwrap());
+        settings.mail.from = Some("Vocero <vocero@ejemplo.com>".to_owned());
+        settings.server.public_url = Some("https://panel.ejemplo.com".parse().unwrap());
+    });
+    (app.await, mail)
 }
 
 fn invite_path(person: &Person) -> String {
@@ -125,16 +142,7 @@ async fn who_has_an_account_joins_signed_in_or_with_its_password() {
 
 #[tokio::test]
 async fn an_invitation_is_sent_again_taken_back_and_runs_out() {
-    for database in testkit::db::databases("invitations end").await {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_700_000_000_000_000)));
-        let ambient = Ambient::new(clock.clone(), Arc::new(SystemEntropy));
-        let mail = MailServer::start().await.unwrap();
-        let url = mail.url();
-        let app = TestApp::with_ambient(database, ambient, |settings| {
-            settings.mail.smtp_url = Some(url.parse().unwrap());
-            settings.mail.from = Some("vocero@ejemplo.com".to_owned());
-        });
-        let app = app.await;
+    for (app, mail, clock) in with_mail_and_clock("invitations end").await {
         let ana = Person::register(&app, "ana").await;
         mail.mail(1).await;
         let body = json!({"email": "eva@ejemplo.com", "role": "admin"});
