@@ -8,7 +8,7 @@ use super::words::SoughtWord;
 use crate::sql::{Id, Name, Statement};
 use crate::{Conn, Result};
 
-/// Conversations that have a word in their texts, from which on there are many.
+/// Conversations that have a word in their texts, and customers who have it, from which on there are many.
 const MANY: i64 = 2_000;
 
 /// Which conversations.
@@ -123,8 +123,8 @@ pub(super) fn narrowed<'c>(
     statement
 }
 
-/// Only conversations with a word in their texts, or in what is known of their customer. A rare word is looked up once;
-/// one that many have is looked for in one conversation after the other, since enough of them are soon found. `OFFSET 0` keeps
+/// Only conversations with a word in their texts, or in what is known of their customer. Those of a rare word are looked up
+/// by their ids, whatever their order; one that many have is looked for in one conversation after the other, since enough of them are soon found. `OFFSET 0` keeps
 /// PostgreSQL from reading all rows of the word instead, which it thinks is cheaper, for it forgets the limit there.
 fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool) -> Statement<'c> {
     if is_frequent {
@@ -143,16 +143,20 @@ fn with_word<'c>(statement: Statement<'c>, word: &SoughtWord, is_frequent: bool)
         return in_contacts(statement, word).then(" LIMIT 1 OFFSET 0))");
     }
     let statement = statement.then(
-        " AND (id IN (
+        " AND id IN (
             SELECT conversation_words.conversation_id
             FROM conversation_words
             WHERE conversation_words.workspace_id = $1",
     );
     let statement = in_texts(statement, word).then(
-        ") OR contact_id IN (
-            SELECT contact_terms.contact_id
-            FROM contact_terms
-            WHERE contact_terms.workspace_id = $1",
+        " UNION
+            SELECT known.id
+            FROM conversations AS known
+            WHERE known.workspace_id = $1
+                AND known.contact_id IN (
+                    SELECT contact_terms.contact_id
+                    FROM contact_terms
+                    WHERE contact_terms.workspace_id = $1",
     );
     in_contacts(statement, word).then("))")
 }
@@ -175,7 +179,7 @@ fn in_contacts<'c>(statement: Statement<'c>, word: &SoughtWord) -> Statement<'c>
         .when(" AND contact_terms.term < ", Some(word.end()))
 }
 
-/// Which of the words of a search are in many conversations.
+/// Which of the words of a search many conversations or customers have.
 pub(super) async fn frequent(
     conn: &mut Conn,
     workspace: WorkspaceId,
@@ -192,8 +196,17 @@ pub(super) async fn frequent(
                     WHERE conversation_words.workspace_id = $1",
             )
             .bind(Id(workspace));
-        let (found,): (i64,) =
-            in_texts(statement, word).when(" LIMIT ", Some(MANY)).then(") AS found").one().await?;
+        let statement = in_texts(statement, word).then(
+            " UNION ALL
+                SELECT 1
+                FROM contact_terms
+                WHERE contact_terms.workspace_id = $1",
+        );
+        let (found,): (i64,) = in_contacts(statement, word)
+            .when(" LIMIT ", Some(MANY))
+            .then(") AS found")
+            .one()
+            .await?;
         frequent.push(found >= MANY);
     }
     Ok(frequent)

@@ -3,7 +3,7 @@
 //! A page is found in the index of its order, which has every column that filters look at, and only then are the rows of
 //! the page read, by a statement of their own: PostgreSQL plans what has a limit anew each time, and the plan of both in one takes
 //! as long as the work. SQLite is told which index that is: without statistics it would rather take one that leaves more to
-//! be sorted.
+//! be sorted, or to be looked through.
 
 use domain::{ConversationId, UserId, WorkspaceId};
 use sqlx::FromRow;
@@ -68,34 +68,6 @@ pub struct Listed {
     pub found: i64,
 }
 
-macro_rules! find {
-    ($place:literal, $index:literal) => {
-        Dialects {
-            sqlite: concat!(
-                "WITH found AS (
-                    SELECT
-                        id,
-                        ",
-                $place,
-                " AS place
-                    FROM conversations INDEXED BY ",
-                $index,
-                " WHERE workspace_id = $1"
-            ),
-            postgres: concat!(
-                "WITH found AS (
-                    SELECT
-                        id,
-                        ",
-                $place,
-                " AS place
-                    FROM conversations
-                    WHERE workspace_id = $1"
-            ),
-        }
-    };
-}
-
 /// What was found. SQLite wants every parameter in the text, and not every filter asks who reads.
 macro_rules! from_found {
     () => {
@@ -104,20 +76,31 @@ macro_rules! from_found {
 }
 
 impl Order {
-    /// The beginning of a statement that finds conversations in this order.
-    fn find(self, of_one_contact: bool) -> Dialects {
-        match (self.by, of_one_contact) {
-            (OrderBy::UpdatedAt, false) => find!("updated_at", "conversations_by_update"),
-            (OrderBy::CreatedAt, false) => {
-                find!("CAST(0 AS BIGINT)", "conversations_by_creation")
-            }
-            (OrderBy::Priority, false) => find!("priority", "conversations_by_priority"),
-            (OrderBy::WaitingSince, false) => find!("waiting_since", "conversations_by_waiting"),
-            (OrderBy::UpdatedAt, true) => find!("updated_at", "conversations_by_contact"),
-            (OrderBy::CreatedAt, true) => find!("CAST(0 AS BIGINT)", "conversations_by_contact"),
-            (OrderBy::Priority, true) => find!("priority", "conversations_by_contact"),
-            (OrderBy::WaitingSince, true) => find!("waiting_since", "conversations_by_contact"),
+    /// What the list is ordered by, before the id.
+    const fn place(self) -> &'static str {
+        match self.by {
+            OrderBy::UpdatedAt => "updated_at",
+            OrderBy::CreatedAt => "CAST(0 AS BIGINT)",
+            OrderBy::Priority => "priority",
+            OrderBy::WaitingSince => "waiting_since",
         }
+    }
+
+    /// The index in which a list is found: that of what few conversations have, else of the order.
+    fn index(self, filter: &Filter, frequent: &[bool]) -> Dialects {
+        let sqlite = if frequent.contains(&false) {
+            " INDEXED BY conversations_by_creation"
+        } else if filter.contact.is_some() {
+            " INDEXED BY conversations_by_contact"
+        } else {
+            match self.by {
+                OrderBy::UpdatedAt => " INDEXED BY conversations_by_update",
+                OrderBy::CreatedAt => " INDEXED BY conversations_by_creation",
+                OrderBy::Priority => " INDEXED BY conversations_by_priority",
+                OrderBy::WaitingSince => " INDEXED BY conversations_by_waiting",
+            }
+        };
+        Dialects { sqlite, postgres: "" }
     }
 
     const fn clause(self) -> &'static str {
@@ -240,7 +223,11 @@ fn found<'c>(
     after: Option<Place>,
 ) -> Statement<'c> {
     let statement = conn
-        .statement(order.find(filter.contact.is_some()))
+        .statement("WITH found AS (SELECT id, ")
+        .then(order.place())
+        .then(" AS place FROM conversations")
+        .then(order.index(filter, frequent))
+        .then(" WHERE workspace_id = $1")
         .bind(Id(workspace))
         .bind(reader.map(Id));
     let statement = narrowed(statement, filter, frequent);

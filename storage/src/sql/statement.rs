@@ -247,8 +247,12 @@ impl Statement<'_> {
     }
 
     /// Adds text.
-    pub(crate) fn then(mut self, text: &'static str) -> Self {
-        self.text.to_mut().push_str(text);
+    pub(crate) fn then(mut self, text: impl Into<Text>) -> Self {
+        let Text(texts) = text.into();
+        self.text.to_mut().push_str(match self.arguments {
+            Arguments::Sqlite(_) => texts.sqlite,
+            Arguments::Postgres(_) => texts.postgres,
+        });
         self
     }
 
