@@ -260,11 +260,14 @@ fn early_search(
     datastores: Option<&[KnownDatastore]>,
     request: &TurnRequest,
     said: &Said,
-    meter: &Meter,
+    (meter, budgets): (&Meter, i64),
 ) -> Option<Early> {
     let datastores = datastores?;
-    // What costs something waits until it is known that there is money, and that the request is no repetition.
-    if inner.retrieval.paid_model().is_some() {
+    // What costs something waits until it is known that there is money, that the request is no repetition, and that
+    // nobody asks who was blocked.
+    let is_nobody = request.visitor.is_none() && request.contact.is_empty();
+    let is_sure = budgets == 0 && request.client_id.is_none() && is_nobody;
+    if !is_sure && inner.retrieval.paid_model().is_some() {
         return None;
     }
     // What is shown says what is meant.
@@ -310,7 +313,10 @@ async fn look_up(
     let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
     let meter = Arc::new(Meter::default());
     let early = match request.conversation {
-        None => early_search(inner, &agent, datastores.as_deref(), request, said, &meter),
+        None => {
+            let paid = (&*meter, budgets);
+            early_search(inner, &agent, datastores.as_deref(), request, said, paid)
+        }
         Some(id) if request.history.is_empty() => Some(early_history(inner, workspace, id)),
         Some(_) => None,
     };

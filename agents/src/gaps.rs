@@ -73,14 +73,14 @@ pub(crate) async fn place(
     let known = gaps::questions(&mut conn, workspace, agent, None, COMPARED).await?;
     drop(conn);
     let seen = known.first().map(|(id, _)| *id);
-    let mut group = most_alike(question, &known);
+    let mut group = most_alike(&inner.analysed, question, &known);
     if group.is_some() {
         return Ok(Place { group, seen, meaning: None });
     }
     let meaning = meaning_of(inner, question).await;
     if let Some(meaning) = &meaning {
         let mut conn = inner.db.read().await?;
-        group = same_meaning(&mut conn, workspace, meaning, &known).await?;
+        group = same_meaning(&mut conn, workspace, &inner.vectors, meaning, &known).await?;
     }
     Ok(Place { group, seen, meaning })
 }
@@ -102,7 +102,7 @@ async fn paid_place(
             let mut conn = inner.db.read().await?;
             let known = gaps::questions(&mut conn, workspace, agent, None, COMPARED).await?;
             let seen = known.first().map(|(id, _)| *id);
-            Ok(Place { group: most_alike(question, &known), seen, meaning: None })
+            Ok(Place { group: most_alike(&inner.analysed, question, &known), seen, meaning: None })
         }
         placed => Ok(placed??),
     }
@@ -120,7 +120,7 @@ pub(crate) async fn record(
     let mut group = place.group;
     if group.is_none() {
         let newer = gaps::questions(tx, *workspace, *agent, place.seen, COMPARED).await?;
-        group = most_alike(question, &newer);
+        group = most_alike(&inner.analysed, question, &newer);
     }
     let id: GapId = inner.ambient.new_id();
     let gap = Gap {

@@ -2,24 +2,63 @@
 //! concept that it is: the same question in other words or in another language is one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use domain::{GapId, Lang};
 use models::lexical::{self, Lexicon, Terms};
+use moka::sync::Cache;
+use storage::embeddings::TextHash;
 
-/// From here on two questions are taken to ask the same.
+use crate::meaning::hash_of;
+
+/// From here on two questions are taken to ask the same. Above a half, so that questions without a word in common are
+/// not.
 const ALIKE: f64 = 0.6;
+
+/// Memory that analysed questions may take.
+const BYTES: u64 = 8 << 20;
+
+/// What questions are about, as far as they were compared lately.
+#[derive(Debug)]
+pub(crate) struct Analysed(Cache<TextHash, Arc<Terms>>);
+
+impl Default for Analysed {
+    fn default() -> Self {
+        let bytes = |_: &TextHash, terms: &Arc<Terms>| {
+            let pairs = terms.words.len() + terms.grams.len();
+            u32::try_from(pairs * size_of::<(u32, u32)>() + 100).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(BYTES).weigher(bytes).build())
+    }
+}
+
+impl Analysed {
+    fn of(&self, question: &str) -> Arc<Terms> {
+        self.0.get_with(hash_of(question), || Arc::new(analysed(question)))
+    }
+}
 
 /// The one of `known` that asks what `question` asks, the most alike one when there are several; the first of
 /// those wins. Mean of the cosines of words and of 4-grams; each term weighs the logarithm of how rare it is
 /// among the questions, so that "cuánto cuesta" joins nothing.
-pub(crate) fn most_alike(question: &str, known: &[(GapId, String)]) -> Option<GapId> {
+pub(crate) fn most_alike(
+    before: &Analysed,
+    question: &str,
+    known: &[(GapId, String)],
+) -> Option<GapId> {
     let asked = analysed(question);
-    let others: Vec<Terms> = known.iter().map(|(_, other)| analysed(other)).collect();
-    let all = || others.iter().chain([&asked]);
+    let others: Vec<Arc<Terms>> = known.iter().map(|(_, other)| before.of(other)).collect();
+    if !others.iter().any(|other| shares(&asked.words, &other.words)) {
+        return None;
+    }
+    let all = || others.iter().map(AsRef::as_ref).chain([&asked]);
     let words = Rarity::among(all().map(|terms| &terms.words));
     let grams = Rarity::among(all().map(|terms| &terms.grams));
     let mut best: Option<(GapId, f64)> = None;
     for ((id, _), other) in known.iter().zip(&others) {
+        if !shares(&asked.words, &other.words) {
+            continue;
+        }
         let by_words = words.cosine(&asked.words, &other.words);
         let by_grams = grams.cosine(&asked.grams, &other.grams);
         let alike = f64::midpoint(by_words, by_grams);
@@ -28,6 +67,11 @@ pub(crate) fn most_alike(question: &str, known: &[(GapId, String)]) -> Option<Ga
         }
     }
     best.map(|(id, _)| id)
+}
+
+/// Whether two bags, whose terms are in rising order, have one in common.
+fn shares(one: &[(u32, u32)], other: &[(u32, u32)]) -> bool {
+    one.iter().any(|(term, _)| other.binary_search_by_key(term, |(known, _)| *known).is_ok())
 }
 
 /// What a question is about. One stemmer for all, so that the language found for a short question does not tell
@@ -87,7 +131,7 @@ mod tests {
         let ambient = Ambient::system();
         let known: Vec<(GapId, String)> =
             known.iter().map(|text| (ambient.new_id(), (*text).to_owned())).collect();
-        let found = most_alike(question, &known)?;
+        let found = most_alike(&Analysed::default(), question, &known)?;
         known.iter().position(|(id, _)| *id == found)
     }
 

@@ -1,10 +1,13 @@
 //! How alike two questions are in meaning, by the dense vectors of the installation's embedder: beyond what words and
 //! the lexicon tell.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{GapId, Timestamp, WorkspaceId};
 use models::EmbedPurpose;
+use moka::sync::Cache;
 use retrieval::text_hash;
 use storage::embeddings::{self, TextHash};
 use storage::{Conn, StorageError, Tx};
@@ -21,6 +24,52 @@ const ENOUGH: usize = 5;
 /// knows what is usual.
 const TOWARDS: f64 = 0.75;
 const ALIKE: f64 = 0.9;
+
+/// Memory that vectors of questions may take.
+const BYTES: u64 = 16 << 20;
+
+/// The vectors of questions, as far as they were compared lately.
+#[derive(Debug)]
+pub(crate) struct Vectors(Cache<(WorkspaceId, TextHash), Arc<[f32]>>);
+
+impl Default for Vectors {
+    fn default() -> Self {
+        let bytes = |_: &(WorkspaceId, TextHash), vector: &Arc<[f32]>| {
+            u32::try_from(size_of_val(&**vector) + 150).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(BYTES).weigher(bytes).build())
+    }
+}
+
+impl Vectors {
+    /// Those of questions that have one.
+    async fn of(
+        &self,
+        conn: &mut Conn,
+        (workspace, space): (WorkspaceId, &str),
+        known: &[(GapId, String)],
+    ) -> Result<Vec<(GapId, Arc<[f32]>)>, StorageError> {
+        let mut found = Vec::with_capacity(known.len());
+        let mut unknown: HashMap<TextHash, GapId> = HashMap::new();
+        for (id, question) in known {
+            let hash = hash_of(question);
+            match self.0.get(&(workspace, hash)) {
+                Some(vector) => found.push((*id, vector)),
+                None => drop(unknown.insert(hash, *id)),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        let hashes: Vec<TextHash> = unknown.keys().copied().collect();
+        for (hash, vector) in embeddings::get_many(conn, workspace, space, &hashes).await? {
+            let vector: Arc<[f32]> = vector.into();
+            self.0.insert((workspace, hash), vector.clone());
+            found.extend(unknown.get(&hash).map(|id| (*id, vector)));
+        }
+        Ok(found)
+    }
+}
 
 /// The vector of a question, and where it is kept.
 #[derive(Debug, Clone)]
@@ -65,16 +114,13 @@ pub(crate) async fn meaning_of(inner: &Inner, question: &str) -> Option<Meaning>
 pub(crate) async fn same_meaning(
     conn: &mut Conn,
     workspace: WorkspaceId,
+    before: &Vectors,
     meaning: &Meaning,
     known: &[(GapId, String)],
 ) -> Result<Option<GapId>, StorageError> {
-    let hashes: Vec<TextHash> = known.iter().map(|(_, question)| hash_of(question)).collect();
-    let vectors = embeddings::get_many(conn, workspace, &meaning.space, &hashes).await?;
-    let cosines: Vec<(GapId, f64)> = known
-        .iter()
-        .zip(&hashes)
-        .filter_map(|((id, _), hash)| Some((*id, cosine(&meaning.vector, vectors.get(hash)?))))
-        .collect();
+    let vectors = before.of(conn, (workspace, &meaning.space), known).await?;
+    let cosines: Vec<(GapId, f64)> =
+        vectors.iter().map(|(id, vector)| (*id, cosine(&meaning.vector, vector))).collect();
     Ok(nearest(&cosines))
 }
 

@@ -28,6 +28,8 @@ use crate::approve;
 use crate::begin::{self, Admission, Begun, Reading, Taking};
 use crate::files::SentFile;
 use crate::images::SeenImage;
+use crate::likeness::Analysed;
+use crate::meaning::Vectors;
 use crate::providers::Providers;
 use crate::queue::{KeyedLocks, Queue};
 use crate::running::Running;
@@ -79,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) running: Arc<Running>,
     pub(crate) providers: Providers,
     pub(crate) listings: Listings,
+    pub(crate) analysed: Analysed,
+    pub(crate) vectors: Vectors,
 }
 
 /// A datastore that an agent may search.
@@ -249,6 +253,8 @@ impl Agents {
             admissions: KeyedLocks::default(),
             running,
             listings: Listings::default(),
+            analysed: Analysed::default(),
+            vectors: Vectors::default(),
         };
         Self { inner: Arc::new(inner), author: None }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bytes::{Buf, BytesMut};
 use futures::StreamExt;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Calls the server with one API key over kept connections.
@@ -93,8 +94,18 @@ impl Api {
 
     /// Sends a body; the answer.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(Method::POST, path, body).await
+    }
+
+    /// Sends a change; the answer.
+    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(Method::PATCH, path, body).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
-        let response = self.client.post(url).bearer_auth(&self.key).json(body).send().await?;
+        let request = self.client.request(method, url).bearer_auth(&self.key);
+        let response = request.json(body).send().await?;
         let status = response.status();
         let text = response.text().await?;
         if !status.is_success() {
@@ -102,6 +113,15 @@ impl Api {
         }
         Ok(serde_json::from_str(&text)?)
     }
+}
+
+/// How a stream of a turn went.
+#[derive(Debug, Clone, Copy)]
+pub struct Told {
+    /// From the request to the first piece of text.
+    pub first_token: Duration,
+    /// Whether it said that it does not know.
+    pub abstained: bool,
 }
 
 /// Asks a model server directly for a stream.
@@ -161,9 +181,9 @@ impl Stream {
         }
     }
 
-    /// The time from the request to the first piece of text, then reads to the end.
-    pub async fn time_to_first_token(mut self) -> anyhow::Result<Duration> {
-        let mut first = None;
+    /// Reads to the end.
+    pub async fn told(mut self) -> anyhow::Result<Told> {
+        let (mut first, mut abstained) = (None, false);
         while let Some(event) = self.next().await? {
             let is_token = event.name == "token" || event.data.contains("\"content\":\"");
             if first.is_none() && is_token {
@@ -172,8 +192,9 @@ impl Stream {
             if event.name == "error" {
                 bail!("the stream failed: {}", event.data);
             }
+            abstained |= event.name == "done" && event.data.contains("\"outcome\":\"abstained\"");
         }
-        first.context("the stream had no token")
+        Ok(Told { first_token: first.context("the stream had no token")?, abstained })
     }
 }
 

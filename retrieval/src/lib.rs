@@ -32,5 +32,7 @@ pub use threshold::ThresholdOrigin;
 
 /// The engine of the index in this process, as it is named in log filters.
 pub const LOG_NAME: &str = "qdrant_edge";
-/// A log directive against a warning about a check that the engine lets nobody make.
-pub const LOG_NOISE: &str = "qdrant_edge::common::mmap::ops=error";
+/// Log directives against warnings about a check that the engine lets nobody make, and about flags that it lets nobody
+/// set.
+pub const LOG_NOISE: [&str; 2] =
+    ["qdrant_edge::common::mmap::ops=error", "qdrant_edge::common::flags=error"];

@@ -16,11 +16,12 @@ const SECONDS: [f64; 14] =
 pub fn start_logs(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter).context("log.filter is not a filter")?;
     // A filter that names the engine of the index is taken as it is.
-    let filter = if settings.filter.contains(retrieval::LOG_NAME) {
-        filter
-    } else {
-        filter.add_directive(retrieval::LOG_NOISE.parse().context("a directive is wrong")?)
-    };
+    let noise =
+        if settings.filter.contains(retrieval::LOG_NAME) { &[][..] } else { &retrieval::LOG_NOISE };
+    let filter = noise.iter().try_fold(filter, |filter, directive| {
+        Ok::<_, anyhow::Error>(filter.add_directive(directive.parse()?))
+    });
+    let filter = filter.context("a directive is wrong")?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

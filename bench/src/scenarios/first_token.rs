@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::http::{Stream, chat_directly, client, concurrently};
+use anyhow::ensure;
+use serde_json::json;
+
+use crate::http::{Api, Stream, chat_directly, client, concurrently};
 use crate::measure::{Figure, Latencies};
 use crate::server::{Helper, Installation};
 
@@ -27,6 +30,8 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let direct = &client()?;
 
     let mut figures = Vec::new();
+    // Whatever was found is an answer: what is measured is a stream that the model writes.
+    set_evidence(api, agent, 0.05).await?;
     for callers in [1, 8] {
         let ask = |index: usize| async move {
             api.chat(agent, &questions[index % questions.len()]).await
@@ -37,10 +42,10 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
         let to_model = |index: usize| {
             chat_directly(direct, &model.base_url, &questions[index % questions.len()])
         };
-        first_tokens(callers, 50, ask).await?;
-        let mut ours = first_tokens(callers, CALLS, ask).await?;
-        let mut floor = first_tokens(callers, CALLS, through_relay).await?;
-        let mut plain = first_tokens(callers, CALLS, to_model).await?;
+        first_tokens(callers, 50, false, ask).await?;
+        let mut ours = first_tokens(callers, CALLS, false, ask).await?;
+        let mut floor = first_tokens(callers, CALLS, false, through_relay).await?;
+        let mut plain = first_tokens(callers, CALLS, false, to_model).await?;
         let at = format!("{callers} at once");
         let (ours, floor, plain) =
             (ours.percentile(50.0), floor.percentile(50.0), plain.percentile(50.0));
@@ -53,13 +58,27 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
             "ms",
         ));
     }
+    // What the knowledge does not hold: judged whole, stored with its gap, then told.
+    set_evidence(api, agent, 1.0).await?;
+    let ask =
+        |index: usize| async move { api.chat(agent, &questions[index % questions.len()]).await };
+    first_tokens(1, 50, true, ask).await?;
+    let mut unknown = first_tokens(1, CALLS, true, ask).await?;
+    figures.push(Figure::new("\"don't know\" p50, 1 at once", unknown.percentile(50.0), "ms"));
     server.stop().await?;
     Ok(figures)
+}
+
+async fn set_evidence(api: &Api, agent: &str, least: f64) -> anyhow::Result<()> {
+    let settings = json!({"settings": {"minEvidence": least}});
+    api.patch(&format!("/api/v2/agents/{agent}"), &settings).await?;
+    Ok(())
 }
 
 async fn first_tokens<F>(
     callers: usize,
     count: usize,
+    abstains: bool,
     ask: impl Fn(usize) -> F,
 ) -> anyhow::Result<Latencies>
 where
@@ -67,7 +86,9 @@ where
 {
     let ask = &ask;
     let times = concurrently(callers, count, |index| async move {
-        ask(index).await?.time_to_first_token().await
+        let told = ask(index).await?.told().await?;
+        ensure!(told.abstained == abstains, "an answer was not what is to be measured");
+        Ok(told.first_token)
     })
     .await?;
     Ok(times.into_iter().collect())

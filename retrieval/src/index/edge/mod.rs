@@ -2,12 +2,15 @@
 //!
 //! One thread writes: it takes what concurrent callers bring as one batch, applies it, makes it durable and
 //! only then answers them all. Sealing segments happens on a thread of its own, beside appending but never
-//! beside a flush. Queries run on a small pool of their own threads. The folder is derived data:
+//! beside a flush. Queries run on a small pool of their own threads; those that take less time than the way there and
+//! back run where they are asked (`pace.rs`). The folder is derived data:
 //! one that is missing or cannot be read is begun anew and filled again from the rows.
 
+mod pace;
 mod shard;
 mod writer;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +25,8 @@ use uuid::Uuid;
 use super::{Found, IndexTarget, Lookup, Page, Point};
 use crate::RetrievalError;
 use domain::WorkspaceId;
+use pace::{Kind, Pace};
+use shard::Threads;
 use writer::Command;
 
 /// The index in this process. Cheap to clone.
@@ -35,6 +40,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: rayon::ThreadPool,
+    pace: Arc<Pace>,
     filled_mark: PathBuf,
     unfilled: AtomicBool,
 }
@@ -61,12 +67,14 @@ impl Edge {
             .build()
             .map_err(|error| RetrievalError::Index(error.to_string()))?;
         let (commands, inbox) = mpsc::channel();
-        let writer = writer::start(Arc::clone(&shard), commands.clone(), inbox)?;
+        let pace = Arc::new(Pace::new());
+        let writer = writer::start(Arc::clone(&shard), Arc::clone(&pace), commands.clone(), inbox)?;
         Ok(Self(Arc::new(Inner {
             shard: RwLock::new(Some(shard)),
             commands,
             writer: Mutex::new(Some(writer)),
             readers,
+            pace,
             unfilled: AtomicBool::new(!filled_mark.exists()),
             filled_mark,
         })))
@@ -102,7 +110,22 @@ impl Edge {
     }
 
     pub(crate) async fn find(&self, lookup: Lookup) -> Result<Found, RetrievalError> {
-        self.read(move |shard| shard::find(shard, &lookup)).await
+        let kind = if lookup.dense.is_some() { Kind::Dense } else { Kind::Sparse };
+        if self.0.pace.is_short(kind) {
+            return self.find_here(kind, &lookup);
+        }
+        let pace = Arc::clone(&self.0.pace);
+        self.read(move |shard| pace.timed(kind, || shard::find(shard, &lookup, Threads::Two))).await
+    }
+
+    /// Looks up on the thread that asks.
+    fn find_here(&self, kind: Kind, lookup: &Lookup) -> Result<Found, RetrievalError> {
+        // Held meanwhile, so that closing waits for it.
+        let shard = self.0.shard.read();
+        let shard = shard.as_ref().ok_or_else(closed)?;
+        let find = || self.0.pace.timed(kind, || shard::find(shard, lookup, Threads::One));
+        let broke_off = |_| RetrievalError::Index("a search in it broke off".to_owned());
+        catch_unwind(AssertUnwindSafe(find)).map_err(broke_off)?
     }
 
     pub(crate) async fn page(&self, from: Option<Uuid>) -> Result<Page, RetrievalError> {

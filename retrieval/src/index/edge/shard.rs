@@ -9,10 +9,10 @@ use domain::{ChunkId, WorkspaceId};
 use qdrant_edge::{
     Condition, CreateIndex, Distance, EdgeConfig, EdgeConfigBuilder, EdgeOptimizersConfig,
     EdgeShard, EdgeSparseVectorParamsBuilder, EdgeVectorParams, FieldCondition,
-    FieldIndexOperations, Filter, JsonPath, Match, NamedQuery, OperationError, Payload,
-    PayloadFieldSchema, PointId, PointStructPersisted, QueryEnum, ScrollRequest, SearchRequest,
-    SparseVector, UpdateOperation, VectorInternal, VectorPersisted, VectorStructPersisted,
-    WalOptions, WithPayloadInterface, WithVector,
+    FieldIndexOperations, Filter, HnswIndexConfig, JsonPath, Match, NamedQuery, OperationError,
+    Payload, PayloadFieldSchema, PointId, PointStructPersisted, QueryEnum, ScrollRequest,
+    SearchRequest, SparseVector, UpdateOperation, VectorInternal, VectorPersisted,
+    VectorStructPersisted, WalOptions, WithPayloadInterface, WithVector,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -34,6 +34,10 @@ const MERGE_TO_KB: usize = 100_000;
 pub(super) const SEGMENTS: usize = 3;
 /// Passages of a datastore up to which they are scored one by one rather than by whole posting lists.
 const SCAN_UP_TO: usize = 300;
+
+/// Kilobytes of dense vectors of a datastore up to which they are compared one by one rather than by their graph (some
+/// 1,300 of 384 numbers).
+const SCAN_DENSE_UP_TO_KB: usize = 2_000;
 
 pub(super) fn open(path: &Path, dimension: Option<usize>) -> Result<EdgeShard, RetrievalError> {
     let failed = |error: String| RetrievalError::Index(error);
@@ -100,6 +104,10 @@ fn config(dimension: Option<usize>) -> EdgeConfig {
             retain_closed: NonZeroUsize::MIN,
         });
     if let Some(size) = dimension {
+        builder = builder.hnsw_config(HnswIndexConfig {
+            full_scan_threshold: SCAN_DENSE_UP_TO_KB,
+            ..HnswIndexConfig::default()
+        });
         let dense = EdgeVectorParams::builder(size, Distance::Cosine).on_disk(true).build();
         builder = builder.vector(vector::DENSE, dense);
     }
@@ -242,7 +250,20 @@ fn lookup_filter(lookup: &Lookup) -> Filter {
     Filter { must: Some(must), must_not: None, should: None, min_should: None }
 }
 
-pub(super) fn find(shard: &EdgeShard, lookup: &Lookup) -> Result<Found, RetrievalError> {
+/// How many threads a look-up may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// The one that asks.
+    One,
+    /// Two of the readers', where one of them has nothing else to do. For readers only.
+    Two,
+}
+
+pub(super) fn find(
+    shard: &EdgeShard,
+    lookup: &Lookup,
+    threads: Threads,
+) -> Result<Found, RetrievalError> {
     let filter = lookup_filter(lookup);
     let search =
         |name: &str, query: VectorInternal| -> Result<Vec<(ChunkId, f32)>, RetrievalError> {
@@ -269,11 +290,12 @@ pub(super) fn find(shard: &EdgeShard, lookup: &Lookup) -> Result<Found, Retrieva
         }
         _ => Ok(Vec::new()),
     };
-    // On two of the readers' threads, where one of them has nothing else to do.
-    let (words, grams) = rayon::join(
-        || sparse(vector::WORDS, lookup.words.as_ref()),
-        || sparse(vector::GRAMS, lookup.grams.as_ref()),
-    );
+    let words = || sparse(vector::WORDS, lookup.words.as_ref());
+    let grams = || sparse(vector::GRAMS, lookup.grams.as_ref());
+    let (words, grams) = match threads {
+        Threads::One => (words(), grams()),
+        Threads::Two => rayon::join(words, grams),
+    };
     Ok(Found {
         words: words?,
         grams: grams?,

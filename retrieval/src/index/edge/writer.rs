@@ -12,6 +12,7 @@ use qdrant_edge::{
 };
 use tokio::sync::oneshot;
 
+use super::pace::Pace;
 use super::shard;
 use crate::RetrievalError;
 use crate::index::Point;
@@ -53,6 +54,7 @@ const BATCH: usize = 512;
 
 pub(super) fn start(
     shard: Arc<EdgeShard>,
+    pace: Arc<Pace>,
     commands: Sender<Command>,
     inbox: Receiver<Command>,
 ) -> Result<JoinHandle<()>, RetrievalError> {
@@ -60,6 +62,7 @@ pub(super) fn start(
     let scattered = shard.info().segments_count > shard::SEGMENTS + 1;
     let writer = Writer {
         shard,
+        pace,
         commands,
         unsealed,
         scattered,
@@ -78,6 +81,8 @@ pub(super) fn start(
 
 struct Writer {
     shard: Arc<EdgeShard>,
+    /// To tell searches when it works.
+    pace: Arc<Pace>,
     /// To hear from the sealer.
     commands: Sender<Command>,
     /// Points appended since segments were sealed last.
@@ -101,6 +106,7 @@ struct Writer {
 impl Writer {
     fn run(mut self, inbox: &Receiver<Command>) {
         while let Some(first) = self.next(inbox) {
+            self.pace.writes();
             if !self.take_turn(first, inbox) {
                 break;
             }
@@ -113,10 +119,16 @@ impl Writer {
 
     /// Waits for a command. Seals when nothing comes for a while; `None` when nobody is left to command.
     fn next(&mut self, inbox: &Receiver<Command>) -> Option<Command> {
+        if self.sealer.is_none() {
+            self.pace.has_written();
+        }
         if self.sealer.is_none() && (self.scattered || self.unsealed >= SEAL_WHEN_QUIET) {
             match inbox.recv_timeout(QUIET) {
                 Ok(command) => return Some(command),
-                Err(RecvTimeoutError::Timeout) => self.seal_in_quiet(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.pace.writes();
+                    self.seal_in_quiet();
+                }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
