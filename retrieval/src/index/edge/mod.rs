@@ -203,3 +203,74 @@ impl Drop for Inner {
 fn closed() -> RetrievalError {
     RetrievalError::Index("it is closed".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{Ambient, ChunkId, Lang};
+    use serde_json::Map;
+
+    use super::*;
+    use crate::index::{IndexPoint, Sparse};
+
+    const DIMENSION: usize = 4;
+
+    /// What was asked on the thread that asks, as on those of the readers; and after the end, an error.
+    #[tokio::test]
+    async fn it_is_found_the_same_wherever_it_is_looked_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let edge = Edge::open(folder.path(), "here", Some(DIMENSION)).unwrap();
+        let ambient = Ambient::system();
+        let (workspace, datastore, source) = (ambient.new_id(), ambient.new_id(), ambient.new_id());
+        let point = |(ordinal, text): (i64, &str)| {
+            let at = usize::try_from(ordinal).unwrap();
+            let mut dense = vec![0.1; DIMENSION];
+            dense[at] = 1.0;
+            Point::of(IndexPoint {
+                id: ChunkId::of(source, 1, ordinal),
+                workspace,
+                datastore,
+                source,
+                version: 1,
+                lang: Lang::Es,
+                heading: String::new(),
+                text: text.to_owned(),
+                dense: Some(dense),
+                metadata: Map::new(),
+            })
+        };
+        let texts = ["La garantía dura un año.", "Enviamos a todo el país.", "La mochila es roja."];
+        let points: Vec<Point> = (0..).zip(texts).map(point).collect();
+        let (words, grams) = (points[0].words.clone(), points[0].grams.clone());
+        edge.upsert(points).await.unwrap();
+
+        let none = Lookup {
+            datastores: vec![datastore],
+            metadata: Vec::new(),
+            words: None,
+            grams: None,
+            dense: None,
+            limit: 10,
+        };
+        let sparse = Lookup { words: Some(words), grams: Some(grams), ..none.clone() };
+        let dense = Lookup { dense: Some(vec![0.0, 1.0, 0.0, 0.0]), ..none.clone() };
+        let empty = Lookup { words: Some(Sparse::default()), ..none };
+        for (kind, lookup) in
+            [(Kind::Sparse, sparse.clone()), (Kind::Dense, dense), (Kind::Sparse, empty)]
+        {
+            let here = edge.find_here(kind, &lookup).unwrap();
+            let there = {
+                let lookup = lookup.clone();
+                edge.read(move |shard| shard::find(shard, &lookup, Threads::Two)).await.unwrap()
+            };
+            assert_eq!((&here.words, &here.grams), (&there.words, &there.grams));
+            assert_eq!(here.dense, there.dense);
+            let expected = |vector: Option<&Sparse>| vector.is_some_and(|one| !one.is_empty());
+            assert_eq!(!here.words.is_empty(), expected(lookup.words.as_ref()));
+            assert_eq!(!here.grams.is_empty(), expected(lookup.grams.as_ref()));
+            assert_eq!(here.dense.len(), if lookup.dense.is_some() { 3 } else { 0 });
+        }
+        edge.close().await;
+        edge.find_here(Kind::Sparse, &sparse).unwrap_err();
+        edge.find(sparse).await.unwrap_err();
+    }
+}

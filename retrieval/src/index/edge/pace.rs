@@ -88,3 +88,53 @@ fn nanoseconds(time: Duration) -> u64 {
     // Some five hundred years would not fit; a look-up of a second is as long as any.
     u64::try_from(time.min(Duration::from_secs(1)).as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an index that was opened a while ago.
+    fn settled() -> Pace {
+        let opened = Instant::now().checked_sub(QUIET * 4).unwrap();
+        Pace { opened, ..Pace::new() }
+    }
+
+    fn took(pace: &Pace, kind: Kind, time: Duration) {
+        pace.mean(kind).store(nanoseconds(time), Ordering::Relaxed);
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_short_is_not() {
+        let pace = settled();
+        assert!(!pace.is_short(Kind::Sparse) && !pace.is_short(Kind::Dense));
+        took(&pace, Kind::Sparse, SHORT);
+        assert!(pace.is_short(Kind::Sparse) && !pace.is_short(Kind::Dense));
+        took(&pace, Kind::Sparse, SHORT + Duration::from_micros(1));
+        assert!(!pace.is_short(Kind::Sparse));
+    }
+
+    #[test]
+    fn look_ups_that_become_short_are_found_out() {
+        let pace = settled();
+        let before = pace.dense.load(Ordering::Relaxed);
+        assert_eq!(pace.timed(Kind::Dense, || 7), 7);
+        assert_ne!(pace.dense.load(Ordering::Relaxed), before);
+        assert_eq!(pace.sparse.load(Ordering::Relaxed), before);
+    }
+
+    #[test]
+    fn while_something_is_written_and_right_after_nothing_is_short() {
+        let pace = settled();
+        took(&pace, Kind::Sparse, Duration::ZERO);
+        assert!(pace.is_short(Kind::Sparse));
+        pace.writes();
+        assert!(!pace.is_short(Kind::Sparse));
+        pace.has_written();
+        assert!(!pace.is_short(Kind::Sparse));
+        pace.written.store(0, Ordering::Relaxed);
+        assert!(pace.is_short(Kind::Sparse));
+        let fresh = Pace::new();
+        took(&fresh, Kind::Sparse, Duration::ZERO);
+        assert!(!fresh.is_short(Kind::Sparse));
+    }
+}
