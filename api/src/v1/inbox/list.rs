@@ -305,7 +305,8 @@ impl ConversationQuery {
             let message = "`page` and `cursor` exclude each other; send one of them";
             return Err(ApiError::invalid("page", message));
         }
-        let counted = if self.criteria.is_some() { COUNTED_OF_SEARCH } else { COUNTED };
+        let is_search = self.criteria.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let counted = if is_search { COUNTED_OF_SEARCH } else { COUNTED };
         Ok(Asked { order, page, take, after, counted })
     }
 

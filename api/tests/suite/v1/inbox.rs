@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::conversation::Conversation;
 use domain::{Ambient, ManualClock, Role, SystemEntropy, Timestamp};
 use http::Method;
 use serde_json::{Value, json};
+use storage::conversations;
 
 use super::Person;
 use crate::support::{PATIENCE, Reply, TestApp, read, woken};
@@ -222,6 +224,35 @@ async fn a_stale_edit_is_refused_and_new_messages_make_none_stale() {
         let mut statuses = [one.status.as_u16(), other.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 412]);
+    }
+}
+
+#[tokio::test]
+async fn counting_ends_at_a_thousand_of_a_search_at_two_hundred_or_behind_the_page() {
+    for app in TestApp::on_each_database("inbox counted").await {
+        let ana = staff(&app, "ana", Role::Agent).await;
+        let workspace = app.tenant.workspace;
+        let first = begin(&app, "una piñata azul").await.parse().unwrap();
+        let mut tx = app.db.write().await.unwrap();
+        let first = conversations::get(&mut tx, workspace, first).await.unwrap().unwrap();
+        for _ in 0..1_000 {
+            let another = Conversation { id: app.ambient.new_id(), ..first.clone() };
+            conversations::insert(&mut tx, &another, None).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        for (query, counted, capped) in [
+            ("", 1_000, true),
+            ("criteria=%20", 1_000, true),
+            ("take=100&page=11", 1_001, false),
+            ("criteria=pinata", 200, true),
+            ("criteria=pi%C3%B1ata&take=100&page=3", 300, true),
+            ("criteria=pi%C3%B1ata&take=100&page=11", 1_001, false),
+            ("criteria=tambor", 0, false),
+        ] {
+            let list = ana.get(&app, &format!("/v1/conversations?{query}")).await.expect(200);
+            let told = (&list["meta"]["itemCount"], &list["meta"]["itemCountCapped"]);
+            assert_eq!(told, (&json!(counted), &json!(capped)), "{query}");
+        }
     }
 }
 
