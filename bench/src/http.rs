@@ -98,8 +98,8 @@ impl Api {
     }
 
     /// Sends a change; the answer.
-    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.send(Method::PATCH, path, body).await
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send(Method::PUT, path, body).await
     }
 
     async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {

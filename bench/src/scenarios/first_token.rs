@@ -71,7 +71,7 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
 
 async fn set_evidence(api: &Api, agent: &str, least: f64) -> anyhow::Result<()> {
     let settings = json!({"settings": {"minEvidence": least}});
-    api.patch(&format!("/api/v2/agents/{agent}"), &settings).await?;
+    api.put(&format!("/api/v2/agents/{agent}"), &settings).await?;
     Ok(())
 }
 
