@@ -244,6 +244,8 @@ impl tracing::Subscriber for Warnings {
 #[tokio::test]
 async fn without_a_mail_server_the_log_has_the_links() {
     let (sender, mut warnings) = mpsc::unbounded_channel();
+    // While there is only one subscriber, a thread without one that comes to a warning first has it never told to anybody.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     // The product's tasks run on this thread.
     let _hears = tracing::subscriber::set_default(Warnings(sender));
     let app = TestApp::start_with(|settings| {
