@@ -32,10 +32,9 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     // Whatever was found is an answer: what is measured is a stream that the model writes.
     set_evidence(api, agent, 0.05).await?;
+    let ask =
+        |index: usize| async move { api.chat(agent, &questions[index % questions.len()]).await };
     for callers in [1, 8] {
-        let ask = |index: usize| async move {
-            api.chat(agent, &questions[index % questions.len()]).await
-        };
         let through_relay = |index: usize| {
             chat_directly(direct, &relay.base_url, &questions[index % questions.len()])
         };
@@ -60,8 +59,6 @@ pub async fn measure(binary: &Path) -> anyhow::Result<Vec<Figure>> {
     }
     // What the knowledge does not hold: judged whole, stored with its gap, then told.
     set_evidence(api, agent, 1.0).await?;
-    let ask =
-        |index: usize| async move { api.chat(agent, &questions[index % questions.len()]).await };
     first_tokens(1, 50, true, ask).await?;
     let mut unknown = first_tokens(1, CALLS, true, ask).await?;
     figures.push(Figure::new("\"don't know\" p50, 1 at once", unknown.percentile(50.0), "ms"));
