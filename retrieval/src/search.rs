@@ -1,5 +1,6 @@
 //! Hybrid search: words, grams and dense, fused, filtered, and read back from storage.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -339,6 +340,9 @@ const CANDIDATES: usize = 40;
 /// Candidates of a hybrid search that are compared with the question, text by text. With 10 nDCG@10 is lower
 /// by .002, with 20 no higher.
 const COMPARED: usize = 15;
+/// The best by words alone are among those. A code whose grams stand in many passages (one running number after the
+/// other) is found by its word, and by its grams those are that do not have it.
+const COMPARED_BY_WORDS: usize = 3;
 
 impl Retrieval {
     /// Opens the index, making its collection when absent. Blocks a blocking thread while it reads.
@@ -479,13 +483,23 @@ impl Retrieval {
         let (mut candidates, mut evidence) = fuse(found, *totals, &Compared::new());
         let hybrid = query.mode == SearchMode::Hybrid;
         let read = if hybrid { query.top_k.max(COMPARED).max(more) } else { query.top_k };
-        let read = read.min(candidates.len());
-        let rows = self.live(workspace, query, weights, &candidates[..read]).await?;
+        let best = if hybrid { found.words.as_slice() } else { &[] };
+        let best = best.iter().take(COMPARED_BY_WORDS.min(read)).map(|&(id, _)| id);
+        let mut chosen: HashSet<ChunkId> = best.collect();
+        for candidate in &candidates {
+            if chosen.len() == read {
+                break;
+            }
+            chosen.insert(candidate.id);
+        }
+        let read = candidates.iter().filter(|candidate| chosen.contains(&candidate.id));
+        let read: Vec<Candidate> = read.copied().collect();
+        let rows = self.live(workspace, query, weights, &read).await?;
         if hybrid {
             let closeness = |(&id, kept): (&ChunkId, &Arc<Kept>)| (id, kept.closeness(asked));
             (candidates, evidence) = fuse(found, *totals, &rows.iter().map(closeness).collect());
         }
-        Ok(Judged { candidates, evidence, rows, read })
+        Ok(Judged { candidates, evidence, rows, read: chosen })
     }
 
     pub(crate) async fn weights(
@@ -674,17 +688,23 @@ impl Retrieval {
         weights: &Weights,
         judged: &mut Judged,
     ) -> Result<Vec<Hit>, RetrievalError> {
+        let Judged { candidates, rows, read, .. } = judged;
         let least = query.min_score.unwrap_or(0.0);
-        let enough = judged.candidates.partition_point(|candidate| candidate.score >= least);
-        let (known, mut rest) = judged.candidates[..enough].split_at(judged.read.min(enough));
+        let enough = candidates.partition_point(|candidate| candidate.score >= least);
+        let mut rest = &candidates[..enough];
         let mut hits: Vec<Hit> = Vec::with_capacity(query.top_k);
-        take(query.top_k, known, &mut judged.rows, &mut hits);
         while hits.len() < query.top_k && !rest.is_empty() {
-            // The index may propose chunks that are not live any more: then there is another round.
-            let (page, later) = rest.split_at(rest.len().min(query.top_k - hits.len()));
+            let known = rest.iter().take_while(|candidate| read.contains(&candidate.id)).count();
+            let (page, later) = rest.split_at(known);
+            take(query.top_k, page, rows, &mut hits);
             rest = later;
-            let mut rows = self.live(workspace, query, weights, page).await?;
-            take(query.top_k, page, &mut rows, &mut hits);
+            // The index may propose chunks that are not live any more: then there is another round.
+            let unread = rest.iter().filter(|candidate| !read.contains(&candidate.id));
+            let page: Vec<Candidate> = unread.take(query.top_k - hits.len()).copied().collect();
+            if !page.is_empty() {
+                rows.extend(self.live(workspace, query, weights, &page).await?);
+                read.extend(page.iter().map(|candidate| candidate.id));
+            }
         }
         Ok(hits)
     }
@@ -757,9 +777,9 @@ impl Retrieval {
 struct Judged {
     candidates: Vec<Candidate>,
     evidence: f64,
-    /// The live rows of the first `read` candidates, whose order among themselves they decided.
+    /// The live rows of those candidates that were read, whose order among themselves they decided.
     rows: Rows,
-    read: usize,
+    read: HashSet<ChunkId>,
 }
 
 /// Moves rows to the hits in the order of the candidates, until there are `top_k`.
