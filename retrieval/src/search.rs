@@ -322,15 +322,15 @@ impl Weights {
 
 impl TermWeights for Weights {
     fn word(&self, term: u32) -> f64 {
-        self.weight(|stats| stats.words.get(&term).copied().unwrap_or_default())
+        self.weight(|stats| stats.words.passages_with(term))
     }
 
     fn gram(&self, term: u32) -> f64 {
-        self.weight(|stats| stats.grams.get(&term).copied().unwrap_or_default())
+        self.weight(|stats| stats.grams.passages_with(term))
     }
 
     fn has_word(&self, term: u32) -> bool {
-        self.total(|stats| stats.words.get(&term).copied().unwrap_or_default()) > 0
+        self.total(|stats| stats.words.passages_with(term)) > 0
     }
 }
 

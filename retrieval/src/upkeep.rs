@@ -296,6 +296,7 @@ impl Retrieval {
             });
             let counted = tokio::task::spawn_blocking(move || passage_stats(&page));
             stats.add(&counted.await.map_err(|error| RetrievalError::Index(error.to_string()))?);
+            stats.merge_when_due();
         }
         if self.revision(workspace, id).await? != Some(revision) {
             return Ok(false);

@@ -3,9 +3,8 @@
 //! as variable-length integers. A term takes about five bytes in a change and three in a large base.
 //! Compression does not pay: hashes are noise.
 
-use std::hash::BuildHasherDefault;
-
-use super::{ByTerm, Calibration, DenseTest, Stats};
+use super::term_counts::TermCounts;
+use super::{Calibration, DenseTest, Stats};
 
 const VERSION: u8 = 3;
 /// As it was without a test of the dense vectors.
@@ -14,8 +13,7 @@ const UNTESTED: u8 = 2;
 const UNCALIBRATED: u8 = 1;
 
 pub(super) fn encode(stats: &Stats) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(16 + 5 * (stats.words.len() + stats.grams.len()));
-    bytes.push(VERSION);
+    let mut bytes = vec![VERSION];
     put_signed(&mut bytes, stats.passages);
     for count in stats.langs {
         put_signed(&mut bytes, count);
@@ -59,30 +57,38 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Stats> {
     rest.is_empty().then_some(stats)
 }
 
-fn put_terms(bytes: &mut Vec<u8>, terms: &ByTerm) {
-    let mut sorted: Vec<(u32, i64)> = terms.iter().map(|(&term, &count)| (term, count)).collect();
-    sorted.sort_unstable();
+fn put_terms(bytes: &mut Vec<u8>, terms: &TermCounts) {
+    let sorted: Vec<(u32, i32)> = terms.sorted().collect();
+    bytes.reserve(5 * sorted.len());
     put(bytes, sorted.len() as u64);
     let mut last = 0;
     for (term, count) in sorted {
         put(bytes, u64::from(term - last));
-        put_signed(bytes, count);
+        put_signed(bytes, i64::from(count));
         last = term;
     }
 }
 
-fn take_terms(rest: &mut &[u8]) -> Option<ByTerm> {
+fn take_terms(rest: &mut &[u8]) -> Option<TermCounts> {
     let length = usize::try_from(take(rest)?).ok()?;
     // A term takes two bytes or more: a length that the bytes cannot hold is not believed.
-    if length > rest.len() {
+    if length > rest.len() / 2 {
         return None;
     }
-    let mut terms = ByTerm::with_capacity_and_hasher(length, BuildHasherDefault::default());
-    let mut last = 0_u32;
+    let mut terms = TermCounts::with_capacity(length);
+    let mut last: Option<u32> = None;
     for _ in 0..length {
-        last = last.checked_add(u32::try_from(take(rest)?).ok()?)?;
-        terms.insert(last, take_signed(rest)?);
+        let gap = u32::try_from(take(rest)?).ok()?;
+        let term = match last {
+            None => gap,
+            // A term is written once.
+            Some(_) if gap == 0 => return None,
+            Some(last) => last.checked_add(gap)?,
+        };
+        terms.put(term, i32::try_from(take_signed(rest)?).ok()?);
+        last = Some(term);
     }
+    terms.shrink_to_fit();
     Some(terms)
 }
 
@@ -124,9 +130,25 @@ mod tests {
 
     use super::*;
 
-    fn terms() -> impl Strategy<Value = ByTerm> {
-        proptest::collection::hash_map(any::<u32>(), -1_000_000_i64..1_000_000, 0..200)
-            .prop_map(|terms| terms.into_iter().collect())
+    fn counts(pairs: impl IntoIterator<Item = (u32, i32)>) -> TermCounts {
+        let mut counts = TermCounts::default();
+        for (term, count) in pairs {
+            counts.change(term, count);
+        }
+        counts
+    }
+
+    /// As they are counted and as they are held after a merge.
+    fn terms() -> impl Strategy<Value = TermCounts> {
+        let count = prop_oneof![-3..300_i32, any::<i32>()];
+        let pairs = proptest::collection::hash_map(any::<u32>(), count, 0..200);
+        (pairs, any::<bool>()).prop_map(|(pairs, merged)| {
+            let mut counts = counts(pairs);
+            if merged {
+                counts.merge();
+            }
+            counts
+        })
     }
 
     proptest! {
@@ -154,10 +176,54 @@ mod tests {
         }
     }
 
+    /// Three passages with two words, and their bytes: the version, five counts, no calibration, the words, no grams.
+    fn two_words() -> (Stats, Vec<u8>) {
+        let words = counts([(7, 2), (8, 3)]);
+        let stats = Stats { passages: 3, words, ..Stats::default() };
+        (stats, vec![VERSION, 6, 0, 0, 0, 0, 0, 2, 7, 4, 1, 6, 0])
+    }
+
+    #[test]
+    fn the_stored_form_stays_as_it_is() {
+        let (stats, bytes) = two_words();
+        assert_eq!(encode(&stats), bytes);
+        assert_eq!(decode(&bytes), Some(stats));
+    }
+
+    #[test]
+    fn a_term_that_stands_twice_is_refused() {
+        let (_, mut bytes) = two_words();
+        bytes[10] = 0;
+        assert_eq!(decode(&bytes), None);
+        // The first has no gap before it: its hash is 0.
+        bytes[8] = 0;
+        bytes[10] = 1;
+        let words = counts([(0, 2), (1, 3)]);
+        assert_eq!(decode(&bytes), Some(Stats { passages: 3, words, ..Stats::default() }));
+    }
+
+    #[test]
+    fn terms_and_counts_that_cannot_be_are_refused_and_a_count_of_nothing_is_nothing() {
+        let (_, bytes) = two_words();
+        let with = |at: usize, value: u64| {
+            let mut changed = bytes[..at].to_vec();
+            put(&mut changed, value);
+            changed.extend(&bytes[at + 1..]);
+            decode(&changed)
+        };
+        assert_eq!(with(7, 100), None, "more terms than bytes");
+        assert_eq!(with(7, u64::MAX), None, "more terms than bytes");
+        assert_eq!(with(8, 1 << 32), None, "a hash of more than 32 bits");
+        assert_eq!(with(10, u64::from(u32::MAX)), None, "a hash of more than 32 bits");
+        assert_eq!(with(9, 1 << 32), None, "a count of more than 31 bits");
+        assert_eq!(with(9, u64::MAX), None, "a count of less than 31 bits");
+        let words = counts([(8, 3)]);
+        assert_eq!(with(9, 0), Some(Stats { passages: 3, words, ..Stats::default() }));
+    }
+
     #[test]
     fn statistics_from_before_calibrations_are_read() {
-        let mut stats = Stats { passages: 3, ..Stats::default() };
-        stats.words.insert(7, 2);
+        let stats = Stats { passages: 3, words: counts([(7, 2)]), ..Stats::default() };
         let mut bytes = encode(&stats);
         bytes[0] = UNCALIBRATED;
         // One byte says that there is no calibration: after the version and five counts of a byte.
@@ -167,9 +233,7 @@ mod tests {
 
     #[test]
     fn cut_bytes_are_refused() {
-        let mut stats = Stats { passages: 3, ..Stats::default() };
-        stats.words.insert(7, 2);
-        let bytes = encode(&stats);
+        let (_, bytes) = two_words();
         for length in 0..bytes.len() {
             assert_eq!(decode(&bytes[..length]), None, "{length}");
         }

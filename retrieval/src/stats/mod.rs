@@ -7,40 +7,16 @@
 
 mod cache;
 mod codec;
-
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+mod term_counts;
 
 use domain::Lang;
 use domain::datastore::{Chunk, LiveChunk};
 use models::lexical::Terms;
 
+use self::term_counts::TermCounts;
 use crate::index::Point;
 
 pub(crate) use cache::{Current, StatsCache};
-
-/// A map keyed by hashes: they need no second hashing.
-type ByTerm = HashMap<u32, i64, BuildHasherDefault<TermHasher>>;
-
-/// Spreads a term's 32 bits over 64, which is what the map's buckets are chosen by.
-#[derive(Debug, Default)]
-pub(crate) struct TermHasher(u64);
-
-impl Hasher for TermHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    fn write_u32(&mut self, term: u32) {
-        self.0 = u64::from(term).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
 
 /// The languages in the order that counts are kept in.
 pub(crate) const LANGS: [Lang; 4] = [Lang::Es, Lang::En, Lang::Pt, Lang::Other];
@@ -53,9 +29,9 @@ pub(crate) struct Stats {
     /// Passages by language, in the order of [`LANGS`].
     pub(crate) langs: [i64; 4],
     /// In how many passages each word stands.
-    pub(crate) words: ByTerm,
+    pub(crate) words: TermCounts,
     /// In how many passages each gram stands.
-    pub(crate) grams: ByTerm,
+    pub(crate) grams: TermCounts,
     /// What was found out about evidence in it; in a change, what takes the place of that.
     pub(crate) calibration: Option<Calibration>,
 }
@@ -110,49 +86,51 @@ impl Calibration {
 
 impl Stats {
     /// Adds (`by` = 1) or takes off (-1) a passage.
-    pub(crate) fn count_terms(&mut self, terms: &Terms, lang: Lang, by: i64) {
+    pub(crate) fn count_terms(&mut self, terms: &Terms, lang: Lang, by: i32) {
         let of = |terms: &[(u32, u32)]| terms.iter().map(|&(term, _)| term).collect::<Vec<_>>();
         self.count(&of(&terms.words), &of(&terms.grams), lang, by);
     }
 
-    fn count(&mut self, words: &[u32], grams: &[u32], lang: Lang, by: i64) {
-        self.passages += by;
+    fn count(&mut self, words: &[u32], grams: &[u32], lang: Lang, by: i32) {
+        self.passages += i64::from(by);
         for (count, known) in self.langs.iter_mut().zip(LANGS) {
-            *count += if known == lang { by } else { 0 };
+            *count += if known == lang { i64::from(by) } else { 0 };
         }
         for &term in words {
-            *self.words.entry(term).or_default() += by;
+            self.words.change(term, by);
         }
         for &term in grams {
-            *self.grams.entry(term).or_default() += by;
+            self.grams.change(term, by);
         }
     }
 
-    /// Adds a change. Terms that stand nowhere any more are forgotten.
+    /// Adds a change.
     pub(crate) fn add(&mut self, change: &Self) {
         self.passages += change.passages;
         for (count, by) in self.langs.iter_mut().zip(change.langs) {
             *count += by;
         }
-        add_terms(&mut self.words, &change.words);
-        add_terms(&mut self.grams, &change.grams);
+        self.words.add(&change.words);
+        self.grams.add(&change.grams);
         self.calibration = change.calibration.or(self.calibration);
     }
 
-    /// Bytes that it takes in memory, roughly.
-    pub(crate) fn bytes(&self) -> usize {
-        // A key and a count, padded, and a byte of control.
-        (self.words.capacity() + self.grams.capacity()) * 17 + 256
+    /// Makes what was added as small as can be.
+    pub(crate) fn merge(&mut self) {
+        self.words.merge();
+        self.grams.merge();
     }
-}
 
-fn add_terms(terms: &mut ByTerm, change: &ByTerm) {
-    for (&term, &by) in change {
-        let count = terms.entry(term).or_default();
-        *count += by;
-        if *count == 0 {
-            terms.remove(&term);
-        }
+    /// The same when enough was added to be worth it: called after each of many changes, it takes time in proportion
+    /// to all of them.
+    pub(crate) fn merge_when_due(&mut self) {
+        self.words.merge_when_due();
+        self.grams.merge_when_due();
+    }
+
+    /// Bytes that it takes in memory, with what stands around it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.words.bytes() + self.grams.bytes() + 512
     }
 }
 
@@ -206,15 +184,13 @@ impl StatsCounter {
         self.count(heading, chunk, -1);
     }
 
-    fn count(&mut self, heading: &str, chunk: &Chunk, by: i64) {
+    fn count(&mut self, heading: &str, chunk: &Chunk, by: i32) {
         let terms = crate::index::passage_terms(heading, &chunk.text, chunk.lang);
         self.0.count_terms(&terms, chunk.lang, by);
     }
 
     /// The change, ready to be written.
-    pub fn finish(mut self) -> StatsChange {
-        self.0.words.retain(|_, count| *count != 0);
-        self.0.grams.retain(|_, count| *count != 0);
+    pub fn finish(self) -> StatsChange {
         StatsChange { bytes: codec::encode(&self.0) }
     }
 }
