@@ -85,7 +85,7 @@ pub(crate) mod field {
 
 /// Raised whenever stored vectors change their meaning (analyser, weights): the collection gets another
 /// name, is found empty and is filled again from the rows.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The name of the collection of an embedding space (`model/dimension`), or of none.
 pub(crate) fn collection_name(prefix: &str, space: Option<&str>) -> String {

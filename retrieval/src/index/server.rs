@@ -10,9 +10,9 @@ use qdrant_client::qdrant::point_id::PointIdOptions;
 use qdrant_client::qdrant::points_selector::PointsSelectorOneOf;
 use qdrant_client::qdrant::value::Kind;
 use qdrant_client::qdrant::{
-    Condition, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder, DeletePointsBuilder,
-    Distance, FieldType, Filter, GetPointsBuilder, KeywordIndexParamsBuilder, ListValue,
-    NamedVectors, PointId, PointStruct, Query, QueryBatchPointsBuilder, QueryPoints,
+    Condition, CreateCollectionBuilder, CreateFieldIndexCollectionBuilder, Datatype,
+    DeletePointsBuilder, Distance, FieldType, Filter, GetPointsBuilder, KeywordIndexParamsBuilder,
+    ListValue, NamedVectors, PointId, PointStruct, Query, QueryBatchPointsBuilder, QueryPoints,
     QueryPointsBuilder, ScoredPoint, ScrollPointsBuilder, SparseIndexConfigBuilder,
     SparseVectorParamsBuilder, SparseVectorsConfigBuilder, UpsertPointsBuilder,
     UuidIndexParamsBuilder, Value, Vector, VectorInput, VectorParamsBuilder, VectorsConfigBuilder,
@@ -71,7 +71,7 @@ impl Server {
         }
         let mut sparse = SparseVectorsConfigBuilder::default();
         for name in [vector::WORDS, vector::GRAMS] {
-            let index = SparseIndexConfigBuilder::default().on_disk(true);
+            let index = SparseIndexConfigBuilder::default().on_disk(true).datatype(Datatype::Uint8);
             sparse.add_named_vector_params(name, SparseVectorParamsBuilder::default().index(index));
         }
         let mut create = CreateCollectionBuilder::new(&self.collection)
