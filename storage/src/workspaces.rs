@@ -7,7 +7,7 @@ use domain::{Ambient, DatastoreId, Timestamp, WorkspaceId};
 use sqlx::FromRow;
 
 use crate::sql::{Id, Micros};
-use crate::{Conn, Result, Tx, agents, datastores, jobs, projects};
+use crate::{Conn, Result, Tx, Wakeup, agents, datastores, jobs, projects};
 
 /// What a workspace is born with.
 #[derive(Debug, Clone)]
@@ -218,13 +218,19 @@ pub async fn closing(conn: &mut Conn) -> Result<Vec<WorkspaceId>> {
 
 /// Removes the workspace and every row of it. Vectors and files are the caller's to remove. `false` when absent.
 pub async fn delete(tx: &mut Tx, workspace: WorkspaceId) -> Result<bool> {
-    tx.statement(
-        "DELETE FROM workspaces
-        WHERE id = $1",
-    )
-    .bind(Id(workspace))
-    .changed()
-    .await
+    let deleted = tx
+        .statement(
+            "DELETE FROM workspaces
+            WHERE id = $1",
+        )
+        .bind(Id(workspace))
+        .changed()
+        .await?;
+    if deleted {
+        // Its jobs are gone, the one that removes it too: nobody else tells of their end.
+        tx.wake(Wakeup::Jobs);
+    }
+    Ok(deleted)
 }
 
 async fn insert(tx: &mut Tx, workspace: &Workspace) -> Result<()> {

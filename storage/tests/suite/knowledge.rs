@@ -9,7 +9,9 @@ use serde_json::json;
 use storage::chunks::ChunkCursor;
 use storage::datastores::Tuning;
 use storage::sources::{GoLive, Validators, VersionText};
-use storage::{StorageError, chunks, datastores, glossaries, projects, sources, stats, workspaces};
+use storage::{
+    StorageError, Wakeup, chunks, datastores, glossaries, projects, sources, stats, workspaces,
+};
 
 use crate::support::{Place, ids, metadata, places};
 
@@ -41,6 +43,7 @@ async fn a_workspace_is_born_ready_to_be_asked_and_goes_with_all_it_has() {
         assert_eq!(agent.tools[0].id, Some(home.datastore.id.to_string()));
         drop(conn);
 
+        let mut heard = place.db().wakeups();
         let mut tx = place.write().await;
         let twin = workspaces::create(&mut tx, &place.ambient, "casa nandu").await.unwrap();
         assert!(twin.workspace.code.starts_with("casa-nandu-"), "{}", twin.workspace.code);
@@ -54,7 +57,9 @@ async fn a_workspace_is_born_ready_to_be_asked_and_goes_with_all_it_has() {
         assert_eq!(opened, None, "for its visitors, too");
         assert!(workspaces::delete(&mut tx, place.ws()).await.unwrap());
         assert!(!workspaces::delete(&mut tx, place.ws()).await.unwrap());
+        assert!(heard.try_recv().is_err(), "not before the commit");
         tx.commit().await.unwrap();
+        assert_eq!(heard.try_recv().unwrap(), Wakeup::Jobs, "who waits for the end hears of it");
         let mut conn = place.read().await;
         assert_eq!(workspaces::get(&mut conn, place.ws()).await.unwrap(), None);
         assert_eq!(projects::default(&mut conn, place.ws()).await.unwrap(), None);

@@ -48,7 +48,7 @@ async fn learn(app: &TestApp, key: &str) -> (String, Vec<domain::SourceId>) {
     (datastore, sources)
 }
 
-/// Waits until the last of the workspace has gone.
+/// Waits until the last of the workspace has gone, the row, which wakes up who waits for it.
 async fn gone(app: &TestApp) {
     let mut wakeups = app.db.wakeups();
     let waiting = async {
