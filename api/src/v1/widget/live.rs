@@ -2,7 +2,8 @@
 //!
 //! A follower remembers, for each conversation, the newest message that it told. What it hears is only the occasion to
 //! read what is after that: so nothing is lost or doubled, whatever was missed. Where it stands is the cursor that its
-//! client comes back with.
+//! client comes back with. Who answers is told before what they say, although the occasion may be an earlier message, whose
+//! event comes before the one of their joining.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -49,6 +50,9 @@ pub(super) enum Told {
 
 /// Who answers in a conversation, as it was told.
 type Standing = (ConversationStatus, Handler);
+
+/// How a conversation begins, which nobody needs to be told.
+const BEGINNING: Standing = (ConversationStatus::Open, Handler::Bot);
 
 pub(super) struct Follower {
     state: AppState,
@@ -210,7 +214,7 @@ impl Follower {
             "conversation.updated" => {
                 let id = event.subject.parse().ok();
                 if let Some(id) = id.filter(|id| self.seen.contains_key(id)) {
-                    self.tell_standing(id).await?;
+                    self.look_at_standing(id).await?;
                 }
             }
             _ => {}
@@ -223,12 +227,12 @@ impl Follower {
         let mut conn = self.state.db.read().await?;
         let own = self.own(&mut conn).await?;
         for (conversation, _) in own.into_iter().rev() {
-            self.seen.entry(conversation.id).or_insert(0);
-            self.told.entry(conversation.id).or_insert(0);
-            self.catch_up(&mut conn, conversation.id).await?;
-            if self.note_standing(&conversation) {
-                self.ready.push_back(Entry::Tell(Told::Conversation(conversation.into())));
-            }
+            let id = conversation.id;
+            self.seen.entry(id).or_insert(0);
+            self.told.entry(id).or_insert(0);
+            // Before what is read later, and so may be newer.
+            self.tell_standing(conversation);
+            self.catch_up(&mut conn, id).await?;
         }
         Ok(())
     }
@@ -239,8 +243,13 @@ impl Follower {
             let found = messages::list(conn, self.workspace(), id, after, PAGE).await?;
             let Some(last) = found.last().map(|message| message.seq) else { return Ok(()) };
             let ids: Vec<MessageId> = found.iter().map(|message| message.id).collect();
+            // Read after the messages, so that whoever wrote one of them has joined by then.
+            let conversation = conversations::get(conn, self.workspace(), id).await?;
             let views = views::of_messages(&self.state, conn, &self.guest, found).await?;
             // From here on nothing is awaited: it happens wholly or not at all.
+            if let Some(conversation) = conversation {
+                self.tell_standing(conversation);
+            }
             for (message, view) in ids.into_iter().zip(views) {
                 self.ready.push_back(if self.known.remove(&message) {
                     Entry::Pass(id, view.seq)
@@ -252,21 +261,26 @@ impl Follower {
         }
     }
 
-    async fn tell_standing(&mut self, id: ConversationId) -> ApiResult<()> {
+    async fn look_at_standing(&mut self, id: ConversationId) -> ApiResult<()> {
         let mut conn = self.state.db.read().await?;
         let found = conversations::get(&mut conn, self.workspace(), id).await?;
-        if let Some(conversation) = found
-            && self.note_standing(&conversation)
-        {
-            self.ready.push_back(Entry::Tell(Told::Conversation(conversation.into())));
+        if let Some(conversation) = found {
+            self.tell_standing(conversation);
         }
         Ok(())
+    }
+
+    /// Has it told when it is another one than was told.
+    fn tell_standing(&mut self, conversation: Conversation) {
+        if self.note_standing(&conversation) {
+            self.ready.push_back(Entry::Tell(Told::Conversation(conversation.into())));
+        }
     }
 
     /// Whether it is another one than was told.
     fn note_standing(&mut self, conversation: &Conversation) -> bool {
         let now = (conversation.status, conversation.handler);
-        self.standing.insert(conversation.id, now) != Some(now)
+        self.standing.insert(conversation.id, now).unwrap_or(BEGINNING) != now
     }
 
     fn pass_on(&mut self, signal: &Value) {

@@ -1,8 +1,12 @@
 //! Visitors who are connected: WebSocket and stream.
 
+use domain::ConversationId;
+use domain::conversation::Transition;
+use domain::message::{Author, Message as Sent, MessageKind, MessageState};
 use futures::{SinkExt, StreamExt};
 use http::Method;
 use serde_json::{Value, json};
+use storage::messages::NewMessage;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -104,21 +108,15 @@ impl Socket {
     }
 }
 
-/// An operator's message.
-async fn operator_says(app: &TestApp, site: &Site, conversation: &Value, content: &str) {
-    use domain::conversation::Transition;
-    use domain::message::{Author, Message, MessageState};
-    let workspace = site.owner.workspace.parse().unwrap();
-    let id = conversation.as_str().unwrap().parse().unwrap();
-    let now = app.ambient.now();
-    let message = storage::messages::NewMessage {
-        message: Message {
+fn operator_message(app: &TestApp, conversation: ConversationId, content: &str) -> NewMessage {
+    NewMessage {
+        message: Sent {
             id: app.ambient.new_id(),
-            conversation_id: id,
+            conversation_id: conversation,
             seq: 0,
             author: Author::Operator,
             operator: None,
-            kind: domain::message::MessageKind::Text,
+            kind: MessageKind::Text,
             content: content.to_owned(),
             state: MessageState::Complete,
             outcome: None,
@@ -128,7 +126,7 @@ async fn operator_says(app: &TestApp, site: &Site, conversation: &Value, content
             completion_tokens: None,
             unsupported: Vec::new(),
             answered_from: None,
-            created_at: now,
+            created_at: app.ambient.now(),
         },
         images: Vec::new(),
         citations: Vec::new(),
@@ -136,7 +134,14 @@ async fn operator_says(app: &TestApp, site: &Site, conversation: &Value, content
         tools: Vec::new(),
         trace: None,
         client_id: None,
-    };
+    }
+}
+
+/// Has an operator take a conversation over, if they have not, and say something.
+async fn operator_says(app: &TestApp, site: &Site, conversation: &Value, content: &str) {
+    let workspace = site.owner.workspace.parse().unwrap();
+    let id = conversation.as_str().unwrap().parse().unwrap();
+    let (message, now) = (operator_message(app, id, content), app.ambient.now());
     let mut tx = app.db.write().await.unwrap();
     let take = Transition::TakeOver;
     storage::conversations::transition(&mut tx, workspace, id, take, now).await.unwrap();
@@ -200,6 +205,37 @@ async fn a_visitor_chats_and_sees_a_person_join() {
                 other => assert_ne!(other, "message", "the agent stays silent"),
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_is_told_who_has_joined_before_what_they_say() {
+    for app in TestApp::on_each_database("widget joining").await {
+        let site = Site::new(&app).await;
+        let visitor = site.visitor(&app).await;
+        let said = visitor.say(&app, "Hola").await;
+        let id: ConversationId = said["conversationId"].as_str().unwrap().parse().unwrap();
+        let (mut socket, _) = Socket::open(&app, &visitor, &Value::Null).await;
+        // By the time that it is heard of the first message, all of this has happened.
+        let workspace = site.owner.workspace.parse().unwrap();
+        let (take, now) = (Transition::TakeOver, app.ambient.now());
+        let (before, after) =
+            (operator_message(&app, id, "uno"), operator_message(&app, id, "dos"));
+        let mut tx = app.db.write().await.unwrap();
+        storage::messages::insert(&mut tx, workspace, &before, now).await.unwrap();
+        storage::conversations::transition(&mut tx, workspace, id, take, now).await.unwrap();
+        storage::messages::insert(&mut tx, workspace, &after, now).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let joined = socket.next().await;
+        assert_eq!(joined["conversation"]["handler"], "operator", "{joined}");
+        for content in ["uno", "dos"] {
+            let told = socket.next().await;
+            assert_eq!(told["message"]["content"], content, "{told}");
+        }
+        operator_says(&app, &site, &said["conversationId"], "tres").await;
+        let told = socket.next().await;
+        assert_eq!(told["message"]["content"], "tres", "nothing is told twice: {told}");
     }
 }
 
