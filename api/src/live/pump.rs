@@ -10,6 +10,7 @@ use storage::events::{self, Event};
 use storage::{News, StorageError};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Live, Told};
@@ -26,18 +27,13 @@ pub(super) async fn run(live: Live, news: broadcast::Receiver<News>, stopping: C
 }
 
 async fn listen(live: Live, mut news: broadcast::Receiver<News>) {
-    // Workspaces whose events could not be read.
-    let mut owed = HashSet::new();
+    let mut owed = Owed::default();
     loop {
-        let heard = if owed.is_empty() {
-            news.recv().await
-        } else {
-            let Ok(heard) = tokio::time::timeout(PAUSE, news.recv()).await else {
-                let workspaces: Vec<_> = owed.drain().collect();
-                live.tell_events_of(&workspaces, &mut owed).await;
-                continue;
-            };
-            heard
+        let due = owed.take_due(Instant::now());
+        live.tell_events_of(&due, &mut owed).await;
+        let heard = tokio::select! {
+            heard = news.recv() => heard,
+            () = owed.wait() => continue,
         };
         match heard {
             Ok(News::Events(workspace)) => live.tell_events_of(&[workspace], &mut owed).await,
@@ -51,12 +47,43 @@ async fn listen(live: Live, mut news: broadcast::Receiver<News>) {
     }
 }
 
+/// Workspaces whose events could not be read, and when to try again: then, however much is heard meanwhile.
+#[derive(Debug, Default)]
+struct Owed {
+    workspaces: HashSet<WorkspaceId>,
+    due: Option<Instant>,
+}
+
+impl Owed {
+    fn add(&mut self, workspace: WorkspaceId, now: Instant) {
+        self.workspaces.insert(workspace);
+        self.due = self.due.or(Some(now + PAUSE));
+    }
+
+    /// Those whose time has come.
+    fn take_due(&mut self, now: Instant) -> Vec<WorkspaceId> {
+        if self.due.is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        self.due = None;
+        self.workspaces.drain().collect()
+    }
+
+    /// Until their time comes, if there are any.
+    async fn wait(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 impl Live {
-    async fn tell_events_of(&self, workspaces: &[WorkspaceId], owed: &mut HashSet<WorkspaceId>) {
+    async fn tell_events_of(&self, workspaces: &[WorkspaceId], owed: &mut Owed) {
         for &workspace in workspaces {
             if let Err(error) = self.tell_events(workspace).await {
                 tracing::warn!(error = source_chain(&error), %workspace, "events could not be read");
-                owed.insert(workspace);
+                owed.add(workspace, Instant::now());
             }
         }
     }
@@ -109,5 +136,26 @@ impl Live {
             // Whoever listened may have gone.
             let _ = room.told.send(Told::Signal(Arc::new(signal)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Ambient;
+
+    use super::*;
+
+    #[test]
+    fn what_is_owed_is_due_after_a_pause_whatever_else_fails_meanwhile() {
+        let ambient = Ambient::system();
+        let (first, second): (WorkspaceId, WorkspaceId) = (ambient.new_id(), ambient.new_id());
+        let (mut owed, start) = (Owed::default(), Instant::now());
+        assert!(owed.take_due(start).is_empty());
+        owed.add(first, start);
+        assert!(owed.take_due(start + PAUSE / 2).is_empty(), "not at once");
+        owed.add(second, start + PAUSE / 2);
+        let due: HashSet<_> = owed.take_due(start + PAUSE).into_iter().collect();
+        assert_eq!(due, HashSet::from([first, second]), "the second one puts nothing off");
+        assert!(owed.take_due(start + PAUSE * 9).is_empty());
     }
 }
