@@ -1,12 +1,14 @@
 //! Wake-ups: within the process by broadcast, across processes by `LISTEN` and `NOTIFY`.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::WorkspaceId;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
+use sqlx::{Executor as _, PgPool};
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Conn;
@@ -46,8 +48,22 @@ const CHANNEL: &str = "vocero_wakeups";
 /// How payloads of news begin.
 const EVENTS: &str = "events-of";
 const SIGNAL: &str = "signal-of";
+/// Listens to what is listened to already: a question that the database answers if it is still there.
+const STILL_THERE: &str = "LISTEN vocero_wakeups";
 /// How long to wait before trying again to reach a database that is away.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the listener waits.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Hearing nothing, before it asks whether the database is still there.
+    silence: Duration,
+    /// For an answer.
+    answer: Duration,
+}
+
+const PATIENCE: Patience =
+    Patience { silence: Duration::from_secs(30), answer: Duration::from_secs(30) };
 
 impl Wakeup {
     const ALL: [Self; 5] = [Self::Events, Self::Jobs, Self::Stops, Self::Streams, Self::Evals];
@@ -103,6 +119,7 @@ async fn notify(conn: &mut Conn, payload: &str) -> Result<()> {
 pub(super) struct Listener {
     options: PgConnectOptions,
     heard: PgListener,
+    patience: Patience,
 }
 
 impl Listener {
@@ -110,7 +127,7 @@ impl Listener {
     pub(super) async fn connect(pool: &PgPool) -> Result<Self> {
         let options = pool.connect_options().as_ref().clone();
         let heard = listen(&options).await?;
-        Ok(Self { options, heard })
+        Ok(Self { options, heard, patience: PATIENCE })
     }
 
     /// Passes on what is heard until `stop`. What was said while the connection was lost is made up for by
@@ -121,9 +138,8 @@ impl Listener {
 
     async fn pass_on(mut self, to: Ears) {
         loop {
-            match self.heard.try_recv().await {
-                Ok(Some(notification)) => to.tell(&notification),
-                Ok(None) => to.tell_all(),
+            match self.hear().await {
+                Ok(notification) => to.tell(&notification),
                 Err(error) => {
                     tracing::warn!(%error, "cannot hear the changes of other processes");
                     self.heard = self.listen_again().await;
@@ -133,11 +149,24 @@ impl Listener {
         }
     }
 
+    /// What is said next; an error when the connection is lost. One whose other end vanished without a word (a machine that lost
+    /// its power, a router that forgot) would be silent for ever, so that silence is asked about.
+    async fn hear(&mut self) -> sqlx::Result<PgNotification> {
+        loop {
+            if let Ok(heard) = timeout(self.patience.silence, self.heard.try_recv()).await {
+                return heard?.ok_or_else(|| lost(io::ErrorKind::ConnectionAborted));
+            }
+            let asked = timeout(self.patience.answer, self.heard.execute(STILL_THERE)).await;
+            asked.map_err(|_| lost(io::ErrorKind::TimedOut))??;
+        }
+    }
+
     async fn listen_again(&self) -> PgListener {
         loop {
-            match listen(&self.options).await {
-                Ok(heard) => return heard,
-                Err(error) => tracing::debug!(%error, "still cannot listen for changes"),
+            match timeout(self.patience.answer, listen(&self.options)).await {
+                Ok(Ok(heard)) => return heard,
+                Ok(Err(error)) => tracing::debug!(%error, "still cannot listen for changes"),
+                Err(_) => tracing::debug!("the database does not answer who wants to listen"),
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -154,8 +183,14 @@ async fn listen(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
         .await?;
     let mut listener = PgListener::connect_with(&own).await?;
     listener.ignore_pool_close_event(true);
+    // Waiting is given up in between, and a connection must not be replaced unnoticed by that.
+    listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
     Ok(listener)
+}
+
+fn lost(kind: io::ErrorKind) -> sqlx::Error {
+    sqlx::Error::Io(kind.into())
 }
 
 /// Who in this process is told.
@@ -184,5 +219,85 @@ impl Ears {
             let _ = self.wakeups.send(wakeup);
         }
         let _ = self.news.send(News::Missed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use sqlx::{ConnectOptions as _, PgConnection, Postgres};
+    use tokio::io::copy_bidirectional;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Notify;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+
+    const SHORT: Patience =
+        Patience { silence: Duration::from_millis(20), answer: Duration::from_secs(1) };
+
+    /// A way to the database. Told to, it lets nothing more through on the connections that are there, and ends none.
+    async fn road(to: String, closing: Arc<Notify>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = TaskTracker::new();
+        tasks.clone().spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = TcpStream::connect(to.as_str()).await.unwrap();
+                let closing = closing.clone();
+                tasks.spawn(async move {
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        () = closing.notified() => std::future::pending::<()>().await,
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    /// Says that a workspace has events, and waits until it was heard or may have been missed.
+    async fn say(
+        speaker: &mut PgConnection,
+        news: &mut broadcast::Receiver<News>,
+        workspace: WorkspaceId,
+    ) {
+        sqlx::query::<Postgres>("SELECT pg_notify($1, $2)")
+            .bind(CHANNEL)
+            .bind(format!("{EVENTS} {workspace}"))
+            .execute(speaker)
+            .await
+            .unwrap();
+        let told =
+            timeout(Duration::from_mins(1), news.recv()).await.expect("it is heard").unwrap();
+        assert!([News::Missed, News::Events(workspace)].contains(&told), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_died_without_a_word_is_replaced() {
+        let test = "a listener whose connection died without a word";
+        let Some(guard) = testkit::db::empty_postgres(test).await else { return };
+        let direct: PgConnectOptions = guard.url().parse().unwrap();
+        let closing = Arc::new(Notify::new());
+        let to = format!("{}:{}", direct.get_host(), direct.get_port());
+        let road = road(to, closing.clone()).await;
+        let options = direct.clone().host("127.0.0.1").port(road.port());
+        let heard = listen(&options).await.unwrap();
+        let ears = Ears { wakeups: broadcast::Sender::new(64), news: broadcast::Sender::new(64) };
+        let mut news = ears.news.subscribe();
+        let stop = CancellationToken::new();
+        let listener = Listener { options, heard, patience: SHORT };
+        let listening = TaskTracker::new().spawn(listener.run(ears, stop.clone()));
+
+        let workspace: WorkspaceId = domain::Ambient::system().new_id();
+        let mut speaker = direct.connect().await.unwrap();
+        say(&mut speaker, &mut news, workspace).await;
+        closing.notify_waiters();
+        say(&mut speaker, &mut news, workspace).await;
+        say(&mut speaker, &mut news, workspace).await;
+        stop.cancel();
+        listening.await.unwrap();
     }
 }
