@@ -537,10 +537,13 @@ impl Retrieval {
             let tuning = Tuning::default();
             Some(DatastoreStats { id, revision: current.revision(), current, tuning })
         });
-        match held.collect() {
-            Some(stats) => Ok(Some(self.look_up(query, Weights { stats, glossary }).await?)),
-            None => Ok(None),
+        let held: Option<Vec<DatastoreStats>> = held.collect();
+        let Some(stats) = held else { return Ok(None) };
+        if self.wants_dense(query) {
+            // What follows keeps this thread busy: first it sends what the embedder is asked.
+            tokio::task::yield_now().await;
         }
+        Ok(Some(self.look_up(query, Weights { stats, glossary }).await?))
     }
 
     /// What was looked up early, with what the database says was set for the datastores.
