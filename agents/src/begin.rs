@@ -442,12 +442,14 @@ async fn store(
     let now = inner.ambient.now();
     let NewTurn { conversation: id, answer, .. } = turn;
     let mut tx = inner.db.write().await?;
-    let mut conversation = match request.conversation {
-        Some(id) => continue_conversation(inner, &mut tx, request, id).await?,
-        None => begin_conversation(inner, &mut tx, request, turn).await?,
-    };
     let new = question_of(inner, request, id, now);
-    let question = messages::insert(&mut tx, request.workspace, &new, now).await?;
+    let (mut conversation, question) = match request.conversation {
+        Some(id) => {
+            let conversation = continue_conversation(inner, &mut tx, request, id).await?;
+            (conversation, messages::insert(&mut tx, request.workspace, &new, now).await?)
+        }
+        None => begin_conversation(inner, &mut tx, request, turn, &new).await?,
+    };
     if question.id != new.message.id {
         return Ok(Stored::Before(question));
     }
@@ -578,12 +580,14 @@ async fn note_details(
     Ok(())
 }
 
+/// Stores a new conversation with the message that it begins with.
 pub(crate) async fn begin_conversation(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
     turn: NewTurn,
-) -> Result<Conversation, DomainError> {
+    first: &NewMessage,
+) -> Result<(Conversation, Message), DomainError> {
     let now = inner.ambient.now();
     let visitor = request.visitor.as_ref();
     let contact = if visitor.is_none() && request.contact.is_empty() {
@@ -608,18 +612,19 @@ pub(crate) async fn begin_conversation(
             "" => title_of(&files::title_of(&request.files)),
             said => title_of(said),
         },
-        messages_count: 0,
+        messages_count: 1,
         context_after: 0,
         created_at: now,
         updated_at: now,
         closed_at: None,
     };
     let lock = inner.running.lock(turn.answer, now);
-    conversations::insert(tx, &conversation, turn.first.then_some(&lock)).await?;
+    let lock = turn.first.then_some(&lock);
+    let first = conversations::begin(tx, &conversation, lock, first, now).await?;
     if conversation.project_id.is_some() {
         visits::describe(tx, conversation.workspace_id, conversation.id).await?;
     }
-    Ok(conversation)
+    Ok((conversation, first))
 }
 
 pub(crate) async fn continue_conversation(

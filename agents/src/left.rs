@@ -4,6 +4,7 @@ use domain::conversation::{Conversation, Transition};
 use domain::inbox::By;
 use domain::message::Message;
 use domain::{DomainError, MessageId};
+use storage::messages::NewMessage;
 use storage::{Tx, conversations, messages};
 
 use crate::begin::{self, Admission, NewTurn};
@@ -56,10 +57,10 @@ async fn left(inner: &Inner, request: &TurnRequest, leaving: Leaving) -> Result<
         return again(inner, request, message).await;
     }
     let now = inner.ambient.now();
+    let id = request.conversation.unwrap_or_else(|| inner.ambient.new_id());
     let mut tx = inner.db.write().await?;
-    let mut conversation = open(inner, &mut tx, request).await?;
-    let new = begin::question_of(inner, request, conversation.id, now);
-    let message = messages::insert(&mut tx, request.workspace, &new, now).await?;
+    let new = begin::question_of(inner, request, id, now);
+    let (mut conversation, message) = open(inner, &mut tx, request, &new).await?;
     if message.id != new.message.id {
         drop(tx);
         return again(inner, request, message).await;
@@ -76,22 +77,22 @@ async fn left(inner: &Inner, request: &TurnRequest, leaving: Leaving) -> Result<
     Ok(Left { conversation, message })
 }
 
-/// The conversation that is named, or a new one.
+/// Stores the message in the conversation that is named, or in a new one.
 async fn open(
     inner: &Inner,
     tx: &mut Tx,
     request: &TurnRequest,
-) -> Result<Conversation, DomainError> {
+    new: &NewMessage,
+) -> Result<(Conversation, Message), DomainError> {
     if let Some(id) = request.conversation {
-        return begin::continue_conversation(inner, tx, request, id).await;
+        let conversation = begin::continue_conversation(inner, tx, request, id).await?;
+        let now = new.message.created_at;
+        return Ok((conversation, messages::insert(tx, request.workspace, new, now).await?));
     }
-    let turn = NewTurn {
-        conversation: inner.ambient.new_id(),
-        answer: inner.ambient.new_id(),
-        first: false,
-        recorded: false,
-    };
-    begin::begin_conversation(inner, tx, request, turn).await
+    let conversation = new.message.conversation_id;
+    let answer = inner.ambient.new_id();
+    let turn = NewTurn { conversation, answer, first: false, recorded: false };
+    begin::begin_conversation(inner, tx, request, turn, new).await
 }
 
 /// Notes the form that came with a message.

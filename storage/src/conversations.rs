@@ -2,13 +2,15 @@
 
 use domain::conversation::{Channel, Conversation, ConversationStatus, Handler, Transition, apply};
 use domain::inbox::{By, Happening};
+use domain::message::Message;
 use domain::{
     AgentId, ContactId, ConversationId, MessageId, ProjectId, Timestamp, VisitorId, WorkspaceId,
 };
 use serde_json::json;
 use sqlx::FromRow;
 
-use crate::sql::{Dialects, Id, Micros, Name, with_list};
+use crate::messages::{self, NewMessage};
+use crate::sql::{Dialects, Id, Micros, Name, Statement, with_list};
 use crate::{Conn, Result, StorageError, Tx, Wakeup, events, inbox};
 
 /// Which conversations to list.
@@ -84,80 +86,105 @@ pub async fn insert(
     conversation: &Conversation,
     turn: Option<&TurnLock<'_>>,
 ) -> Result<()> {
-    let stored: Option<(Id<ConversationId>,)> = tx
-        .statement(
-            "INSERT INTO conversations (
-                id,
-                workspace_id,
-                agent_id,
-                channel,
-                visitor_id,
-                contact_id,
-                status,
-                handler,
-                title,
-                messages_count,
-                last_seq,
-                context_after,
-                created_at,
-                updated_at,
-                closed_at,
-                turn_owner,
-                turn_answer,
-                turn_until,
-                project_id
-            )
-            SELECT
-                $3,
-                workspace_id,
-                id,
-                $4,
-                $5,
-                $6,
-                $7,
-                $8,
-                $9,
-                $10,
-                $10,
-                $11,
-                $12,
-                $13,
-                $14,
-                $15,
-                $16,
-                $17,
-                $18
-            FROM agents
-            WHERE workspace_id = $1
-                AND id = $2
-            RETURNING id",
-        )
-        .bind(Id(conversation.workspace_id))
-        .bind(Id(conversation.agent_id))
-        .bind(Id(conversation.id))
-        .bind(Name(conversation.channel))
-        .bind(conversation.visitor_id.as_ref().map(VisitorId::as_str))
-        .bind(conversation.contact_id.map(Id))
-        .bind(Name(conversation.status))
-        .bind(Name(conversation.handler))
-        .bind(&conversation.title)
-        .bind(conversation.messages_count)
-        .bind(conversation.context_after)
-        .bind(Micros(conversation.created_at))
-        .bind(Micros(conversation.updated_at))
-        .bind(conversation.closed_at.map(Micros))
-        .bind(turn.map(|turn| turn.owner))
-        .bind(turn.map(|turn| Id(turn.answer)))
-        .bind(turn.map(|turn| Micros(turn.until)))
-        .bind(conversation.project_id.map(Id))
-        .optional()
-        .await?;
+    let insertion = insertion(tx, conversation, turn).then(" RETURNING id");
+    let stored: Option<(Id<ConversationId>,)> = insertion.optional().await?;
     if stored.is_none() {
         return Err(StorageError::without_parent());
     }
     inbox::add_words(tx, conversation.workspace_id, conversation.id, &conversation.title).await?;
     let by = By::Customer;
     tell(tx, conversation, "conversation.created", by, conversation.created_at).await
+}
+
+/// As [`insert`] and then [`messages::insert`] of its first message, which it gives with its sequence number. Nothing of it waits
+/// for an answer of the database: `Conflict` comes from here, or from a later statement of the transaction or its commit.
+pub async fn begin(
+    tx: &mut Tx,
+    conversation: &Conversation,
+    turn: Option<&TurnLock<'_>>,
+    message: &NewMessage,
+    now: Timestamp,
+) -> Result<Message> {
+    let (workspace, id) = (conversation.workspace_id, conversation.id);
+    let begun = Conversation { messages_count: 1, ..conversation.clone() };
+    // Without such an agent there is no row that the message could belong to.
+    insertion(tx, &begun, turn).later().await?;
+    let texts = [conversation.title.as_str(), message.message.content.as_str()];
+    inbox::add_all_words(tx, workspace, id, &texts).await?;
+    tell(tx, conversation, "conversation.created", By::Customer, conversation.created_at).await?;
+    messages::insert_first(tx, workspace, message, now).await
+}
+
+/// What stores a conversation whose agent is there, with as many messages as it says.
+fn insertion<'c>(
+    conn: &'c mut Conn,
+    conversation: &Conversation,
+    turn: Option<&TurnLock<'_>>,
+) -> Statement<'c> {
+    conn.statement(
+        "INSERT INTO conversations (
+            id,
+            workspace_id,
+            agent_id,
+            channel,
+            visitor_id,
+            contact_id,
+            status,
+            handler,
+            title,
+            messages_count,
+            last_seq,
+            context_after,
+            created_at,
+            updated_at,
+            closed_at,
+            turn_owner,
+            turn_answer,
+            turn_until,
+            project_id
+        )
+        SELECT
+            $3,
+            workspace_id,
+            id,
+            $4,
+            $5,
+            $6,
+            $7,
+            $8,
+            $9,
+            $10,
+            $10,
+            $11,
+            $12,
+            $13,
+            $14,
+            $15,
+            $16,
+            $17,
+            $18
+        FROM agents
+        WHERE workspace_id = $1
+            AND id = $2",
+    )
+    .bind(Id(conversation.workspace_id))
+    .bind(Id(conversation.agent_id))
+    .bind(Id(conversation.id))
+    .bind(Name(conversation.channel))
+    .bind(conversation.visitor_id.as_ref().map(VisitorId::as_str))
+    .bind(conversation.contact_id.map(Id))
+    .bind(Name(conversation.status))
+    .bind(Name(conversation.handler))
+    .bind(&conversation.title)
+    .bind(conversation.messages_count)
+    .bind(conversation.context_after)
+    .bind(Micros(conversation.created_at))
+    .bind(Micros(conversation.updated_at))
+    .bind(conversation.closed_at.map(Micros))
+    .bind(turn.map(|turn| turn.owner))
+    .bind(turn.map(|turn| Id(turn.answer)))
+    .bind(turn.map(|turn| Micros(turn.until)))
+    .bind(conversation.project_id.map(Id))
 }
 
 /// The conversation.

@@ -108,18 +108,40 @@ pub async fn insert(
     message: &NewMessage,
     now: Timestamp,
 ) -> Result<Message> {
-    let NewMessage { message, images, citations, passages, tools, trace, client_id } = message;
+    let NewMessage { message: told, client_id, .. } = message;
     if let Some(client_id) = client_id {
-        lock_conversation(tx, workspace, message.conversation_id).await?;
-        let stored = of_client_in(tx, workspace, message.conversation_id, client_id).await?;
+        lock_conversation(tx, workspace, told.conversation_id).await?;
+        let stored = of_client_in(tx, workspace, told.conversation_id, client_id).await?;
         if let Some(stored) = stored {
             return Ok(stored);
         }
     }
-    let seq = next_seq(tx, workspace, message, now).await?;
+    let seq = next_seq(tx, workspace, told, now).await?;
+    inbox::add_words(tx, workspace, told.conversation_id, &told.content).await?;
+    insert_as(tx, workspace, message, seq, now).await
+}
+
+/// As [`insert`], of the first message of a conversation that counts it already and is found by its words.
+pub(crate) async fn insert_first(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: &NewMessage,
+    now: Timestamp,
+) -> Result<Message> {
+    insert_as(tx, workspace, message, 1, now).await
+}
+
+/// Stores a message under its sequence number, with what comes with it and its event.
+async fn insert_as(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    message: &NewMessage,
+    seq: i64,
+    now: Timestamp,
+) -> Result<Message> {
+    let NewMessage { message, images, citations, passages, tools, trace, client_id } = message;
     let message = Message { seq, ..message.clone() };
     insert_row(tx, workspace, &message, client_id.as_deref()).await?;
-    inbox::add_words(tx, workspace, message.conversation_id, &message.content).await?;
     citations::insert(tx, workspace, message.id, citations, passages).await?;
     insert_tools(tx, workspace, message.id, tools).await?;
     insert_images(tx, workspace, message.id, images).await?;

@@ -28,4 +28,5 @@ pub use self::snooze::{Snooze, snooze, unsnooze, wake};
 pub use self::tags::{
     Tag, TagInUse, change_tag, create_tag, delete_tag, set_tags, tag, tags, tags_of,
 };
+pub(crate) use self::words::add_all_words;
 pub use self::words::{SoughtWord, add_words, sought, titles_after};

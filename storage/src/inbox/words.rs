@@ -52,7 +52,18 @@ pub async fn add_words(
     conversation: ConversationId,
     text: &str,
 ) -> Result<()> {
-    let rows: Vec<[String; 1]> = kept_of(text).map(|word| [word]).collect();
+    add_all_words(tx, workspace, conversation, &[text]).await
+}
+
+/// As [`add_words`], of several texts.
+pub(crate) async fn add_all_words(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    texts: &[&str],
+) -> Result<()> {
+    let words: BTreeSet<String> = texts.iter().flat_map(|text| kept_of(text)).collect();
+    let rows: Vec<[String; 1]> = words.into_iter().map(|word| [word]).collect();
     if rows.is_empty() {
         return Ok(());
     }

@@ -143,6 +143,55 @@ async fn conversations_are_listed_by_agent_and_status_newest_first() {
 }
 
 #[tokio::test]
+async fn a_conversation_begins_with_its_first_message() {
+    for place in places("first messages").await {
+        let ws = place.ws();
+        let begun = Conversation { title: "¿Cuáles son…".to_owned(), ..conversation(&place) };
+        let asked = "¿Cuáles son los horarios de verano?";
+        let first = message(&place, begun.id, Author::Customer, asked);
+        let (now, answer) = (place.now(), place.ambient.new_id());
+        let until = now.plus(Duration::from_mins(1));
+        let lock = turn("a", answer, until);
+        let mut tx = place.write().await;
+        let stored = conversations::begin(&mut tx, &begun, Some(&lock), &first, now).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(stored, Message { seq: 1, ..first.message.clone() });
+
+        let mut conn = place.read().await;
+        let found = conversations::get(&mut conn, ws, begun.id).await.unwrap();
+        assert_eq!(found, Some(Conversation { messages_count: 1, ..begun.clone() }));
+        let listed = messages::list(&mut conn, ws, begun.id, 0, 9).await.unwrap();
+        assert_eq!(listed, [stored.clone()]);
+        let told = events::list(&mut conn, ws, 0, 9).await.unwrap();
+        let kinds = ids(&told, |event| event.kind.clone());
+        assert_eq!(kinds, ["conversation.created", "message.created"]);
+        let subjects = [begun.id.to_string(), stored.id.to_string()];
+        assert_eq!(ids(&told, |event| event.subject.clone()), subjects);
+        assert_eq!(told[1].payload["seq"], 1);
+        drop(conn);
+        let mut tx = place.write().await;
+        let others = turn("b", answer, until);
+        assert!(!conversations::lock_turn(&mut tx, ws, begun.id, &others, now).await.unwrap());
+        drop(tx);
+        let next = message(&place, begun.id, Author::Agent, "De 9 a 18.");
+        assert_eq!(say(&place, &next).await.seq, 2);
+
+        let mut foreign = conversation(&place);
+        foreign.agent_id = place.other.agent.id;
+        let lost = message(&place, foreign.id, Author::Customer, "ajena");
+        let mut tx = place.write().await;
+        // Told at once, or at the latest by the commit.
+        let refused = match conversations::begin(&mut tx, &foreign, None, &lost, now).await {
+            Ok(_) => tx.commit().await,
+            Err(error) => Err(error),
+        };
+        assert!(matches!(refused, Err(StorageError::Conflict(_))), "{refused:?}");
+        let mut conn = place.read().await;
+        assert_eq!(messages::get(&mut conn, ws, lost.message.id).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn a_transition_tells_what_changed_and_a_returning_customer_starts_afresh() {
     for place in places("transitions").await {
         let (ws, id) = (place.ws(), begin(&place).await.id);
