@@ -52,8 +52,12 @@ async fn lock(work: &mut Work) -> Result<bool, DomainError> {
     let now = work.inner.ambient.now();
     let turn = work.inner.running.lock(work.answer, now);
     let mut tx = work.inner.db.write().await?;
-    let locked = conversations::lock_turn(&mut tx, workspace, id, &turn, now).await?;
-    let conversation = conversations::get(&mut tx, workspace, id).await?;
+    let taken = conversations::take_turn(&mut tx, workspace, id, &turn, now).await?;
+    let locked = taken.is_some();
+    let conversation = match taken {
+        Some(conversation) => Some(conversation),
+        None => conversations::get(&mut tx, workspace, id).await?,
+    };
     let conversation = conversation.ok_or_else(|| DomainError::not_found("conversation"))?;
     tx.commit().await?;
     work.locked = locked;

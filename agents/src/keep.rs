@@ -47,7 +47,7 @@ pub(crate) async fn keep(
     let place = gap_place(work, reply).await?;
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match Box::pin(try_to_keep(work, reply, &message, &place)).await {
+        match Box::pin(try_to_keep(work, reply, (&message, attempt > 1), &place)).await {
             Err(StorageError::Unavailable(error)) if attempt < TRIES => {
                 tracing::warn!(%error, attempt, "the answer could not be stored; trying again");
                 tokio::time::sleep(pause).await;
@@ -144,10 +144,11 @@ fn new_message(
     }
 }
 
+/// Stores the answer; `again` when it was tried before.
 async fn try_to_keep(
     work: &Work,
     reply: &Reply,
-    message: &NewMessage,
+    (message, again): (&NewMessage, bool),
     place: &Place,
 ) -> Result<Kept, StorageError> {
     let (workspace, id) = (work.workspace(), work.conversation.id);
@@ -156,13 +157,9 @@ async fn try_to_keep(
     let mut tx = work.inner.db.write().await?;
     // Taking the lease again proves that it is still ours and holds the conversation's row, so that nobody
     // can take the conversation over between this look and the commit.
-    if !conversations::lock_turn(&mut tx, workspace, id, &turn, now).await? {
-        return Ok(Kept::Lost);
-    }
-    let Some(conversation) = conversations::get(&mut tx, workspace, id).await? else {
-        return Ok(Kept::Lost);
-    };
-    if messages::get(&mut tx, workspace, work.answer).await?.is_some() {
+    let taken = conversations::take_turn(&mut tx, workspace, id, &turn, now).await?;
+    let Some(conversation) = taken else { return Ok(Kept::Lost) };
+    if again && messages::get(&mut tx, workspace, work.answer).await?.is_some() {
         // The commit of an earlier try arrived although its acknowledgement did not.
         return Ok(Kept::Stored(conversation));
     }

@@ -6,7 +6,7 @@ use domain::{
 };
 use sqlx::FromRow;
 
-use crate::sql::{Id, Micros, Name};
+use crate::sql::{Id, Micros, Name, Statement};
 use crate::{Conn, Result, Tx};
 
 /// What a turn cost, or another use of models: all its calls together.
@@ -115,7 +115,16 @@ macro_rules! select_used_by {
 
 /// Writes a use of models down; `false` when it was written down before.
 pub async fn insert(tx: &mut Tx, workspace: WorkspaceId, charge: &Charge) -> Result<bool> {
-    tx.statement(
+    insertion(tx, workspace, charge).changed().await
+}
+
+/// As [`insert`], where nothing depends on whether it was written down before.
+pub(crate) async fn note(tx: &mut Tx, workspace: WorkspaceId, charge: &Charge) -> Result<()> {
+    insertion(tx, workspace, charge).later().await
+}
+
+fn insertion<'c>(conn: &'c mut Conn, workspace: WorkspaceId, charge: &Charge) -> Statement<'c> {
+    conn.statement(
         "INSERT INTO charges (
             message_id,
             workspace_id,
@@ -157,8 +166,6 @@ pub async fn insert(tx: &mut Tx, workspace: WorkspaceId, charge: &Charge) -> Res
     .bind(i64::from(charge.answered))
     .bind(Micros(charge.at))
     .bind(Name(charge.purpose))
-    .changed()
-    .await
 }
 
 /// What was used from `from` (included) to `to` (excluded), by group: days in order, others by cost, at

@@ -42,29 +42,31 @@ struct ConversationRow {
     closed_at: Option<Micros>,
 }
 
+macro_rules! conversation_columns {
+    () => {
+        "
+            id,
+            workspace_id,
+            agent_id,
+            channel,
+            project_id,
+            visitor_id,
+            contact_id,
+            status,
+            handler,
+            title,
+            messages_count,
+            last_seq,
+            context_after,
+            created_at,
+            updated_at,
+            closed_at"
+    };
+}
+
 macro_rules! select_conversations {
     ($rest:literal) => {
-        concat!(
-            "SELECT
-                id,
-                workspace_id,
-                agent_id,
-                channel,
-                project_id,
-                visitor_id,
-                contact_id,
-                status,
-                handler,
-                title,
-                messages_count,
-                last_seq,
-                context_after,
-                created_at,
-                updated_at,
-                closed_at
-            FROM conversations ",
-            $rest
-        )
+        concat!("SELECT", conversation_columns!(), " FROM conversations ", $rest)
     };
 }
 
@@ -445,34 +447,56 @@ pub async fn lock_turn(
     turn: &TurnLock<'_>,
     now: Timestamp,
 ) -> Result<bool> {
-    let row: Option<(Id<ConversationId>,)> = tx
-        .statement(
-            "UPDATE conversations
-            SET
-                turn_owner = $3,
-                turn_answer = $4,
-                turn_until = $6,
-                turn_stop_at = CASE
-                    WHEN turn_answer = $4 THEN turn_stop_at
-                END
-            WHERE workspace_id = $1
-                AND id = $2
-                AND (
-                    turn_owner IS NULL
-                    OR turn_owner = $3
-                    OR turn_until <= $5
-                )
-            RETURNING id",
-        )
-        .bind(Id(workspace))
-        .bind(Id(id))
-        .bind(turn.owner)
-        .bind(Id(turn.answer))
-        .bind(Micros(now))
-        .bind(Micros(turn.until))
-        .optional()
-        .await?;
+    let locking = locking(tx, workspace, id, turn, now).then(" RETURNING id");
+    let row: Option<(Id<ConversationId>,)> = locking.optional().await?;
     Ok(row.is_some())
+}
+
+/// As [`lock_turn`], giving the conversation; `None` where that is `false`.
+pub async fn take_turn(
+    tx: &mut Tx,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    turn: &TurnLock<'_>,
+    now: Timestamp,
+) -> Result<Option<Conversation>> {
+    let locking = locking(tx, workspace, id, turn, now);
+    let locking = locking.then(concat!(" RETURNING", conversation_columns!()));
+    let row: Option<ConversationRow> = locking.optional().await?;
+    row.map(ConversationRow::into_conversation).transpose()
+}
+
+/// What takes a turn where it is free.
+fn locking<'c>(
+    conn: &'c mut Conn,
+    workspace: WorkspaceId,
+    id: ConversationId,
+    turn: &TurnLock<'_>,
+    now: Timestamp,
+) -> Statement<'c> {
+    conn.statement(
+        "UPDATE conversations
+        SET
+            turn_owner = $3,
+            turn_answer = $4,
+            turn_until = $6,
+            turn_stop_at = CASE
+                WHEN turn_answer = $4 THEN turn_stop_at
+            END
+        WHERE workspace_id = $1
+            AND id = $2
+            AND (
+                turn_owner IS NULL
+                OR turn_owner = $3
+                OR turn_until <= $5
+            )",
+    )
+    .bind(Id(workspace))
+    .bind(Id(id))
+    .bind(turn.owner)
+    .bind(Id(turn.answer))
+    .bind(Micros(now))
+    .bind(Micros(turn.until))
 }
 
 /// Gives the turn back if `owner` still holds it.

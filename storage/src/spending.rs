@@ -65,6 +65,9 @@ pub async fn settle(
     charge: &Charge,
     holds: &[Hold],
 ) -> Result<()> {
+    if holds.is_empty() {
+        return charges::note(tx, workspace, charge).await;
+    }
     if charges::insert(tx, workspace, charge).await? {
         for hold in holds {
             let spent = match hold.budget.unit {
@@ -76,9 +79,6 @@ pub async fn settle(
                 budgets::settle(tx, workspace, hold, spent, charge.at).await?;
             }
         }
-    }
-    if holds.is_empty() {
-        return Ok(());
     }
     budgets::release(tx, workspace, charge.message_id).await
 }

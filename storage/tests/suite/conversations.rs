@@ -325,6 +325,14 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
                 .await
                 .unwrap()
         );
+        let (own, others) = (turn("b", answer, later), turn("c", answer, later));
+        let taken = conversations::take_turn(&mut tx, ws, id, &own, until).await.unwrap();
+        assert!(taken.is_some(), "its owner takes it again");
+        assert_eq!(taken, conversations::get(&mut tx, ws, id).await.unwrap());
+        for (workspace, lock) in [(ws, &others), (place.stranger(), &own)] {
+            let refused = conversations::take_turn(&mut tx, workspace, id, lock, until).await;
+            assert_eq!(refused.unwrap(), None);
+        }
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
         assert!(
             conversations::lock_turn(&mut tx, ws, id, &turn("c", answer, until), now)
