@@ -183,8 +183,7 @@ pub(crate) async fn begin_as(
         return Err(run::shutting_down());
     }
     let began = Instant::now();
-    let said = Said::new(&request.query);
-    let (mut known, early) = look_up(inner, &request, &said).await?;
+    let (mut known, said, early) = look_up(inner, &request).await?;
     if !request.images.is_empty() {
         known.keep_those_who_see(&inner.options.catalogue)?;
     }
@@ -293,17 +292,17 @@ fn early_history(inner: &Inner, workspace: WorkspaceId, id: ConversationId) -> E
     Early::History(AbortOnDropHandle::new(inner.tracker.spawn(reading)))
 }
 
-/// Agent, datastores, budgets and models, by one read connection; and the search that can begin as soon as the first
-/// two are known.
+/// Agent, datastores, budgets and models, by one read connection; what the message says of itself, which is found out
+/// while the first of them is on its way; and the search that can begin as soon as the first two are known.
 async fn look_up(
     inner: &Arc<Inner>,
     request: &TurnRequest,
-    said: &Said,
-) -> Result<(Known, Option<Early>), DomainError> {
+) -> Result<(Known, Said, Option<Early>), DomainError> {
     let workspace = request.workspace;
     let mut conn = inner.db.read().await?;
-    let found = agents::at_work(&mut conn, workspace, request.agent).await?;
-    let found = found.ok_or_else(|| DomainError::not_found("agent"))?;
+    let finding = agents::at_work(&mut conn, workspace, request.agent);
+    let (found, said) = tokio::join!(finding, async { Said::new(&request.query) });
+    let found = found?.ok_or_else(|| DomainError::not_found("agent"))?;
     let AgentAtWork { agent, defaults, budgets } = found;
     let is_evaluated = matches!(request.edition, Edition::Given(_));
     if agent.status != AgentStatus::Active && !is_evaluated {
@@ -315,7 +314,7 @@ async fn look_up(
     let early = match request.conversation {
         None => {
             let paid = (&*meter, budgets);
-            early_search(inner, &agent, datastores.as_deref(), request, said, paid)
+            early_search(inner, &agent, datastores.as_deref(), request, &said, paid)
         }
         Some(id) if request.history.is_empty() => Some(early_history(inner, workspace, id)),
         Some(_) => None,
@@ -324,7 +323,7 @@ async fn look_up(
         if budgets == 0 { Vec::new() } else { budgets::list(&mut conn, workspace).await? };
     let candidates = inner.candidates(&mut conn, &agent).await?;
     let known = Known { agent, asked_of, datastores, candidates, budgets, meter };
-    Ok((known, early))
+    Ok((known, said, early))
 }
 
 /// Which configuration of its agent a turn goes by.
