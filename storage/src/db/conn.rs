@@ -4,9 +4,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Executor as _, Postgres, Sqlite, Transaction};
+use sqlx::{Executor as _, Postgres, Transaction};
 use tokio::runtime::Handle;
 
+use super::lent::Lent;
 use super::pools::Pools;
 use super::{News, Shared, Wakeup};
 use crate::events::{self, PendingEvent};
@@ -25,10 +26,10 @@ pub struct Conn {
 
 #[derive(Debug)]
 enum Inner {
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(Lent),
     Postgres(PoolConnection<Postgres>),
     /// Inside a transaction that [`Deferred`] begins with the first statement.
-    SqliteTx(PoolConnection<Sqlite>),
+    SqliteTx(Lent),
     /// Given back.
     Ended,
     PostgresTx(Transaction<'static, Postgres>),
@@ -54,8 +55,8 @@ pub struct Tx {
 }
 
 impl Conn {
-    pub(super) fn sqlite(connection: PoolConnection<Sqlite>) -> Self {
-        Self { inner: Inner::Sqlite(connection), failed: false, deferred: None }
+    pub(super) fn sqlite(lent: Lent) -> Self {
+        Self { inner: Inner::Sqlite(lent), failed: false, deferred: None }
     }
 
     pub(super) fn postgres(connection: PoolConnection<Postgres>) -> Self {
@@ -68,7 +69,9 @@ impl Conn {
 
     pub(crate) fn executor(&mut self) -> Executor<'_> {
         match &mut self.inner {
-            Inner::Sqlite(connection) | Inner::SqliteTx(connection) => Executor::Sqlite(connection),
+            Inner::Sqlite(lent) | Inner::SqliteTx(lent) => {
+                lent.connection().map_or(Executor::None, Executor::Sqlite)
+            }
             Inner::Postgres(connection) => Executor::Postgres(connection),
             Inner::PostgresTx(transaction) => Executor::Postgres(transaction),
             Inner::Ended => Executor::None,
@@ -191,26 +194,38 @@ impl Conn {
     }
 }
 
+impl Drop for Conn {
+    fn drop(&mut self) {
+        // Given up half-way, or failed before it had told everything.
+        if self.failed
+            && let Inner::Sqlite(lent) = &mut self.inner
+        {
+            lent.doubt();
+        }
+    }
+}
+
 impl Drop for Tx {
     fn drop(&mut self) {
         let inner = std::mem::replace(&mut self.conn.inner, Inner::Ended);
-        let Inner::SqliteTx(mut connection) = inner else { return };
+        let Inner::SqliteTx(mut lent) = inner else { return };
         if self.conn.deferred.as_ref().is_some_and(Deferred::begins) {
             // It was never sent.
             return;
         }
         if Handle::try_current().is_err() {
             // Closing it rolls back as well; the pool opens another one.
-            drop(connection.detach());
+            lent.end();
             return;
         }
         self.shared.tasks.spawn(async move {
+            let Some(connection) = lent.connection() else { return };
             let ended = connection.execute("ROLLBACK").await;
             if let Err(error) = ended.as_ref()
                 && !is_ended_already(error)
             {
                 tracing::warn!(%error, "a transaction could not be rolled back");
-                drop(connection.detach());
+                lent.end();
             }
         });
     }

@@ -1,6 +1,7 @@
 //! Connections and transactions.
 
 mod conn;
+mod lent;
 mod pools;
 mod wakeups;
 
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::WorkspaceId;
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::Sqlite;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,10 +52,11 @@ impl Db {
     /// Connects to `sqlite:<path>` or `postgres://…`. The folder of a SQLite file must be there; the file
     /// is made when absent. On PostgreSQL a further connection listens for the commits of other processes.
     pub async fn connect(url: &str, options: &DbOptions) -> Result<Self> {
-        let pools = Pools::connect(url, options).await?;
+        let tasks = TaskTracker::new();
+        let pools = Pools::connect(url, options, &tasks).await?;
         let shared = Shared {
             pools,
-            tasks: TaskTracker::new(),
+            tasks,
             stop: CancellationToken::new(),
             ears: wakeups::Ears {
                 wakeups: broadcast::Sender::new(WAKEUPS_KEPT),
@@ -71,7 +73,7 @@ impl Db {
     /// Brings the schema up to date.
     pub async fn migrate(&self) -> Result<()> {
         let result = match &self.shared.pools {
-            Pools::Sqlite { writer, .. } => migrations::SQLITE.run(writer).await,
+            Pools::Sqlite { writer, .. } => migrations::SQLITE.run(writer.pool()).await,
             Pools::Postgres(pool) => migrations::POSTGRES.run(pool).await,
         };
         result.map_err(|error| StorageError::from(sqlx::Error::from(error)))
@@ -136,8 +138,10 @@ impl Db {
         let Some(to) = to.to_str() else {
             return Err(configuration("the path of the backup must be UTF-8"));
         };
-        let mut connection = readers.acquire().await.map_err(StorageError::from)?;
-        let connection: &mut SqliteConnection = &mut connection;
+        let mut lent = readers.acquire().await?;
+        // It goes on when it is given up half-way.
+        lent.doubt();
+        let connection = lent.connection().ok_or(sqlx::Error::PoolClosed)?;
         sqlx::query::<Sqlite>("VACUUM INTO $1").bind(to).execute(connection).await?;
         Ok(())
     }

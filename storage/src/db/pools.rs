@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Executor as _, PgPool, SqlitePool};
+use sqlx::{Executor as _, PgPool};
+use tokio_util::task::TaskTracker;
 
 use super::conn::Conn;
+use super::lent::Connections;
 use super::{DbOptions, configuration};
 use crate::{Result, StorageError};
 
@@ -17,9 +19,9 @@ pub(super) enum Pools {
     /// One connection writes, beside it a pool only reads.
     Sqlite {
         /// The one connection that writes.
-        writer: SqlitePool,
+        writer: Connections,
         /// Connections that cannot write.
-        readers: SqlitePool,
+        readers: Connections,
     },
     /// One pool for all.
     Postgres(PgPool),
@@ -27,7 +29,7 @@ pub(super) enum Pools {
 
 /// How long a caller waits for a connection, and a statement for a lock, before it is told that the
 /// database is busy.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// What each PostgreSQL session is told: the patience above, and that a transaction whose owner forgot it
 /// does not hold its locks for ever.
 const SESSION: &str = "SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'";
@@ -38,13 +40,18 @@ const STATEMENTS_KEPT: usize = 400;
 const ROWS_AHEAD: usize = 128;
 
 impl Pools {
-    /// Connects to `sqlite:<path>` or `postgres://…`.
-    pub(super) async fn connect(url: &str, options: &DbOptions) -> Result<Self> {
+    /// Connects to `sqlite:<path>` or `postgres://…`. What connections are asked off the way of their users is among
+    /// `tasks`.
+    pub(super) async fn connect(
+        url: &str,
+        options: &DbOptions,
+        tasks: &TaskTracker,
+    ) -> Result<Self> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             return connect_postgres(url, options).await;
         }
         if url.starts_with("sqlite:") {
-            return connect_sqlite(url, options).await;
+            return connect_sqlite(url, options, tasks).await;
         }
         Err(configuration("a database address starts with `sqlite:` or `postgres://`"))
     }
@@ -70,7 +77,7 @@ impl Pools {
     }
 }
 
-async fn connect_sqlite(url: &str, options: &DbOptions) -> Result<Pools> {
+async fn connect_sqlite(url: &str, options: &DbOptions, tasks: &TaskTracker) -> Result<Pools> {
     let common = SqliteConnectOptions::from_str(url)?
         .busy_timeout(PATIENCE)
         .foreign_keys(true)
@@ -100,21 +107,24 @@ async fn connect_sqlite(url: &str, options: &DbOptions) -> Result<Pools> {
     // The writer comes first: it makes the file and turns the log on.
     let writer = SqlitePoolOptions::new()
         .max_connections(1)
-        .min_connections(1)
         .acquire_timeout(PATIENCE)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
         .connect_with(writing)
         .await?;
+    let most = options.max_connections.max(1);
     let readers = SqlitePoolOptions::new()
-        .max_connections(options.max_connections.max(1))
+        .max_connections(most)
         .acquire_timeout(PATIENCE)
         .max_lifetime(None)
         .test_before_acquire(false)
         .connect_with(reading)
         .await?;
-    Ok(Pools::Sqlite { writer, readers })
+    Ok(Pools::Sqlite {
+        writer: Connections::of(writer, 1, tasks),
+        readers: Connections::of(readers, most, tasks),
+    })
 }
 
 async fn connect_postgres(url: &str, options: &DbOptions) -> Result<Pools> {

@@ -149,3 +149,26 @@ async fn many_callers_that_go_away_at_once_leave_all_or_nothing() {
         assert_whole(&place, &committed).await;
     }
 }
+
+#[tokio::test]
+async fn connections_that_were_given_up_at_any_point_come_back() {
+    for place in places("abandoned reads").await {
+        for suspensions in 0..SUSPENSIONS {
+            let readers = (0..AT_ONCE).map(|number| {
+                abandon_after((suspensions + number) % 8, read_all(place.db(), place.ws()))
+            });
+            for read in join_all(readers).await.into_iter().flatten() {
+                assert_eq!(read.unwrap(), 1, "the default datastore");
+            }
+            // All at once, each in order.
+            let mut held = Vec::new();
+            for _ in 0..testkit::db::MAX_CONNECTIONS {
+                held.push(place.read().await);
+            }
+            for conn in &mut held {
+                let found = datastores::list(conn, place.ws(), None, 100).await.unwrap();
+                assert_eq!(found.len(), 1);
+            }
+        }
+    }
+}
