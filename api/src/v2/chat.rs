@@ -217,7 +217,7 @@ async fn chat(
             Resumable::Following(follow) => rejoined(follow),
             Resumable::Told(turn) => {
                 let ids = id_headers(turn.conversation, turn.message);
-                (ids, stream::response(turn)).into_response()
+                (ids, stream::response(turn).await).into_response()
             }
         });
     }
@@ -228,7 +228,7 @@ async fn chat(
     };
     let ids = id_headers(turn.conversation, turn.message);
     if streaming {
-        return Ok((ids, stream::response(turn)).into_response());
+        return Ok((ids, stream::response(turn).await).into_response());
     }
     Ok((ids, Json(whole_answer(turn).await?)).into_response())
 }

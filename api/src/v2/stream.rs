@@ -24,13 +24,18 @@ use crate::error::ApiError;
 const SILENCE: Duration = Duration::from_secs(15);
 /// Events that are ready together leave together, up to about this many bytes.
 const FRAME_BYTES: usize = 16 * 1024;
+/// How long the head of a response waits for the first event, to leave together with it. No longer: it has the ids that a
+/// turn is stopped by.
+const HEAD_WAITS: Duration = Duration::from_millis(20);
 
 /// What breaks the silence.
 const COMMENT: &[u8] = b": \n\n";
 
 /// The response that streams `turn`. Dropping its body drops the turn, which ends the model call.
-pub(super) fn response(turn: Turn) -> Response {
-    of_body(Body::from_stream(Events::new(turn, SILENCE)))
+pub(super) async fn response(turn: Turn) -> Response {
+    let mut events = Events::new(turn, SILENCE);
+    events.wait(HEAD_WAITS).await;
+    of_body(Body::from_stream(events))
 }
 
 /// The response that streams a turn that can be rejoined. Dropping its body ends nothing.
@@ -120,6 +125,13 @@ impl Events {
             most_silence,
             silence: Box::pin(tokio::time::sleep(most_silence)),
             ended: false,
+        }
+    }
+
+    /// Waits for the next event, at most for that long.
+    async fn wait(&mut self, patience: Duration) {
+        if let Ok(Some(event)) = tokio::time::timeout(patience, self.turn.events.recv()).await {
+            self.write(event);
         }
     }
 
@@ -259,6 +271,27 @@ mod tests {
             "id: 1\nevent: token\ndata: {\"text\":\"Hola\\n\"}\n\n\
              id: 2\nevent: token\ndata: {\"text\":\"\\\"mundo\\\"\"}\n\n"
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_waited_for_leaves_with_what_came_after_it() {
+        let (sender, mut events) = events(SILENCE);
+        for piece in ["a", "b"] {
+            sender.send(TurnEvent::Token(piece.to_owned())).await.unwrap();
+        }
+        events.wait(HEAD_WAITS).await;
+        assert_eq!(
+            text(&mut events).await,
+            "id: 1\nevent: token\ndata: {\"text\":\"a\"}\n\n\
+             id: 2\nevent: token\ndata: {\"text\":\"b\"}\n\n"
+        );
+        // Nobody waits for long.
+        events.wait(Duration::from_millis(1)).await;
+        sender.send(TurnEvent::Token("c".to_owned())).await.unwrap();
+        assert!(text(&mut events).await.starts_with("id: 3\n"));
+        drop(sender);
+        events.wait(HEAD_WAITS).await;
+        assert!(text(&mut events).await.contains("\"code\":\"INTERNAL\""));
     }
 
     #[tokio::test]
