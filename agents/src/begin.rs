@@ -16,7 +16,7 @@ use domain::{
 };
 use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
-use storage::agents::AgentAtWork;
+use storage::agents::{AgentAtWork, DefaultDatastore};
 use storage::budgets::Hold;
 use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
@@ -380,7 +380,7 @@ pub(crate) async fn datastores_of(
 async fn datastores_among(
     conn: &mut Conn,
     agent: &Agent,
-    defaults: Option<Vec<(DatastoreId, String)>>,
+    defaults: Option<Vec<DefaultDatastore>>,
 ) -> Result<Option<Vec<KnownDatastore>>, DomainError> {
     let tools = agent.tools.iter().filter(|tool| tool.kind == ToolKind::Datastore);
     let (mut named, mut tool_count, mut wants_defaults) = (Vec::new(), 0, false);
@@ -396,6 +396,12 @@ async fn datastores_among(
     }
     let known = |datastore: Datastore| KnownDatastore { id: datastore.id, name: datastore.name };
     let mut found: Vec<KnownDatastore> = Vec::new();
+    // Most agents name the default one.
+    for default in defaults.iter().flatten().filter(|default| named.contains(&default.id)) {
+        wants_defaults |= default.is_default;
+        found.push(KnownDatastore { id: default.id, name: default.name.clone() });
+    }
+    named.retain(|id| !found.iter().any(|known| known.id == *id));
     if !named.is_empty() {
         let rows = datastores::get_many(conn, agent.workspace_id, &named).await?;
         // Whoever answers from the default one, answers from the articles too.
@@ -404,7 +410,8 @@ async fn datastores_among(
     }
     match defaults {
         Some(defaults) if wants_defaults => {
-            found.extend(defaults.into_iter().map(|(id, name)| KnownDatastore { id, name }));
+            let known = |DefaultDatastore { id, name, .. }| KnownDatastore { id, name };
+            found.extend(defaults.into_iter().map(known));
         }
         None if wants_defaults => {
             let rows = datastores::defaults(conn, agent.workspace_id).await?;

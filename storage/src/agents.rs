@@ -209,10 +209,21 @@ pub async fn get(conn: &mut Conn, workspace: WorkspaceId, id: AgentId) -> Result
 pub struct AgentAtWork {
     /// The agent.
     pub agent: Agent,
-    /// The default datastores of its workspace, with their names.
-    pub defaults: Vec<(DatastoreId, String)>,
+    /// The default datastores of its workspace: the default one itself, and the system's.
+    pub defaults: Vec<DefaultDatastore>,
     /// Budgets of its workspace.
     pub budgets: i64,
+}
+
+/// A datastore that agents answer from which name none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultDatastore {
+    /// Its id.
+    pub id: DatastoreId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the default one itself, from which nobody answers without the others.
+    pub is_default: bool,
 }
 
 #[derive(FromRow)]
@@ -221,6 +232,7 @@ struct AgentAtWorkRow {
     agent: AgentRow,
     default_id: Option<Id<DatastoreId>>,
     default_name: Option<String>,
+    default_itself: Option<bool>,
     budgets: i64,
 }
 
@@ -236,6 +248,7 @@ pub async fn at_work(
                 agent.*,
                 datastores.id AS default_id,
                 datastores.name AS default_name,
+                datastores.is_default AS default_itself,
                 (SELECT COUNT(*) FROM budgets WHERE budgets.workspace_id = $1) AS budgets
             FROM (",
             select_agents!(
@@ -255,7 +268,9 @@ pub async fn at_work(
     let mut defaults = Vec::with_capacity(rows.len());
     let mut first = None;
     for row in rows {
-        defaults.extend(row.default_id.map(|Id(id)| id).zip(row.default_name));
+        let is_default = row.default_itself.unwrap_or_default();
+        let default = row.default_id.zip(row.default_name);
+        defaults.extend(default.map(|(Id(id), name)| DefaultDatastore { id, name, is_default }));
         first.get_or_insert((row.agent, row.budgets));
     }
     Ok(first.map(|(agent, budgets)| AgentAtWork { agent: agent.into(), defaults, budgets }))

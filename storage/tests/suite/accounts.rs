@@ -7,7 +7,7 @@ use domain::api_key::{ApiKey, ApiKeySecret, FoundKey};
 use domain::contact::ContactDetails;
 use domain::principal::Scope;
 use domain::{Ambient, VisitorId};
-use storage::agents::AgentAtWork;
+use storage::agents::{AgentAtWork, DefaultDatastore};
 use storage::{StorageError, agents, api_keys, contacts, datastores, embeddings};
 use tokio_util::task::TaskTracker;
 
@@ -48,8 +48,14 @@ async fn agents_are_kept_listed_changed_and_removed() {
         assert_eq!(agents::get(&mut conn, stranger, agent.id).await.unwrap(), None);
         let at_work = agents::at_work(&mut conn, ws, agent.id).await.unwrap().unwrap();
         let defaults = datastores::defaults(&mut conn, ws).await.unwrap();
-        let defaults: Vec<_> = defaults.into_iter().map(|found| (found.id, found.name)).collect();
-        assert!(!defaults.is_empty());
+        let defaults: Vec<_> = defaults
+            .into_iter()
+            .map(|found| {
+                let is_default = found.is_default;
+                DefaultDatastore { id: found.id, name: found.name, is_default }
+            })
+            .collect();
+        assert!(defaults.iter().any(|found| found.is_default));
         let expected = AgentAtWork { agent: agent.clone(), defaults, budgets: 0 };
         assert_eq!(at_work, expected);
         assert_eq!(agents::at_work(&mut conn, stranger, agent.id).await.unwrap(), None);
