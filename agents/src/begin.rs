@@ -18,6 +18,7 @@ use models::builtin::{self, Intent};
 use models::{Catalogue, Image};
 use storage::agents::{AgentAtWork, DefaultDatastore};
 use storage::budgets::Hold;
+use storage::datastores::Revisions;
 use storage::messages::NewMessage;
 use storage::streams::{NewStream, StreamState, TurnStream};
 use storage::{
@@ -256,7 +257,7 @@ pub(crate) async fn begin_as(
 fn early_search(
     inner: &Arc<Inner>,
     agent: &Agent,
-    datastores: Option<&[KnownDatastore]>,
+    (datastores, revisions): (Option<&[KnownDatastore]>, &[Revisions]),
     request: &TurnRequest,
     said: &Said,
     (meter, budgets): (&Meter, i64),
@@ -276,9 +277,14 @@ fn early_search(
     }
     let ids: Vec<DatastoreId> = datastores.iter().map(|datastore| datastore.id).collect();
     let query = prepare::search_query(agent, &ids, &request.query);
+    let at = |id: &DatastoreId| revisions.iter().find(|known| known.id == *id).copied();
+    // Of all of them or of none: what one statement read is of one moment.
+    let known: Option<Vec<Revisions>> = ids.iter().map(at).collect();
     let (retrieval, workspace) = (inner.retrieval.clone(), request.workspace);
     let tally = meter.tally().clone();
-    let search = async move { tally.over(Box::pin(retrieval.search(workspace, &query))).await };
+    let search = async move {
+        tally.over(Box::pin(retrieval.search_knowing(workspace, &query, known))).await
+    };
     Some(Early::Search(AbortOnDropHandle::new(inner.tracker.spawn(search))))
 }
 
@@ -309,12 +315,14 @@ async fn look_up(
         return Err(paused(agent.status));
     }
     let (agent, asked_of) = as_edition(&mut conn, agent, &request.edition).await?;
+    let revisions: Vec<Revisions> = defaults.iter().map(|default| default.revisions).collect();
     let datastores = datastores_among(&mut conn, &agent, Some(defaults)).await?;
     let meter = Arc::new(Meter::default());
     let early = match request.conversation {
         None => {
             let paid = (&*meter, budgets);
-            early_search(inner, &agent, datastores.as_deref(), request, &said, paid)
+            let datastores = (datastores.as_deref(), revisions.as_slice());
+            early_search(inner, &agent, datastores, request, &said, paid)
         }
         Some(id) if request.history.is_empty() => Some(early_history(inner, workspace, id)),
         Some(_) => None,
@@ -397,9 +405,11 @@ async fn datastores_among(
     let known = |datastore: Datastore| KnownDatastore { id: datastore.id, name: datastore.name };
     let mut found: Vec<KnownDatastore> = Vec::new();
     // Most agents name the default one.
-    for default in defaults.iter().flatten().filter(|default| named.contains(&default.id)) {
-        wants_defaults |= default.is_default;
-        found.push(KnownDatastore { id: default.id, name: default.name.clone() });
+    for default in defaults.iter().flatten() {
+        if named.contains(&default.revisions.id) {
+            wants_defaults |= default.is_default;
+            found.push(KnownDatastore { id: default.revisions.id, name: default.name.clone() });
+        }
     }
     named.retain(|id| !found.iter().any(|known| known.id == *id));
     if !named.is_empty() {
@@ -410,7 +420,10 @@ async fn datastores_among(
     }
     match defaults {
         Some(defaults) if wants_defaults => {
-            let known = |DefaultDatastore { id, name, .. }| KnownDatastore { id, name };
+            let known = |default: DefaultDatastore| {
+                let DefaultDatastore { name, revisions, .. } = default;
+                KnownDatastore { id: revisions.id, name }
+            };
             found.extend(defaults.into_iter().map(known));
         }
         None if wants_defaults => {

@@ -10,8 +10,8 @@ use domain::{Ambient, ChunkId, DatastoreId, DomainError, Lang, WorkspaceId};
 use models::builtin::{Asked, TermWeights};
 use models::lexical::{Lexicon, detect};
 use models::{Catalogue, EmbedPurpose, Embedder};
-use storage::datastores::Tuning;
-use storage::{Db, Tx};
+use storage::datastores::{Revisions, Tuning};
+use storage::{Conn, Db, Tx};
 
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
@@ -409,10 +409,27 @@ impl Retrieval {
         workspace: WorkspaceId,
         query: &SearchQuery,
     ) -> Result<SearchResults, RetrievalError> {
+        self.search_knowing(workspace, query, None).await
+    }
+
+    /// As [`search`](Self::search), which does not ask what the datastores are at where that was read just now: `known`
+    /// has it of each of them that the workspace has.
+    pub async fn search_knowing(
+        &self,
+        workspace: WorkspaceId,
+        query: &SearchQuery,
+        known: Option<Vec<Revisions>>,
+    ) -> Result<SearchResults, RetrievalError> {
         check(query)?;
+        let weighing = async {
+            match &known {
+                Some(rows) => self.weights_at(workspace, rows).await,
+                None => self.weights(workspace, &query.datastores).await,
+            }
+        };
         // Nothing of this needs the others: while the embedder is waited for, words and grams are looked up.
         let (current, dense, early) = tokio::try_join!(
-            self.weights(workspace, &query.datastores),
+            weighing,
             self.look_up_dense(query),
             self.look_up_early(workspace, query),
         )?;
@@ -509,19 +526,63 @@ impl Retrieval {
     ) -> Result<Weights, RetrievalError> {
         let mut conn = self.0.db.read().await?;
         let rows = storage::datastores::revisions(&mut conn, workspace, datastores).await?;
+        self.read_weights(&mut conn, workspace, &rows).await
+    }
+
+    /// What terms weigh in datastores that are at these revisions: from memory where that is held.
+    async fn weights_at(
+        &self,
+        workspace: WorkspaceId,
+        rows: &[Revisions],
+    ) -> Result<Weights, RetrievalError> {
+        if let Some(held) = self.held_weights(workspace, rows) {
+            return Ok(held);
+        }
+        let mut conn = self.0.db.read().await?;
+        self.read_weights(&mut conn, workspace, rows).await
+    }
+
+    fn held_weights(&self, workspace: WorkspaceId, rows: &[Revisions]) -> Option<Weights> {
         let revision = rows.first().map_or(0, |row| row.glossary);
-        let glossary = self.0.glossaries.current(&mut conn, workspace, revision).await?;
-        let space = self.embedding_space();
+        let glossary = self.0.glossaries.held(workspace);
+        let glossary = glossary.filter(|held| held.revision() == revision)?;
         let mut stats = Vec::with_capacity(rows.len());
         for row in rows {
-            let current = self.0.stats.current(&mut conn, workspace, row.id, row.revision).await?;
-            if is_due(&current, space) {
-                self.0.upkeep.uncalibrated(workspace, row.id);
-            }
-            let (revision, tuning) = (row.revision, row.tuning);
-            stats.push(DatastoreStats { id: row.id, revision, current, tuning });
+            let current = self.0.stats.held(row.id);
+            let current = current.filter(|held| held.revision() >= row.revision)?;
+            stats.push(self.stats_at(workspace, row, current));
+        }
+        Some(Weights { stats, glossary })
+    }
+
+    async fn read_weights(
+        &self,
+        conn: &mut Conn,
+        workspace: WorkspaceId,
+        rows: &[Revisions],
+    ) -> Result<Weights, RetrievalError> {
+        let revision = rows.first().map_or(0, |row| row.glossary);
+        let glossary = self.0.glossaries.current(conn, workspace, revision).await?;
+        let mut stats = Vec::with_capacity(rows.len());
+        for row in rows {
+            let current = self.0.stats.current(conn, workspace, row.id, row.revision).await?;
+            stats.push(self.stats_at(workspace, row, current));
         }
         Ok(Weights { stats, glossary })
+    }
+
+    /// The statistics of a datastore; notes when its threshold is to be found anew.
+    fn stats_at(
+        &self,
+        workspace: WorkspaceId,
+        row: &Revisions,
+        current: Arc<Current>,
+    ) -> DatastoreStats {
+        if is_due(&current, self.embedding_space()) {
+            self.0.upkeep.uncalibrated(workspace, row.id);
+        }
+        let Revisions { id, revision, tuning, .. } = *row;
+        DatastoreStats { id, revision, current, tuning }
     }
 
     /// Looks up with the statistics that are held in memory, while the database is asked whether they are

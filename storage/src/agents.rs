@@ -5,6 +5,7 @@ use domain::agent_version::Publication;
 use domain::{AgentId, DatastoreId, WorkspaceId};
 use sqlx::FromRow;
 
+use crate::datastores::{Revisions, Tuning};
 use crate::sql::{Id, Json, Micros, Name};
 use crate::{Conn, Result, StorageError, Tx, versions};
 
@@ -216,14 +217,14 @@ pub struct AgentAtWork {
 }
 
 /// A datastore that agents answer from which name none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DefaultDatastore {
-    /// Its id.
-    pub id: DatastoreId,
     /// Its name.
     pub name: String,
     /// Whether it is the default one itself, from which nobody answers without the others.
     pub is_default: bool,
+    /// Which it is, and what it is at.
+    pub revisions: Revisions,
 }
 
 #[derive(FromRow)]
@@ -233,6 +234,10 @@ struct AgentAtWorkRow {
     default_id: Option<Id<DatastoreId>>,
     default_name: Option<String>,
     default_itself: Option<bool>,
+    default_revision: Option<i64>,
+    default_threshold: Option<f64>,
+    default_dense_weight: Option<f64>,
+    glossary: i64,
     budgets: i64,
 }
 
@@ -249,6 +254,13 @@ pub async fn at_work(
                 datastores.id AS default_id,
                 datastores.name AS default_name,
                 datastores.is_default AS default_itself,
+                datastores.revision AS default_revision,
+                datastores.evidence_threshold AS default_threshold,
+                datastores.dense_weight AS default_dense_weight,
+                COALESCE(
+                    (SELECT glossaries.revision FROM glossaries WHERE glossaries.workspace_id = $1),
+                    0
+                ) AS glossary,
                 (SELECT COUNT(*) FROM budgets WHERE budgets.workspace_id = $1) AS budgets
             FROM (",
             select_agents!(
@@ -268,9 +280,14 @@ pub async fn at_work(
     let mut defaults = Vec::with_capacity(rows.len());
     let mut first = None;
     for row in rows {
-        let is_default = row.default_itself.unwrap_or_default();
-        let default = row.default_id.zip(row.default_name);
-        defaults.extend(default.map(|(Id(id), name)| DefaultDatastore { id, name, is_default }));
+        let (threshold, dense_weight) = (row.default_threshold, row.default_dense_weight);
+        let tuning = Tuning { threshold, dense_weight };
+        let default = (row.default_id, row.default_name, row.default_revision);
+        if let (Some(Id(id)), Some(name), Some(revision)) = default {
+            let revisions = Revisions { id, revision, glossary: row.glossary, tuning };
+            let is_default = row.default_itself.unwrap_or_default();
+            defaults.push(DefaultDatastore { name, is_default, revisions });
+        }
         first.get_or_insert((row.agent, row.budgets));
     }
     Ok(first.map(|(agent, budgets)| AgentAtWork { agent: agent.into(), defaults, budgets }))

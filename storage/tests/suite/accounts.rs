@@ -48,11 +48,13 @@ async fn agents_are_kept_listed_changed_and_removed() {
         assert_eq!(agents::get(&mut conn, stranger, agent.id).await.unwrap(), None);
         let at_work = agents::at_work(&mut conn, ws, agent.id).await.unwrap().unwrap();
         let defaults = datastores::defaults(&mut conn, ws).await.unwrap();
+        let rows = datastores::revisions(&mut conn, ws, &ids(&defaults, |found| found.id)).await;
+        let rows = rows.unwrap();
         let defaults: Vec<_> = defaults
             .into_iter()
             .map(|found| {
-                let is_default = found.is_default;
-                DefaultDatastore { id: found.id, name: found.name, is_default }
+                let revisions = *rows.iter().find(|row| row.id == found.id).unwrap();
+                DefaultDatastore { name: found.name, is_default: found.is_default, revisions }
             })
             .collect();
         assert!(defaults.iter().any(|found| found.is_default));
