@@ -151,7 +151,7 @@ fn part_with_neighbours(passages: &mut [Hit], whole: &mut usize) -> bool {
 fn parts_of(request: &ChatRequest) -> Vec<String> {
     let mut parts: Vec<String> =
         request.messages.iter().map(|message| message.content.to_string()).collect();
-    for tool in &request.tools {
+    for tool in &*request.tools {
         parts.push(format!("{} {} {}", tool.name, tool.description, tool.parameters));
     }
     parts

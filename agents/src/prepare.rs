@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::agent::{Agent, Rewrite, ToolKind};
@@ -706,7 +707,7 @@ pub(crate) fn request(work: &Work, model: &str, messages: Vec<ChatMessage>) -> C
     ChatRequest {
         model: model.to_owned(),
         messages,
-        tools: Vec::new(),
+        tools: Arc::default(),
         tool_choice: ToolChoice::Auto,
         temperature: work.agent.settings.temperature,
         max_tokens: Some(work.agent.settings.max_answer_tokens),

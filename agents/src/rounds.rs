@@ -69,7 +69,7 @@ impl<'a> Talk<'a> {
         speaker: Speaker<'a>,
     ) -> Self {
         if work.inner.options.defaults.tool_rounds > 0 {
-            request.tools = toolbox.specs();
+            request.tools = toolbox.specs().into();
         }
         Self { work, request, words, toolbox, speaker, rounds: 0, tools_until: None }
     }

@@ -32,8 +32,8 @@ pub struct ChatRequest {
     pub model: String,
     /// The conversation so far, system message first.
     pub messages: Vec<ChatMessage>,
-    /// Tools that it may call.
-    pub tools: Vec<ToolSpec>,
+    /// Tools that it may call, shared by the requests of a turn.
+    pub tools: Arc<[ToolSpec]>,
     /// Whether it may call them now.
     pub tool_choice: ToolChoice,
     /// 0 to 2; `None` is the provider's default.

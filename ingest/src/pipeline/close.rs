@@ -55,7 +55,8 @@ impl Handler for Close {
     async fn run(&self, context: &JobContext, jobs: &[Job]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let closed = context.cancel_of(job.id).run_until_cancelled_owned(self.close(job)).await;
+            let closing = Box::pin(self.close(job));
+            let closed = context.cancel_of(job.id).run_until_cancelled_owned(closing).await;
             let interrupted = || Err(context.interruption(job.id).unwrap_or(JobError::Released));
             outcomes.push(closed.unwrap_or_else(interrupted));
         }

@@ -45,11 +45,11 @@ async fn the_request_says_what_was_asked() {
             ChatMessage::assistant("No sé."),
             ChatMessage::user("¿y hoy?"),
         ],
-        tools: vec![ToolSpec {
+        tools: Arc::from([ToolSpec {
             name: "datastore".to_owned(),
             description: "Busca.".to_owned(),
             parameters: json!({"type": "object", "properties": {}}),
-        }],
+        }]),
         temperature: Some(0.2),
         max_tokens: Some(300),
         ..question()

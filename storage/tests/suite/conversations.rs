@@ -161,7 +161,7 @@ async fn a_conversation_begins_with_its_first_message() {
         let found = conversations::get(&mut conn, ws, begun.id).await.unwrap();
         assert_eq!(found, Some(Conversation { messages_count: 1, ..begun.clone() }));
         let listed = messages::list(&mut conn, ws, begun.id, 0, 9).await.unwrap();
-        assert_eq!(listed, [stored.clone()]);
+        assert_eq!(listed, std::slice::from_ref(&stored));
         let told = events::list(&mut conn, ws, 0, 9).await.unwrap();
         let kinds = ids(&told, |event| event.kind.clone());
         assert_eq!(kinds, ["conversation.created", "message.created"]);
@@ -325,14 +325,6 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
                 .await
                 .unwrap()
         );
-        let (own, others) = (turn("b", answer, later), turn("c", answer, later));
-        let taken = conversations::take_turn(&mut tx, ws, id, &own, until).await.unwrap();
-        assert!(taken.is_some(), "its owner takes it again");
-        assert_eq!(taken, conversations::get(&mut tx, ws, id).await.unwrap());
-        for (workspace, lock) in [(ws, &others), (place.stranger(), &own)] {
-            let refused = conversations::take_turn(&mut tx, workspace, id, lock, until).await;
-            assert_eq!(refused.unwrap(), None);
-        }
         conversations::unlock_turn(&mut tx, ws, id, "b").await.unwrap();
         assert!(
             conversations::lock_turn(&mut tx, ws, id, &turn("c", answer, until), now)
@@ -375,6 +367,28 @@ async fn one_turn_at_a_time_and_a_forgotten_turn_runs_out() {
             winners += i32::from(task.await.unwrap());
         }
         assert_eq!(winners, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_taken_again_by_its_owner_alone() {
+    for place in places("turn taken").await {
+        let (ws, id) = (place.ws(), begin(&place).await.id);
+        let answer: MessageId = place.ambient.new_id();
+        let now = place.now();
+        let until = now.plus(Duration::from_mins(1));
+        let mut tx = place.write().await;
+        let own = turn("b", answer, until);
+        assert!(conversations::lock_turn(&mut tx, ws, id, &own, now).await.unwrap());
+        let later = until.plus(Duration::from_mins(1));
+        let (own, others) = (turn("b", answer, later), turn("c", answer, later));
+        let taken = conversations::take_turn(&mut tx, ws, id, &own, now).await.unwrap();
+        assert!(taken.is_some(), "its owner takes it again");
+        assert_eq!(taken, conversations::get(&mut tx, ws, id).await.unwrap());
+        for (workspace, lock) in [(ws, &others), (place.stranger(), &own)] {
+            let refused = conversations::take_turn(&mut tx, workspace, id, lock, now).await;
+            assert_eq!(refused.unwrap(), None);
+        }
     }
 }
 
