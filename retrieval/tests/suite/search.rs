@@ -37,14 +37,13 @@ async fn a_question_finds_its_passage_whatever_its_spelling() {
 async fn a_name_is_found_where_all_its_parts_stand_in_many_other_passages() {
     for arm in arms("a name among its like") {
         let world = World::new(&arm).await;
-        // Between them the two words have every gram of the name, and shorter passages count for more.
+        let rest = "Se entrega con su caja, el cable, la guía y dos años de garantía. ".repeat(6);
+        // Between them the two words have every gram of the name.
         for number in 0..60 {
-            let text =
-                format!("Modelo {number}: tamarindolazo y mandola, tamarindolazo y mandola.");
-            world.add(&format!("Modelo {number}"), &text).await;
+            let name = format!("Modelo {number}");
+            world.add(&name, &format!("{rest}Tamarindolazo y mandola.")).await;
         }
-        let long = "Se entrega con su caja, el cable, la guía y dos años de garantía. ".repeat(8);
-        world.add("El buscado", &format!("{long}Tamarindola. {long}")).await;
+        world.add("El buscado", &format!("{rest}{rest}Tamarindola.")).await;
         let found = world.found("tamarindola").await;
         assert_eq!(found.first().map(String::as_str), Some("El buscado"), "{arm:?}");
     }
