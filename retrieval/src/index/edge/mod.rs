@@ -57,6 +57,7 @@ impl Edge {
     ) -> Result<Self, RetrievalError> {
         let path = folder.join(collection);
         let shard = Arc::new(shard::open(&path, dimension)?);
+        forget_earlier(folder, collection);
         let filled_mark = path.join(FILLED);
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
         let readers = rayon::ThreadPoolBuilder::new()
@@ -200,6 +201,28 @@ impl Drop for Inner {
     }
 }
 
+/// Removes what an earlier version left of the collection, in a format that nobody reads any more. The index is filled
+/// from the rows.
+fn forget_earlier(folder: &Path, collection: &str) {
+    let numbered = |name: &str| {
+        let (of, format) = name.rsplit_once("-f")?;
+        Some((of.to_owned(), format.parse::<u32>().ok()?))
+    };
+    let (Some((of, current)), Ok(entries)) = (numbered(collection), std::fs::read_dir(folder))
+    else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let found = entry.file_name().to_str().and_then(numbered);
+        if found.is_some_and(|(name, format)| name == of && format < current)
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            let path = entry.path();
+            tracing::warn!(%error, path = %path.display(), "an index of an earlier version cannot be removed");
+        }
+    }
+}
+
 fn closed() -> RetrievalError {
     RetrievalError::Index("it is closed".to_owned())
 }
@@ -213,6 +236,20 @@ mod tests {
     use crate::index::{IndexPoint, Sparse};
 
     const DIMENSION: usize = 4;
+
+    #[tokio::test]
+    async fn what_an_earlier_version_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["vocero-a-f2", "vocero-a-f3", "vocero-a-f4", "vocero-b-f2", "vocero-a-fx"];
+        for name in names {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("vocero-a-f2/kept"), "old").unwrap();
+        let edge = Edge::open(folder.path(), "vocero-a-f3", None).unwrap();
+        let there = names.map(|name| folder.path().join(name).exists());
+        assert_eq!(there, [false, true, true, true, true]);
+        edge.close().await;
+    }
 
     /// What was asked on the thread that asks, as on those of the readers; and after the end, an error.
     #[tokio::test]
