@@ -12,7 +12,7 @@
 //! those is added what the best sentence covers, how near the question's neighbouring words stand to each
 //! other, and what is there but for a typing error (`models::builtin::Asked`). In a hybrid search this adds
 //! .007 to .025 nDCG@10 on the evaluation sets, most on questions typed in haste. Since it only adds, a passage
-//! that was compared never falls behind one that was not.
+//! that was compared never falls behind one that was not and that it was ahead of.
 //!
 //! **Score.** `tanh` of the sum ÷ 2.5: strictly rising, so score and ranking never disagree, within 0 to 1,
 //! and nearly straight where most scores are. With dense vectors the fused ranking keeps its

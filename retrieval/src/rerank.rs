@@ -26,8 +26,8 @@ pub struct Reranking {
 }
 
 impl Reranking {
-    /// Puts the first candidates into the model's order; those without a row in `rows` are not live and stay behind
-    /// them. `false` when the model failed or took too long: then nothing has changed.
+    /// Puts the first candidates into the model's order; those without a row in `rows` are not live and keep their
+    /// places. `false` when the model failed or took too long: then nothing has changed.
     pub(crate) async fn apply(
         &self,
         question: &str,

@@ -442,7 +442,8 @@ impl Retrieval {
             looked_up.found.dense = dense;
         }
         let reranking = self.0.reranking.as_ref().filter(|_| query.mode == SearchMode::Hybrid);
-        let more = reranking.map_or(0, |reranking| reranking.top);
+        // Those read for their words alone must not take the places of those that are reranked.
+        let more = reranking.map_or(0, |reranking| reranking.top + COMPARED_BY_WORDS);
         let mut judged = self.judge(workspace, query, &looked_up, more).await?;
         let reranked = match reranking {
             Some(reranking) => {

@@ -125,7 +125,8 @@ impl TermCounts {
         }
     }
 
-    /// Merges the changes into the sorted part; terms that stand nowhere any more are forgotten.
+    /// Merges the changes into the sorted part, if there are others than of counts that do not fit into it; terms that
+    /// stand nowhere any more are forgotten.
     pub(super) fn merge(&mut self) {
         self.merge_above(0);
     }

@@ -218,6 +218,8 @@ impl Drop for Tx {
             lent.end();
             return;
         }
+        // A runtime that ends may drop the task before it has begun.
+        lent.doubt();
         self.shared.tasks.spawn(async move {
             let Some(connection) = lent.connection() else { return };
             let ended = connection.execute("ROLLBACK").await;
@@ -226,7 +228,9 @@ impl Drop for Tx {
             {
                 tracing::warn!(%error, "a transaction could not be rolled back");
                 lent.end();
+                return;
             }
+            lent.trust();
         });
     }
 }
