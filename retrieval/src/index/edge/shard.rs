@@ -91,7 +91,8 @@ fn is_in_use(error: &OperationError) -> bool {
 
 fn config(dimension: Option<usize>) -> EdgeConfig {
     let sparse = || {
-        // Weights in a byte each, spread over those of their term: no measure of the evaluation sets moves by .001.
+        // Weights in a byte each, spread over those of their term: nDCG@10, recall and containment move by less
+        // than .001 on every evaluation set.
         EdgeSparseVectorParamsBuilder::new()
             .on_disk(true)
             .full_scan_threshold(SCAN_UP_TO)
