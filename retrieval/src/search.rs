@@ -16,7 +16,9 @@ use storage::{Conn, Db, Tx};
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::glossaries::{Glossaries, Glossary};
-use crate::index::{Edge, Found, Index, Lookup, Point, Server, Sparse, collection_name, single};
+use crate::index::{
+    Edge, Format, Found, Index, Lookup, Point, Server, Sparse, collection_name, single,
+};
 use crate::neighbours::{Around, Neighbours};
 use crate::passages::{Kept, Passages, Rows};
 use crate::questions::Questions;
@@ -353,13 +355,14 @@ impl Retrieval {
     ) -> Result<Self, RetrievalError> {
         let space = embedder.as_ref().map(|embedder| embedder.space().clone());
         let name = space.as_ref().map(ToString::to_string);
-        let collection = collection_name(&options.index.collection_prefix, name.as_deref());
+        let collection =
+            |format| collection_name(&options.index.collection_prefix, name.as_deref(), format);
         let dimension = space.map(|space| space.dimension);
         let index = if let Some(url) = &options.index.qdrant_url {
             let key = options.index.qdrant_api_key.as_ref();
-            Index::Server(Server::open(url, key, collection, dimension).await?)
+            Index::Server(Server::open(url, key, collection(Format::Server), dimension).await?)
         } else {
-            let folder = options.folder.clone();
+            let (folder, collection) = (options.folder.clone(), collection(Format::Edge));
             let open = move || Edge::open(&folder, &collection, dimension);
             let opened = tokio::task::spawn_blocking(open).await;
             Index::Edge(opened.map_err(|error| RetrievalError::Index(error.to_string()))??)

@@ -83,19 +83,25 @@ pub(crate) mod field {
     pub(crate) const METADATA: &str = "metadata";
 }
 
-/// Raised whenever stored vectors change their meaning (analyser, weights): the collection gets another
+/// Raised whenever what is stored changes its meaning (analyser, weights): the collection gets another
 /// name, is found empty and is filled again from the rows.
-const FORMAT: u32 = 3;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Of the index in process.
+    Edge = 4,
+    /// Of the one on a server.
+    Server = 3,
+}
 
 /// The name of the collection of an embedding space (`model/dimension`), or of none.
-pub(crate) fn collection_name(prefix: &str, space: Option<&str>) -> String {
+pub(crate) fn collection_name(prefix: &str, space: Option<&str>, format: Format) -> String {
     let space = space.unwrap_or("lexical");
     let slug: String = space
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .collect();
     let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, space.as_bytes()).simple().to_string();
-    format!("{prefix}-{slug}-{}-f{FORMAT}", &digest[..8])
+    format!("{prefix}-{slug}-{}-f{}", &digest[..8], format as u32)
 }
 
 /// What is looked up in the index, in one go.

@@ -26,31 +26,39 @@ impl Sparse {
 #[derive(Debug, Clone)]
 pub(crate) struct Point {
     pub(crate) passage: IndexPoint,
-    pub(crate) words: Sparse,
-    pub(crate) grams: Sparse,
+    /// How often each term stands in it.
+    pub(crate) terms: Terms,
     pub(crate) metadata: Vec<String>,
 }
 
 /// BM25's `k1` and `b`, within the usual range (Robertson and Zaragoza 2009); between 0.9 and 1.5 `k1` moves
 /// nDCG@10 by less than .005 on most sets, and by .008 on a list of short passages.
-const K1: f64 = 1.2;
+pub(super) const K1: f64 = 1.2;
 const B: f64 = 0.75;
 /// BM25's average length in words without stop words, a constant so that no stored weight depends on what
 /// else is in a datastore. Between 60 and 200 nDCG@10 moves by less than .01.
-const AVERAGE_WORDS: f64 = 77.0;
+pub(super) const AVERAGE_WORDS: f64 = 77.0;
 /// The same in grams.
-const AVERAGE_GRAMS: f64 = 9.0 * AVERAGE_WORDS;
+pub(super) const AVERAGE_GRAMS: f64 = 9.0 * AVERAGE_WORDS;
 
 impl Point {
     /// Analyses a passage: some 100 µs for 1.4 kB.
     pub(crate) fn of(passage: IndexPoint) -> Self {
-        let terms = passage_terms(&passage.heading, &passage.text, passage.lang);
         Self {
-            words: weigh(&terms.words, AVERAGE_WORDS),
-            grams: weigh(&terms.grams, AVERAGE_GRAMS),
+            terms: passage_terms(&passage.heading, &passage.text, passage.lang),
             metadata: metadata_tokens(&passage.metadata),
             passage,
         }
+    }
+
+    /// Its words, weighed.
+    pub(crate) fn words(&self) -> Sparse {
+        weigh(&self.terms.words, AVERAGE_WORDS)
+    }
+
+    /// Its grams, weighed.
+    pub(crate) fn grams(&self) -> Sparse {
+        weigh(&self.terms.grams, AVERAGE_GRAMS)
     }
 }
 
@@ -60,10 +68,15 @@ pub(crate) fn passage_terms(heading: &str, text: &str, lang: Lang) -> Terms {
     analyse_passage(&[heading, heading, text], lang)
 }
 
+/// What BM25 adds to the count of a term below the line, for a passage of so many terms.
+pub(super) fn norm(length: f64, average: f64) -> f64 {
+    K1 * (1.0 - B + B * length / average)
+}
+
 /// BM25's weight of each term in a passage; the inverse document frequency is the query's to add.
 fn weigh(terms: &[(u32, u32)], average: f64) -> Sparse {
     let length: f64 = terms.iter().map(|&(_, count)| f64::from(count)).sum();
-    let norm = K1 * (1.0 - B + B * length / average);
+    let norm = norm(length, average);
     let weight = |&(_, count): &(u32, u32)| {
         let count = f64::from(count);
         single(count * (K1 + 1.0) / (count + norm))

@@ -222,13 +222,13 @@ fn failed(error: QdrantError) -> RetrievalError {
 }
 
 fn point(point: Point) -> PointStruct {
-    let Point { passage, words, grams, metadata } = point;
     let mut vectors = NamedVectors::default();
-    for (name, sparse) in [(vector::WORDS, words), (vector::GRAMS, grams)] {
+    for (name, sparse) in [(vector::WORDS, point.words()), (vector::GRAMS, point.grams())] {
         if !sparse.is_empty() {
             vectors = vectors.add_vector(name, Vector::new_sparse(sparse.indices, sparse.values));
         }
     }
+    let Point { passage, metadata, .. } = point;
     if let Some(dense) = passage.dense {
         vectors = vectors.add_vector(vector::DENSE, Vector::new_dense(dense));
     }

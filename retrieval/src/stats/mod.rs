@@ -207,8 +207,8 @@ impl PassageTerms {
     pub(crate) fn of(point: &Point) -> Self {
         Self {
             lang: point.passage.lang,
-            words: point.words.indices.clone(),
-            grams: point.grams.indices.clone(),
+            words: point.terms.words.iter().map(|&(term, _)| term).collect(),
+            grams: point.terms.grams.iter().map(|&(term, _)| term).collect(),
         }
     }
 }

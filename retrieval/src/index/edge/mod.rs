@@ -1,13 +1,16 @@
-//! The index in this process (qdrant-edge), in a folder.
+//! The index in this process, in a folder: words and grams in an inverted index (tantivy, `lexical`), dense vectors
+//! in an engine (qdrant-edge, `dense`), which is there only where an embedder is.
 //!
 //! One thread writes: it takes what concurrent callers bring as one batch, applies it, makes it durable and
-//! only then answers them all. Sealing segments happens on a thread of its own, beside appending but never
-//! beside a flush. Queries run on a small pool of their own threads; those that take less time than the way there and
-//! back run where they are asked (`pace.rs`). The folder is derived data:
+//! only then answers them all. Merging and sealing segments happen on threads of their own, beside appending; sealing
+//! never beside a flush of the engine. Queries run on a small pool of their own threads; those that take less time than
+//! the way there and back run where they are asked (`pace.rs`). The folder is derived data:
 //! one that is missing or cannot be read is begun anew and filled again from the rows.
 
+mod dense;
+mod lexical;
 mod pace;
-mod shard;
+mod sealing;
 mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +28,8 @@ use uuid::Uuid;
 use super::{Found, IndexTarget, Lookup, Page, Point};
 use crate::RetrievalError;
 use domain::WorkspaceId;
+use lexical::Lexical;
 use pace::{Kind, Pace};
-use shard::Threads;
 use writer::Command;
 
 /// The index in this process. Cheap to clone.
@@ -36,7 +39,7 @@ pub(crate) struct Edge(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     /// `None` once closed, so that the folder can be opened again.
-    shard: RwLock<Option<Arc<EdgeShard>>>,
+    open: RwLock<Option<Arc<Open>>>,
     commands: mpsc::Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
     readers: rayon::ThreadPool,
@@ -44,6 +47,57 @@ struct Inner {
     filled_mark: PathBuf,
     unfilled: AtomicBool,
 }
+
+/// What searches read.
+#[derive(Debug)]
+struct Open {
+    lexical: Lexical,
+    dense: Option<Arc<EdgeShard>>,
+}
+
+/// How many threads a look-up may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    /// The one that asks.
+    One,
+    /// Two of the readers', where one of them has nothing else to do. For readers only.
+    Two,
+}
+
+impl Open {
+    fn find(&self, lookup: &Lookup, threads: Threads) -> Result<Found, RetrievalError> {
+        let dense = match (&lookup.dense, &self.dense) {
+            (Some(query), Some(shard)) => dense::find(shard, query, lookup)?,
+            _ => Vec::new(),
+        };
+        let (words, grams) = self.lexical.find(lookup, threads)?;
+        Ok(Found { words, grams, dense })
+    }
+}
+
+/// Opens what is in `path`, or makes it. What cannot be read is begun anew.
+fn open(path: &Path, dimension: Option<usize>) -> Result<(Open, lexical::Writer), RetrievalError> {
+    let attempt = || {
+        let (lexical, writer) = Lexical::open(&path.join(LEXICAL))?;
+        let dense = dimension.map(|dimension| dense::open(&path.join(DENSE), dimension));
+        Ok((Open { lexical, dense: dense.transpose()?.map(Arc::new) }, writer))
+    };
+    let is_new = !path.exists();
+    match attempt() {
+        Err(error) if is_new || lexical::is_in_use(&error) => Err(error),
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "the index cannot be read; it is filled again from the database");
+            std::fs::remove_dir_all(path)
+                .map_err(|error| RetrievalError::Index(error.to_string()))?;
+            attempt()
+        }
+        opened => opened,
+    }
+}
+
+/// Folders of the parts.
+const LEXICAL: &str = "lexical";
+const DENSE: &str = "dense";
 
 /// The file whose presence says that every row has its point.
 const FILLED: &str = "filled";
@@ -56,7 +110,7 @@ impl Edge {
         dimension: Option<usize>,
     ) -> Result<Self, RetrievalError> {
         let path = folder.join(collection);
-        let shard = Arc::new(shard::open(&path, dimension)?);
+        let (open, lexical) = open(&path, dimension)?;
         forget_earlier(folder, collection);
         let filled_mark = path.join(FILLED);
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
@@ -69,9 +123,10 @@ impl Edge {
             .map_err(|error| RetrievalError::Index(error.to_string()))?;
         let (commands, inbox) = mpsc::channel();
         let pace = Arc::new(Pace::new());
-        let writer = writer::start(Arc::clone(&shard), Arc::clone(&pace), commands.clone(), inbox)?;
+        let dense = open.dense.clone();
+        let writer = writer::start(lexical, dense, Arc::clone(&pace), commands.clone(), inbox)?;
         Ok(Self(Arc::new(Inner {
-            shard: RwLock::new(Some(shard)),
+            open: RwLock::new(Some(Arc::new(open))),
             commands,
             writer: Mutex::new(Some(writer)),
             readers,
@@ -93,8 +148,7 @@ impl Edge {
         workspace: WorkspaceId,
         target: IndexTarget,
     ) -> Result<(), RetrievalError> {
-        let filter = shard::target_filter(workspace, target);
-        self.ask(|reply| Command::Remove { filter: Box::new(filter), reply }).await
+        self.ask(|reply| Command::Remove { workspace, target, reply }).await
     }
 
     pub(crate) async fn optimize(&self) -> Result<(), RetrievalError> {
@@ -116,35 +170,35 @@ impl Edge {
             return self.find_here(kind, &lookup);
         }
         let pace = Arc::clone(&self.0.pace);
-        self.read(move |shard| pace.timed(kind, || shard::find(shard, &lookup, Threads::Two))).await
+        self.read(move |open| pace.timed(kind, || open.find(&lookup, Threads::Two))).await
     }
 
     /// Looks up on the thread that asks.
     fn find_here(&self, kind: Kind, lookup: &Lookup) -> Result<Found, RetrievalError> {
         // Held meanwhile, so that closing waits for it.
-        let shard = self.0.shard.read();
-        let shard = shard.as_ref().ok_or_else(closed)?;
-        let find = || self.0.pace.timed(kind, || shard::find(shard, lookup, Threads::One));
+        let open = self.0.open.read();
+        let open = open.as_ref().ok_or_else(closed)?;
+        let find = || self.0.pace.timed(kind, || open.find(lookup, Threads::One));
         let broke_off = |_| RetrievalError::Index("a search in it broke off".to_owned());
         catch_unwind(AssertUnwindSafe(find)).map_err(broke_off)?
     }
 
     pub(crate) async fn page(&self, from: Option<Uuid>) -> Result<Page, RetrievalError> {
-        self.read(move |shard| shard::page(shard, from)).await
+        self.read(move |open| open.lexical.page(from)).await
     }
 
     /// Runs `work` on a reader thread.
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&EdgeShard) -> Result<T, RetrievalError> + Send + 'static,
+        work: impl FnOnce(&Open) -> Result<T, RetrievalError> + Send + 'static,
     ) -> Result<T, RetrievalError> {
-        let shard = self.0.shard.read().clone().ok_or_else(closed)?;
+        let open = self.0.open.read().clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
         self.0.readers.spawn(move || {
             // Who asked may be gone; then nobody wants the answer.
             if !reply.is_closed() {
-                let outcome = work(&shard);
-                drop(shard);
+                let outcome = work(&open);
+                drop(open);
                 let _ = reply.send(outcome);
             }
         });
@@ -152,7 +206,7 @@ impl Edge {
     }
 
     pub(crate) fn ping(&self) -> Result<(), RetrievalError> {
-        if self.0.shard.read().is_none() { Err(closed()) } else { Ok(()) }
+        if self.0.open.read().is_none() { Err(closed()) } else { Ok(()) }
     }
 
     /// Ends the writer after what it was given and lets go of the folder; everything acknowledged is on
@@ -175,18 +229,18 @@ impl Edge {
 }
 
 impl Inner {
-    /// Waits for the writer and for searches under way to end, then lets go of the shard: here, since the last to do
+    /// Waits for the writer and for searches under way to end, then lets go of what is open: here, since the last to do
     /// so writes to its folder, which may be gone by the time that a search nobody waits for comes to its end.
     fn end(&self) {
-        let shard = self.shard.write().take();
+        let open = self.open.write().take();
         let _ = self.commands.send(Command::Close);
         if let Some(writer) = self.writer.lock().take() {
             let _ = writer.join();
         }
-        let Some(shard) = shard else { return };
+        let Some(open) = open else { return };
         self.readers.broadcast(|_| ());
         let closed = writer::guarded("close", || {
-            drop(shard);
+            drop(open);
             Ok::<(), String>(())
         });
         if let Err(error) = closed {
@@ -277,7 +331,7 @@ mod tests {
         };
         let texts = ["La garantía dura un año.", "Enviamos a todo el país.", "La mochila es roja."];
         let points: Vec<Point> = (0..).zip(texts).map(point).collect();
-        let (words, grams) = (points[0].words.clone(), points[0].grams.clone());
+        let (words, grams) = (points[0].words(), points[0].grams());
         edge.upsert(points).await.unwrap();
 
         let none = Lookup {
@@ -297,7 +351,7 @@ mod tests {
             let here = edge.find_here(kind, &lookup).unwrap();
             let there = {
                 let lookup = lookup.clone();
-                edge.read(move |shard| shard::find(shard, &lookup, Threads::Two)).await.unwrap()
+                edge.read(move |open| open.find(&lookup, Threads::Two)).await.unwrap()
             };
             assert_eq!((&here.words, &here.grams), (&there.words, &there.grams));
             assert_eq!(here.dense, there.dense);

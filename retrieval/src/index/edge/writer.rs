@@ -6,16 +6,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use qdrant_edge::{
-    EdgeShard, Filter, PointInsertOperations, PointOperations, PointStructPersisted,
-    UpdateOperation,
-};
+use domain::WorkspaceId;
+use qdrant_edge::EdgeShard;
 use tokio::sync::oneshot;
 
+use super::lexical;
 use super::pace::Pace;
-use super::shard;
+use super::sealing::Dense;
 use crate::RetrievalError;
-use crate::index::Point;
+use crate::index::{IndexTarget, Point};
 
 /// Where the outcome of a command goes.
 pub(super) type Reply = oneshot::Sender<Result<(), RetrievalError>>;
@@ -23,28 +22,17 @@ pub(super) type Reply = oneshot::Sender<Result<(), RetrievalError>>;
 /// What the writer is asked to do, and told.
 pub(super) enum Command {
     Upsert { points: Vec<Point>, reply: Reply },
-    Remove { filter: Box<Filter>, reply: Reply },
+    Remove { workspace: WorkspaceId, target: IndexTarget, reply: Reply },
     Optimize { reply: Reply },
     Sealed(Result<(), String>),
+    Merged(Result<(), String>),
     Close,
 }
 
-/// Points that may wait in an unsealed segment: appending to one costs time in the square of its size.
-const SEAL_AT: usize = 1_000;
-/// Points worth sealing when nothing else is to be done.
-const SEAL_WHEN_QUIET: usize = 200;
 /// How long nothing must arrive before it counts as quiet.
 const QUIET: Duration = Duration::from_secs(2);
-/// Segments that are left unmerged while many points come: merging rewrites them.
-const SEGMENTS_WHEN_BUSY: usize = 8;
-/// The same after many points came: a query looks at each segment by itself, which costs it some 0.1 ms.
-const SEGMENTS_AFTERWARDS: usize = 1;
-/// Points of one operation: queries wait for it to end where they meet it in the unsealed segment.
-const OPERATION: usize = 16;
-/// Tries to flush while segments are being sealed.
-const FLUSHES: usize = 5;
-/// While points keep coming, how long and for how many a flush waits for company: it costs about the same
-/// whatever it writes, and a segment that is being exchanged meanwhile has queries wait for it.
+/// While points keep coming, how long and for how many a commit waits for company: it costs about the same
+/// whatever it writes.
 const GATHER: Duration = Duration::from_millis(60);
 const GATHERED: usize = 256;
 /// How long after so many points were written together more of them are expected.
@@ -53,25 +41,23 @@ const BUSY: (Duration, usize) = (Duration::from_millis(500), 32);
 const BATCH: usize = 512;
 
 pub(super) fn start(
-    shard: Arc<EdgeShard>,
+    lexical: lexical::Writer,
+    shard: Option<Arc<EdgeShard>>,
     pace: Arc<Pace>,
     commands: Sender<Command>,
     inbox: Receiver<Command>,
 ) -> Result<JoinHandle<()>, RetrievalError> {
-    let unsealed = shard::unsealed(&shard);
-    let scattered = shard.info().segments_count > shard::SEGMENTS + 1;
     let writer = Writer {
-        shard,
+        lexical,
+        merger: None,
+        may_merge: true,
+        dense: shard.map(|shard| Dense::new(shard, commands.clone())),
         pace,
         commands,
-        unsealed,
-        scattered,
-        touched: false,
         last_turn: None,
         appended: Vec::new(),
         removals: Vec::new(),
-        sealer: None,
-        wait_for_seal: Vec::new(),
+        wait_for_quiet: Vec::new(),
     };
     std::thread::Builder::new()
         .name("index-writer".to_owned())
@@ -80,27 +66,25 @@ pub(super) fn start(
 }
 
 struct Writer {
-    shard: Arc<EdgeShard>,
+    lexical: lexical::Writer,
+    /// The thread that waits for segments of words and grams to be merged, while they are.
+    merger: Option<JoinHandle<()>>,
+    /// Not after a merge that failed, until something is written again.
+    may_merge: bool,
+    /// Dense vectors, where there are any.
+    dense: Option<Dense>,
     /// To tell searches when it works.
     pace: Arc<Pace>,
-    /// To hear from the sealer.
+    /// To hear from the merger.
     commands: Sender<Command>,
-    /// Points appended since segments were sealed last.
-    unsealed: usize,
-    /// Whether points came so fast that segments were left unmerged.
-    scattered: bool,
-    /// Whether anything was written since the last flush.
-    touched: bool,
     /// When points were written last, and how many together.
     last_turn: Option<(Instant, usize)>,
     /// What was appended and is not durable yet.
     appended: Vec<(Reply, Result<(), RetrievalError>)>,
     /// What was removed and is not durable yet: from a segment that is being sealed, only once it is.
     removals: Vec<(Reply, Result<(), RetrievalError>)>,
-    /// The thread that seals, while it does.
-    sealer: Option<JoinHandle<()>>,
-    /// Who wants to know when it has.
-    wait_for_seal: Vec<Reply>,
+    /// Who wants to know when nothing is left to be sealed or merged.
+    wait_for_quiet: Vec<Reply>,
 }
 
 impl Writer {
@@ -111,24 +95,26 @@ impl Writer {
                 break;
             }
         }
-        if let Some(sealer) = self.sealer.take() {
-            let _ = sealer.join();
+        if let Some(dense) = &mut self.dense {
+            dense.join();
+        }
+        if let Some(merger) = self.merger.take() {
+            let _ = merger.join();
         }
         self.answer();
     }
 
-    /// Waits for a command. Seals when nothing comes for a while; `None` when nobody is left to command.
+    /// Waits for a command. Tidies up when nothing comes for a while; `None` when nobody is left to command.
     fn next(&mut self, inbox: &Receiver<Command>) -> Option<Command> {
-        if self.sealer.is_none() {
+        let is_sealing = self.dense.as_ref().is_some_and(Dense::is_sealing);
+        if !is_sealing {
             self.pace.has_written();
         }
-        if self.sealer.is_none() && (self.scattered || self.unsealed >= SEAL_WHEN_QUIET) {
+        let seals = !is_sealing && self.dense.as_ref().is_some_and(Dense::has_to_seal);
+        if seals || self.has_to_merge() {
             match inbox.recv_timeout(QUIET) {
                 Ok(command) => return Some(command),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.pace.writes();
-                    self.seal_in_quiet();
-                }
+                Err(RecvTimeoutError::Timeout) => self.tidy_up(),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -151,15 +137,24 @@ impl Writer {
                     let outcome = self.upsert(points);
                     self.appended.push((reply, outcome));
                 }
-                Command::Remove { filter, reply } => {
+                Command::Remove { workspace, target, reply } => {
                     written += 1;
-                    let outcome = self.apply(UpdateOperation::PointOperation(
-                        PointOperations::DeletePointsByFilter(*filter),
-                    ));
+                    let outcome = self.remove(workspace, target);
                     self.removals.push((reply, outcome));
                 }
-                Command::Optimize { reply } => self.optimize(reply),
-                Command::Sealed(outcome) => self.sealed(&outcome),
+                Command::Optimize { reply } => {
+                    self.wait_for_quiet.push(reply);
+                    self.answer();
+                    self.tidy_up();
+                    self.tell_when_quiet(&Ok(()));
+                }
+                Command::Sealed(outcome) => {
+                    if let Some(dense) = &mut self.dense {
+                        dense.sealed(&outcome);
+                    }
+                    self.tell_when_quiet(&outcome);
+                }
+                Command::Merged(outcome) => self.merged(&outcome),
                 Command::Close => return false,
             }
             let left = gather_until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -171,115 +166,109 @@ impl Writer {
         }
         self.answer();
         self.last_turn = Some((Instant::now(), written));
-        if self.sealer.is_none() && self.unsealed >= SEAL_AT {
-            self.scattered = true;
-            self.seal(SEGMENTS_WHEN_BUSY);
+        if let Some(dense) = &mut self.dense {
+            dense.seal_when_many();
         }
+        self.merge(false);
         true
     }
 
+    /// Vectors first: what words and grams know of is there as a whole.
     fn upsert(&mut self, points: Vec<Point>) -> Result<(), RetrievalError> {
-        let mut points: Vec<PointStructPersisted> =
-            points.into_iter().map(shard::point).collect::<Result<_, _>>()?;
-        while !points.is_empty() {
-            let rest = points.split_off(points.len().min(OPERATION));
-            self.unsealed += points.len();
-            let list = PointInsertOperations::PointsList(std::mem::replace(&mut points, rest));
-            self.apply(UpdateOperation::PointOperation(PointOperations::UpsertPoints(list)))?;
+        guarded("write", || self.lexical.upsert(&points)).map_err(RetrievalError::Index)?;
+        match &mut self.dense {
+            Some(dense) => dense.upsert(points),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn apply(&mut self, operation: UpdateOperation) -> Result<(), RetrievalError> {
-        self.touched = true;
-        guarded("write", || self.shard.update(operation)).map_err(RetrievalError::Index)
+    fn remove(
+        &mut self,
+        workspace: WorkspaceId,
+        target: IndexTarget,
+    ) -> Result<(), RetrievalError> {
+        guarded("write", || self.lexical.remove(workspace, target))
+            .map_err(RetrievalError::Index)?;
+        match &mut self.dense {
+            Some(dense) => dense.remove(workspace, target),
+            None => Ok(()),
+        }
     }
 
-    /// Makes durable what was applied, and answers for it.
+    /// Makes durable what was applied, and answers for it. Dense vectors first, so that what is listed (`page`) is
+    /// there as a whole.
     fn answer(&mut self) {
-        let durable = self.flush();
-        let removals = if self.sealer.is_none() { self.removals.len() } else { 0 };
+        let durable = self.dense.as_mut().map_or(Ok(()), Dense::flush);
+        let committed = guarded("commit", || self.lexical.commit());
+        self.may_merge = true;
+        let durable = durable.and(committed);
+        let is_sealing = self.dense.as_ref().is_some_and(Dense::is_sealing);
+        let removals = if is_sealing { 0 } else { self.removals.len() };
         for (reply, outcome) in self.appended.drain(..).chain(self.removals.drain(..removals)) {
             let _ = reply.send(outcome.and(durable.clone().map_err(RetrievalError::Index)));
         }
     }
 
-    fn flush(&mut self) -> Result<(), String> {
-        if !self.touched {
-            return Ok(());
+    /// Seals and merges with time for it.
+    fn tidy_up(&mut self) {
+        if let Some(dense) = &mut self.dense
+            && !dense.is_sealing()
+            && dense.has_to_seal()
+        {
+            self.pace.writes();
+            dense.seal_in_quiet();
         }
-        // The engine breaks off a flush where it finds its list of segments locked, which the sealer does for
-        // moments: asking for the list first waits for them.
-        let mut flushed = Ok(());
-        for _ in 0..FLUSHES {
-            self.shard.info();
-            flushed = guarded("flush", || {
-                self.shard.flush();
-                Ok::<(), String>(())
-            });
-            if flushed.is_ok() || self.sealer.is_none() {
-                break;
-            }
-        }
-        if flushed.is_ok() {
-            self.touched = false;
-        }
-        flushed
+        self.merge(true);
     }
 
-    fn optimize(&mut self, reply: Reply) {
-        if self.sealer.is_none() && (self.scattered || self.unsealed >= SEAL_WHEN_QUIET) {
-            self.seal_in_quiet();
-        }
-        if self.sealer.is_none() {
-            let _ = reply.send(Ok(()));
-        } else {
-            self.wait_for_seal.push(reply);
-        }
+    fn has_to_merge(&self) -> bool {
+        self.may_merge && self.merger.is_none() && self.lexical.has_to_merge()
     }
 
-    /// Seals with time for it: segments that were left unmerged are merged.
-    fn seal_in_quiet(&mut self) {
-        let segments = if self.scattered { SEGMENTS_AFTERWARDS } else { shard::SEGMENTS };
-        self.scattered = false;
-        self.seal(segments);
-    }
-
-    /// Begins to seal what was appended, on a thread of its own: it takes a while, most of it waiting for the
-    /// disk, and points are appended to a new segment meanwhile. Durability first.
-    fn seal(&mut self, segments: usize) {
-        self.answer();
-        if let Err(error) = shard::leave_unmerged(&self.shard, segments) {
-            tracing::error!(%error, "the index keeps its number of segments");
+    /// Begins to merge segments of words and grams, on a thread of its own, where there are too many.
+    fn merge(&mut self, is_quiet: bool) {
+        if !self.may_merge || self.merger.is_some() {
+            return;
         }
-        // What cannot be sealed now would fail on every append: it gets its next chance with the next ones.
-        self.unsealed = 0;
-        let (shard, commands) = (Arc::clone(&self.shard), self.commands.clone());
+        let Some(merge) = self.lexical.merge(is_quiet) else { return };
+        let commands = self.commands.clone();
         let work = move || {
             let started = Instant::now();
-            let sealed = guarded("optimize", || shard.optimize().map(|_| ()));
-            metrics::histogram!("vocero_index_seal_seconds")
+            let merged = guarded("merge", || merge.wait());
+            metrics::histogram!("vocero_index_merge_seconds")
                 .record(started.elapsed().as_secs_f64());
-            drop(shard);
-            let _ = commands.send(Command::Sealed(sealed));
+            let _ = commands.send(Command::Merged(merged));
         };
-        match std::thread::Builder::new().name("index-sealer".to_owned()).spawn(work) {
-            Ok(sealer) => self.sealer = Some(sealer),
+        match std::thread::Builder::new().name("index-merger".to_owned()).spawn(work) {
+            Ok(merger) => self.merger = Some(merger),
             Err(error) => {
-                tracing::error!(%error, "no thread to seal the index; it is tried again later");
+                tracing::error!(%error, "no thread to merge the index; it is tried again later");
             }
         }
     }
 
-    fn sealed(&mut self, outcome: &Result<(), String>) {
-        if let Some(sealer) = self.sealer.take() {
-            let _ = sealer.join();
+    fn merged(&mut self, outcome: &Result<(), String>) {
+        if let Some(merger) = self.merger.take() {
+            let _ = merger.join();
         }
-        if let Err(error) = outcome {
-            tracing::error!(%error, "sealing the index failed; it is tried again later");
+        let outcome = outcome.clone().and_then(|()| guarded("merge", || self.lexical.merged()));
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "merging the index failed; it is tried again with the next passages");
+            self.may_merge = false;
         }
-        shard::trim_log(self.shard.path());
-        for reply in std::mem::take(&mut self.wait_for_seal) {
+        if !self.wait_for_quiet.is_empty() {
+            self.tidy_up();
+        }
+        self.tell_when_quiet(&outcome);
+    }
+
+    /// Tells those who wait for it that nothing is being sealed or merged.
+    fn tell_when_quiet(&mut self, outcome: &Result<(), String>) {
+        let is_sealing = self.dense.as_ref().is_some_and(Dense::is_sealing);
+        if is_sealing || self.merger.is_some() {
+            return;
+        }
+        for reply in self.wait_for_quiet.drain(..) {
             let _ = reply.send(outcome.clone().map_err(RetrievalError::Index));
         }
     }
