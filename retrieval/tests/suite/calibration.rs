@@ -139,10 +139,10 @@ async fn a_small_datastore_goes_by_its_size() {
 
 /// Sees words, or only that there is a text.
 #[derive(Debug)]
-struct Sighted(EmbeddingSpace, bool);
+pub struct Sighted(EmbeddingSpace, bool);
 
 impl Sighted {
-    fn embedder(model: &str, sees: bool) -> Arc<dyn Embedder> {
+    pub fn embedder(model: &str, sees: bool) -> Arc<dyn Embedder> {
         let space = EmbeddingSpace { model: model.to_owned(), dimension: 256 };
         Arc::new(Self(space, sees))
     }

@@ -1,11 +1,14 @@
 //! What was acknowledged is found again, whatever ended the process.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use domain::Ambient;
 use retrieval::{Retrieval, StatsChange};
 use storage::{Db, DbOptions};
 
+use crate::calibration::Sighted;
 use crate::world::{Arm, SHOP, World, arms, new_workspace, options, point, source};
 
 #[tokio::test]
@@ -73,10 +76,32 @@ async fn points_that_come_and_go_while_segments_are_sealed_are_all_accounted_for
     }
 }
 
+/// Ways for an index to be lost.
+const LOST: [(&str, fn(&Path)); 4] = [
+    ("removed", |collection| std::fs::remove_dir_all(collection).unwrap()),
+    ("no list of segments", |collection| {
+        std::fs::write(collection.join("lexical/meta.json"), "not json").unwrap();
+    }),
+    ("cut segments", |collection| {
+        for file in std::fs::read_dir(collection.join("lexical")).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension != "json") {
+                std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(3).unwrap();
+            }
+        }
+    }),
+    ("vectors", |collection| {
+        for segment in std::fs::read_dir(collection.join("dense/segments")).unwrap() {
+            std::fs::write(segment.unwrap().path().join("segment.json"), "broken").unwrap();
+        }
+    }),
+];
+
 #[tokio::test]
 async fn a_lost_or_broken_folder_is_filled_again_from_the_rows() {
-    for break_it in [true, false] {
-        let mut world = World::new(&Arm::Edge).await;
+    for (how, lose) in LOST {
+        let embedder = Sighted::embedder("sighted", true);
+        let mut world = World::with_embedder(&Arm::Edge, Some(Arc::clone(&embedder))).await;
         for (name, text) in SHOP {
             world.add(name, text).await;
         }
@@ -85,19 +110,12 @@ async fn a_lost_or_broken_folder_is_filled_again_from_the_rows() {
         world.retrieval.close().await;
         let collection =
             std::fs::read_dir(world.folder.path()).unwrap().next().unwrap().unwrap().path();
-        if break_it {
-            std::fs::write(collection.join("edge_config.json"), "not json").unwrap();
-            for segment in std::fs::read_dir(collection.join("segments")).unwrap() {
-                std::fs::write(segment.unwrap().path().join("segment.json"), "broken").unwrap();
-            }
-        } else {
-            std::fs::remove_dir_all(&collection).unwrap();
-        }
-        world.reopen().await;
-        assert!(world.retrieval.is_unfilled().await.unwrap(), "broken: {break_it}");
+        lose(&collection);
+        world.reopen_embedding(Some(embedder)).await;
+        assert!(world.retrieval.is_unfilled().await.unwrap(), "{how}");
         world.retrieval.maintain().await.unwrap();
-        assert!(!world.retrieval.is_unfilled().await.unwrap());
-        assert_eq!(world.found("cuanto cuesta el envío a regiones").await[0], "Envíos");
+        assert!(!world.retrieval.is_unfilled().await.unwrap(), "{how}");
+        assert_eq!(world.found("cuanto cuesta el envío a regiones").await[0], "Envíos", "{how}");
     }
 }
 

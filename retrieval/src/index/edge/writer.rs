@@ -257,6 +257,7 @@ impl Writer {
             self.may_merge = false;
         }
         if !self.wait_for_quiet.is_empty() {
+            self.answer();
             self.tidy_up();
         }
         self.tell_when_quiet(&outcome);

@@ -166,3 +166,224 @@ impl Lexical {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::{DatastoreId, Lang, SourceId, WorkspaceId};
+    use models::lexical::Terms;
+    use proptest::prelude::*;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::index::{IndexPoint, IndexTarget, Point};
+
+    /// A passage by small numbers.
+    #[derive(Debug, Clone)]
+    struct Passage {
+        datastore: u128,
+        source: u128,
+        version: i64,
+        words: Vec<(u32, u32)>,
+        token: u8,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Upsert(Vec<(u128, Passage)>),
+        Remove(u8, u128, i64),
+        Commit,
+        Merge(bool),
+    }
+
+    fn workspace() -> WorkspaceId {
+        WorkspaceId::from_uuid(Uuid::from_u128(1))
+    }
+
+    fn datastore(number: u128) -> DatastoreId {
+        DatastoreId::from_uuid(Uuid::from_u128(100 + number))
+    }
+
+    fn source(number: u128) -> SourceId {
+        SourceId::from_uuid(Uuid::from_u128(200 + number))
+    }
+
+    /// Ids whose order is not that of their coming.
+    fn chunk(number: u128) -> ChunkId {
+        ChunkId::from_uuid(Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) << 40))
+    }
+
+    fn point(id: u128, passage: &Passage) -> Point {
+        let Passage { datastore: of, source: from, version, words, token } = passage;
+        let terms = Terms { words: words.clone(), grams: words.clone() };
+        let passage = IndexPoint {
+            id: chunk(id),
+            workspace: workspace(),
+            datastore: datastore(*of),
+            source: source(*from),
+            version: *version,
+            lang: Lang::Es,
+            heading: String::new(),
+            text: String::new(),
+            dense: None,
+            metadata: Map::new(),
+        };
+        Point { passage, terms, metadata: vec![format!("token {token}")] }
+    }
+
+    fn passages() -> impl Strategy<Value = Passage> {
+        let words = proptest::collection::btree_map(0_u32..12, 1_u32..5, 0..6);
+        (0_u128..10, 0_u128..4, 1_i64..3, words, 0_u8..3).prop_map(
+            |(datastore, source, version, words, token)| Passage {
+                // Most of them are in one datastore.
+                datastore: u128::from(datastore == 0),
+                source,
+                version,
+                words: words.into_iter().collect(),
+                token,
+            },
+        )
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let some = proptest::collection::vec((0_u128..40, passages()), 1..25);
+        let step = prop_oneof![
+            4 => some.prop_map(Step::Upsert),
+            1 => (0_u8..4, 0_u128..4, 1_i64..3).prop_map(|(how, source, version)| Step::Remove(how, source, version)),
+            4 => Just(Step::Commit),
+            1 => any::<bool>().prop_map(Step::Merge),
+        ];
+        proptest::collection::vec(step, 1..25)
+    }
+
+    fn target(how: u8, from: u128, version: i64) -> IndexTarget {
+        match how {
+            0 => IndexTarget::OtherVersions { source: source(from), keep: version },
+            1 => IndexTarget::Version { source: source(from), version },
+            2 => IndexTarget::Source(source(from)),
+            _ => IndexTarget::Datastore(datastore(1)),
+        }
+    }
+
+    fn is_hit(how: u8, from: u128, version: i64, passage: &Passage) -> bool {
+        match how {
+            0 => passage.source == from && passage.version != version,
+            1 => passage.source == from && passage.version == version,
+            2 => passage.source == from,
+            _ => passage.datastore == 1,
+        }
+    }
+
+    /// What should be found, reckoned passage by passage.
+    fn expected(rows: &BTreeMap<u128, Passage>, lookup: &Lookup) -> Vec<(ChunkId, f32)> {
+        let query = lookup.words.clone().unwrap_or_default();
+        let mut all = Vec::new();
+        for (&id, passage) in rows {
+            let point = point(id, passage);
+            let has = |tokens: &Vec<String>| tokens.contains(&point.metadata[0]);
+            if !lookup.datastores.contains(&point.passage.datastore)
+                || !lookup.metadata.iter().all(has)
+            {
+                continue;
+            }
+            let words = point.words();
+            let weight = |term: &u32| {
+                let at = words.indices.iter().position(|other| other == term)?;
+                Some(words.values[at])
+            };
+            let terms = query.indices.iter().zip(&query.values);
+            let score: f32 = terms.filter_map(|(term, asked)| Some(asked * weight(term)?)).sum();
+            if score > 0.0 {
+                all.push((chunk(id), score));
+            }
+        }
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        all.truncate(lookup.limit);
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #[test]
+        fn what_is_committed_is_found_with_its_score(
+            steps in steps(),
+            terms in proptest::collection::btree_map(0_u32..12, 1_u8..9, 1..6),
+            few in any::<bool>(),
+            token in proptest::option::of(0_u8..3),
+            limit in 1_usize..50,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut lexical, mut writer) = Lexical::open(folder.path()).unwrap();
+            let (mut staged, mut rows) = (BTreeMap::new(), BTreeMap::new());
+            for (at, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Upsert(passages) => {
+                        let points: Vec<Point> =
+                            passages.iter().map(|(id, passage)| point(*id, passage)).collect();
+                        writer.upsert(&points).unwrap();
+                        staged.extend(passages);
+                    }
+                    Step::Remove(how, from, version) => {
+                        writer.remove(workspace(), target(how, from, version)).unwrap();
+                        staged.retain(|_, passage| !is_hit(how, from, version, passage));
+                    }
+                    Step::Commit => {
+                        writer.commit().unwrap();
+                        rows.clone_from(&staged);
+                    }
+                    Step::Merge(is_quiet) => {
+                        if let Some(merge) = writer.merge(is_quiet) {
+                            merge.wait().unwrap();
+                            writer.merged().unwrap();
+                        }
+                    }
+                }
+                if at == 12 {
+                    // What is not committed is not there after opening again.
+                    drop((lexical, writer));
+                    (lexical, writer) = Lexical::open(folder.path()).unwrap();
+                    staged.clone_from(&rows);
+                }
+            }
+            let query = Sparse {
+                indices: terms.keys().copied().collect(),
+                values: terms.values().map(|&weight| f32::from(weight)).collect(),
+            };
+            let lookup = Lookup {
+                datastores: vec![datastore(u128::from(few)), datastore(7)],
+                metadata: token.iter().map(|token| vec![format!("token {token}"), "other".to_owned()]).collect(),
+                words: Some(query.clone()),
+                grams: Some(query),
+                dense: None,
+                limit,
+            };
+            for threads in [Threads::One, Threads::Two] {
+                let (words, grams) = lexical.find(&lookup, threads).unwrap();
+                let expected = expected(&rows, &lookup);
+                prop_assert_eq!(words.len(), expected.len());
+                for ((_, found), (_, expected)) in words.iter().zip(&expected) {
+                    prop_assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+                }
+                prop_assert_eq!(grams.len(), expected.len());
+            }
+            let page = lexical.page(None).unwrap();
+            let mut listed: Vec<ChunkId> = rows.keys().map(|&id| chunk(id)).collect();
+            listed.sort_unstable();
+            prop_assert_eq!(page.points.iter().map(|(id, _)| *id).collect::<Vec<_>>(), listed);
+            for (id, belonging) in page.points {
+                let (_, passage) = rows.iter().find(|(number, _)| chunk(**number) == id).unwrap();
+                prop_assert_eq!(belonging.source, source(passage.source));
+                prop_assert_eq!((belonging.workspace, belonging.version), (workspace(), passage.version));
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_open_is_not_opened_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_lexical, _writer) = Lexical::open(folder.path()).unwrap();
+        let error = Lexical::open(folder.path()).map(|_| ()).unwrap_err();
+        assert!(is_in_use(&error), "{error}");
+    }
+}

@@ -107,8 +107,13 @@ impl Writer {
         }
     }
 
-    /// Begins to merge what should be; `None` when nothing should.
+    /// Begins to merge what should be; `None` when nothing should, or something is not committed: a merge may let go of
+    /// what an uncommitted removal is about (tantivy 0.27 gives the first operation after opening the number of the
+    /// commit before it).
     pub(in super::super) fn merge(&mut self, is_quiet: bool) -> Option<Merge> {
+        if self.touched {
+            return None;
+        }
         let ids = self.due(is_quiet);
         (!ids.is_empty()).then(|| Merge(self.writer.merge(&ids)))
     }
