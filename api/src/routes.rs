@@ -69,18 +69,23 @@ struct Entry {
     uploads: bool,
     surface: Surface,
     callers: Callers,
-    routes: UtoipaMethodRouter<AppState>,
+    schemas: Vec<(String, RefOr<Schema>)>,
+    /// Taken out of the map that they come in, which has room for eleven of five kilobytes each.
+    paths: Box<[(String, PathItem)]>,
+    methods: MethodRouter<AppState>,
 }
 
 impl Entry {
     /// A route for who may do `action`.
     fn of(action: Action, surface: Surface, routes: UtoipaMethodRouter<AppState>) -> Self {
-        Self { action: Some(action), uploads: false, surface, callers: Callers::Known, routes }
+        Self { action: Some(action), ..Self::free(surface, Callers::Known, routes) }
     }
 
     /// A route without an action.
     fn free(surface: Surface, callers: Callers, routes: UtoipaMethodRouter<AppState>) -> Self {
-        Self { action: None, uploads: false, surface, callers, routes }
+        let (schemas, paths, methods) = routes;
+        let paths = paths.paths.into_iter().collect();
+        Self { action: None, uploads: false, surface, callers, schemas, paths, methods }
     }
 }
 
@@ -165,7 +170,7 @@ impl Routes {
     pub fn table(&self) -> Vec<RouteInfo> {
         let mut table = Vec::new();
         for entry in &self.entries {
-            for (path, item) in &entry.routes.1.paths {
+            for (path, item) in &entry.paths {
                 let methods = operations(item).into_iter().map(|(method, _)| method);
                 let (action, surface, callers) = (entry.action, entry.surface, entry.callers);
                 table.extend(methods.map(|method| RouteInfo {
@@ -184,7 +189,7 @@ impl Routes {
     pub fn into_router(self, state: &AppState) -> Router<AppState> {
         let mut router = Router::new();
         for entry in self.entries {
-            let (_, paths, mut methods) = entry.routes;
+            let mut methods = entry.methods;
             if entry.uploads {
                 // The extractor counts by itself: each part has its own limit.
                 methods = methods.route_layer(DefaultBodyLimit::disable());
@@ -200,7 +205,7 @@ impl Routes {
                 }
                 _ => methods.route_layer(middleware::from_fn_with_state(gate, limit)),
             };
-            for path in paths.paths.keys() {
+            for (path, _) in &entry.paths {
                 router = router.route(path, methods.clone());
             }
         }
@@ -213,9 +218,8 @@ impl Routes {
         describe::add_error(components);
         components.schemas.extend(self.schemas);
         for entry in self.entries {
-            let (schemas, paths, _) = entry.routes;
-            components.schemas.extend(schemas);
-            for (path, mut item) in paths.paths {
+            components.schemas.extend(entry.schemas);
+            for (path, mut item) in entry.paths {
                 let (action, surface, callers) = (entry.action, entry.surface, entry.callers);
                 let shape = Shape { path: &path, action, surface, callers };
                 for operation in operations_mut(&mut item) {
