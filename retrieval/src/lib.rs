@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
+mod background;
 mod calibrate;
 mod error;
 mod filter;
@@ -30,9 +31,9 @@ pub use search::{
 pub use stats::{PassageTerms, StatsChange, StatsCounter};
 pub use threshold::ThresholdOrigin;
 
-/// The engine of the index in this process, as it is named in log filters.
-pub const LOG_NAME: &str = "qdrant_edge";
-/// Log directives against warnings about a check that the engine lets nobody make, and about flags that it lets nobody
-/// set.
-pub const LOG_NOISE: [&str; 2] =
-    ["qdrant_edge::common::mmap::ops=error", "qdrant_edge::common::flags=error"];
+/// The engines of the index in this process as they are named in log filters, each with the directives against what it
+/// tells of itself: warnings about a check and flags that it lets nobody make or set, and every commit.
+pub const LOG_NOISE: [(&str, &[&str]); 2] = [
+    ("qdrant_edge", &["qdrant_edge::common::mmap::ops=error", "qdrant_edge::common::flags=error"]),
+    ("tantivy", &["tantivy=warn"]),
+];

@@ -13,6 +13,7 @@ use models::{Catalogue, EmbedPurpose, Embedder};
 use storage::datastores::{Revisions, Tuning};
 use storage::{Conn, Db, Tx};
 
+use crate::background::step_back;
 use crate::calibrate::is_due;
 use crate::fusion::{Candidate, Compared, Totals, fuse};
 use crate::glossaries::{Glossaries, Glossary};
@@ -371,6 +372,7 @@ impl Retrieval {
         let analysers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|n| format!("analyser-{n}"))
+            .start_handler(|_| step_back())
             // Who waits for the passages is told by the reply that is dropped.
             .panic_handler(|_| tracing::error!("analysing passages broke off"))
             .build()

@@ -15,10 +15,10 @@ const SECONDS: [f64; 14] =
 /// Sends logs to standard error, so that standard output is the command's own.
 pub fn start_logs(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter).context("log.filter is not a filter")?;
-    // A filter that names the engine of the index is taken as it is.
-    let noise =
-        if settings.filter.contains(retrieval::LOG_NAME) { &[][..] } else { &retrieval::LOG_NOISE };
-    let filter = noise.iter().try_fold(filter, |filter, directive| {
+    // A filter that names an engine of the index is taken as it is.
+    let unnamed =
+        retrieval::LOG_NOISE.iter().filter(|(engine, _)| !settings.filter.contains(engine));
+    let filter = unnamed.flat_map(|(_, noise)| *noise).try_fold(filter, |filter, directive| {
         Ok::<_, anyhow::Error>(filter.add_directive(directive.parse()?))
     });
     let filter = filter.context("a directive is wrong")?;

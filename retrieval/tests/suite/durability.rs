@@ -76,8 +76,10 @@ async fn points_that_come_and_go_while_segments_are_sealed_are_all_accounted_for
     }
 }
 
-/// Ways for an index to be lost.
-const LOST: [(&str, fn(&Path)); 4] = [
+/// A way for an index to be lost.
+type Loss = (&'static str, fn(&Path));
+
+const LOST: [Loss; 4] = [
     ("removed", |collection| std::fs::remove_dir_all(collection).unwrap()),
     ("no list of segments", |collection| {
         std::fs::write(collection.join("lexical/meta.json"), "not json").unwrap();
@@ -167,7 +169,7 @@ async fn acknowledged_passages_survive_a_killed_process() {
     retrieval.close().await;
 }
 
-async fn connect(folder: &std::path::Path) -> Db {
+async fn connect(folder: &Path) -> Db {
     let url = format!("sqlite:{}", folder.join("test.db").display());
     let db = Db::connect(&url, &DbOptions { max_connections: 2 }).await.unwrap();
     db.migrate().await.unwrap();

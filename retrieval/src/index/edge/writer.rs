@@ -14,6 +14,7 @@ use super::lexical;
 use super::pace::Pace;
 use super::sealing::Dense;
 use crate::RetrievalError;
+use crate::background::step_back;
 use crate::index::{IndexTarget, Point};
 
 /// Where the outcome of a command goes.
@@ -89,6 +90,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, inbox: &Receiver<Command>) {
+        step_back();
         while let Some(first) = self.next(inbox) {
             self.pace.writes();
             if !self.take_turn(first, inbox) {

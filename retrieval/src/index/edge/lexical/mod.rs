@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::Threads;
 use crate::RetrievalError;
+use crate::background::step_back;
 use crate::index::{Belonging, Lookup, PAGE, Page, Sparse};
 use fields::Fields;
 use segment::Segment;
@@ -84,7 +85,14 @@ impl Lexical {
             .num_merge_threads(1)
             .memory_budget_per_thread(WRITER_MEMORY)
             .build();
-        let writer = index.writer_with_options(options).map_err(|error| match error {
+        // Its threads, too, are as far back as the one that starts them.
+        let start = || {
+            step_back();
+            index.writer_with_options(options)
+        };
+        let started = std::thread::scope(|scope| scope.spawn(start).join());
+        let started = started.map_err(|_| failed("its writer did not start"))?;
+        let writer = started.map_err(|error| match error {
             TantivyError::LockFailure(LockError::LockBusy, _) => {
                 failed(format!("{} {IN_USE}", path.display()))
             }

@@ -18,7 +18,7 @@ use crate::index::{IndexTarget, Point};
 /// The one who writes.
 pub(in super::super) struct Writer {
     lexical: Lexical,
-    writer: IndexWriter,
+    inner: IndexWriter,
     /// Passages appended since the last commit.
     appended: HashSet<ChunkId>,
     /// Whether anything was written since then.
@@ -35,10 +35,10 @@ impl Merge {
 }
 
 impl Writer {
-    pub(super) fn new(lexical: Lexical, writer: IndexWriter) -> Self {
+    pub(super) fn new(lexical: Lexical, inner: IndexWriter) -> Self {
         // Merges are begun here, so that it is known when one ends.
-        writer.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
-        Self { lexical, writer, appended: HashSet::new(), touched: false }
+        inner.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
+        Self { lexical, inner, appended: HashSet::new(), touched: false }
     }
 
     pub(in super::super) fn upsert(&mut self, points: &[Point]) -> Result<(), RetrievalError> {
@@ -47,9 +47,9 @@ impl Writer {
             let id = point.passage.id;
             self.touched = true;
             if !self.appended.insert(id) || self.lexical.holds(id)? {
-                self.writer.delete_term(Fields::uuid(fields.id, id.uuid()));
+                self.inner.delete_term(Fields::uuid(fields.id, id.uuid()));
             }
-            self.writer.add_document(fields.document(point)).map_err(failed)?;
+            self.inner.add_document(fields.document(point)).map_err(failed)?;
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Writer {
             }
             IndexTarget::Workspace => {}
         }
-        self.writer.delete_query(Box::new(BooleanQuery::new(parts))).map_err(failed)?;
+        self.inner.delete_query(Box::new(BooleanQuery::new(parts))).map_err(failed)?;
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Writer {
             return Ok(());
         }
         self.appended.clear();
-        if let Err(error) = self.writer.commit() {
+        if let Err(error) = self.inner.commit() {
             self.undo();
             return Err(failed(error));
         }
@@ -101,7 +101,7 @@ impl Writer {
 
     /// Forgets what was written since the last commit, and goes on after an error.
     fn undo(&mut self) {
-        match self.writer.rollback() {
+        match self.inner.rollback() {
             Ok(_) => self.touched = false,
             Err(error) => tracing::error!(%error, "the index cannot be written to"),
         }
@@ -115,7 +115,7 @@ impl Writer {
             return None;
         }
         let ids = self.due(is_quiet);
-        (!ids.is_empty()).then(|| Merge(self.writer.merge(&ids)))
+        (!ids.is_empty()).then(|| Merge(self.inner.merge(&ids)))
     }
 
     /// Whether there is something to merge in a quiet moment.
