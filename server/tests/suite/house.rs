@@ -53,7 +53,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
 ];
 
 /// External crates and the rooms that alone may use them.
-const RESERVED: [(&str, &[&str]); 13] = [
+const RESERVED: [(&str, &[&str]); 14] = [
     ("argon2", &["accounts"]),
     ("jsonwebtoken", &["accounts"]),
     ("lettre", &["accounts"]),
@@ -62,6 +62,7 @@ const RESERVED: [(&str, &[&str]); 13] = [
     ("sqlx", &["storage", "migrations", "testkit"]),
     ("qdrant-edge", &["retrieval"]),
     ("qdrant-client", &["retrieval"]),
+    ("tantivy", &["retrieval"]),
     ("async-openai", &["models"]),
     ("axum", &["api", "server", "testkit"]),
     ("rmcp", &["agents", "api"]),
@@ -70,10 +71,11 @@ const RESERVED: [(&str, &[&str]); 13] = [
 ];
 
 /// Words and the rooms whose sources alone may hold them.
-const WORDS: [(&str, &[&str]); 5] = [
+const WORDS: [(&str, &[&str]); 6] = [
     ("sqlx::", &["storage", "migrations", "testkit"]),
     ("qdrant_client", &["retrieval"]),
     ("qdrant_edge", &["retrieval"]),
+    ("tantivy::", &["retrieval"]),
     ("async_openai", &["models"]),
     ("IntoResponse", &["api", "server", "testkit"]),
 ];
