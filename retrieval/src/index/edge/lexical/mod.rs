@@ -2,8 +2,8 @@
 //!
 //! It keeps how often each term stands in each passage and how long the passage is; BM25's weights follow from both when
 //! a query is scored. Of what tantivy can do only its segments, postings and columns are used: what a term of a question
-//! weighs comes from the statistics of the datastores asked (`stats`), and scoring term by term (`segment.rs`) is
-//! several times as fast as a query tree over a hundred terms.
+//! weighs comes from the statistics of the datastores asked (`stats`), so scores are reckoned here (`segment.rs`), list
+//! by list for the hundred terms that a question has.
 
 mod fields;
 mod merging;
