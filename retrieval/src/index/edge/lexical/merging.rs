@@ -12,7 +12,7 @@ pub(super) struct Size {
 /// Segments of about one size that are merged together at least while passages keep coming, the smaller ones with them.
 const TOGETHER: usize = 6;
 /// Passages up to which segments count as small; then each size is four times the one before.
-const SMALL: u32 = 64;
+const SMALL: u32 = 16;
 /// In a quiet moment the largest one joins when the others have this part of its passages.
 const WORTH_WHEN_QUIET: u64 = 4;
 /// In a quiet moment a segment is written anew when this part of it is gone.
@@ -79,8 +79,8 @@ mod tests {
 
     #[test]
     fn sizes_are_four_times_the_one_before() {
-        let sizes = [0, 1, 64, 65, 256, 257, 1_024, 1_025, 4_096, u32::MAX].map(of_size);
-        assert_eq!(sizes, [0, 0, 0, 1, 1, 2, 2, 3, 3, 13]);
+        let sizes = [0, 1, 16, 17, 64, 65, 256, 257, 1_024, u32::MAX].map(of_size);
+        assert_eq!(sizes, [0, 0, 0, 1, 1, 2, 2, 3, 3, 14]);
     }
 
     #[test]
@@ -119,8 +119,8 @@ mod tests {
                 most = most.max(segments.len());
             }
             let passages = u64::from(batch) * commits as u64;
-            prop_assert!(most <= 26, "{most} segments");
-            prop_assert!(written <= passages * 6, "{} times", written / passages);
+            prop_assert!(most <= 18, "{most} segments");
+            prop_assert!(written <= passages * 4, "{} times", written / passages);
             for _ in 0..2 {
                 let merged = due(&segments, true);
                 let sum: u32 = merged.iter().map(|&at| segments[at].passages).sum();

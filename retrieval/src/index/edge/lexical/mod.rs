@@ -19,13 +19,11 @@ use domain::ids::PrefixedId;
 use parking_lot::RwLock;
 use tantivy::directory::META_LOCK;
 use tantivy::directory::error::LockError;
-use tantivy::indexer::IndexWriterOptions;
 use tantivy::{Directory, Index, TantivyError};
 use uuid::Uuid;
 
 use super::Threads;
 use crate::RetrievalError;
-use crate::background::step_back;
 use crate::index::{Belonging, Lookup, PAGE, Page, Sparse};
 use fields::Fields;
 use segment::Segment;
@@ -56,9 +54,6 @@ pub(super) enum Side {
     Grams,
 }
 
-/// Bytes that passages may take before they are written out; few come together.
-const WRITER_MEMORY: usize = 32 << 20;
-
 /// How the error ends of an index that another process has open.
 const IN_USE: &str = "is in use by another process";
 
@@ -80,19 +75,7 @@ impl Lexical {
         let (schema, fields) = fields::schema();
         let index = Index::open_or_create(directory, schema).map_err(failed)?;
         index.tokenizers().register(fields::TERMS, fields::Terms::default());
-        let options = IndexWriterOptions::builder()
-            .num_worker_threads(1)
-            .num_merge_threads(1)
-            .memory_budget_per_thread(WRITER_MEMORY)
-            .build();
-        // Its threads, too, are as far back as the one that starts them.
-        let start = || {
-            step_back();
-            index.writer_with_options(options)
-        };
-        let started = std::thread::scope(|scope| scope.spawn(start).join());
-        let started = started.map_err(|_| failed("its writer did not start"))?;
-        let writer = started.map_err(|error| match error {
+        let writer = writer::start(&index).map_err(|error| match error {
             TantivyError::LockFailure(LockError::LockBusy, _) => {
                 failed(format!("{} {IN_USE}", path.display()))
             }
@@ -385,6 +368,41 @@ mod tests {
                 prop_assert_eq!((belonging.workspace, belonging.version), (workspace(), passage.version));
             }
         }
+    }
+
+    fn listed(lexical: &Lexical) -> Vec<ChunkId> {
+        lexical.page(None).unwrap().points.into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn after_a_commit_that_failed_writing_goes_on_from_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, away) = (folder.path().join("here"), folder.path().join("away"));
+        let (lexical, mut writer) = Lexical::open(&here).unwrap();
+        let words = vec![(7, 1)];
+        let passage = Passage { datastore: 0, source: 0, version: 1, words, token: 0 };
+        writer.upsert(&[point(1, &passage)]).unwrap();
+        writer.commit().unwrap();
+
+        std::fs::rename(&here, &away).unwrap();
+        for _ in 0..2 {
+            let written = writer.upsert(&[point(2, &passage)]);
+            assert!(written.is_err() | writer.commit().is_err());
+            assert_eq!(listed(&lexical), [chunk(1)], "what is there can still be searched");
+        }
+        std::fs::rename(&away, &here).unwrap();
+
+        writer.upsert(&[point(3, &passage)]).unwrap();
+        writer.commit().unwrap();
+        let mut expected = [chunk(1), chunk(3)];
+        expected.sort_unstable();
+        assert_eq!(listed(&lexical), expected);
+        writer.merge(true).unwrap().wait().unwrap();
+        writer.merged().unwrap();
+        assert_eq!(listed(&lexical), expected);
+        drop((lexical, writer));
+        let (lexical, _writer) = Lexical::open(&here).unwrap();
+        assert_eq!(listed(&lexical), expected);
     }
 
     #[test]

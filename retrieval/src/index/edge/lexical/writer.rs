@@ -5,20 +5,24 @@ use std::collections::HashSet;
 use domain::ids::PrefixedId;
 use domain::{ChunkId, WorkspaceId};
 use tantivy::index::{SegmentId, SegmentMeta};
+use tantivy::indexer::IndexWriterOptions;
+use tantivy::merge_policy::NoMergePolicy;
 use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
-use tantivy::{IndexWriter, Term};
+use tantivy::{Index, IndexWriter, TantivyError, Term};
 
 use super::fields::Fields;
 use super::merging::{Size, due};
 use super::{Lexical, failed};
 use crate::RetrievalError;
+use crate::background::step_back;
 use crate::index::{IndexTarget, Point};
 
 /// The one who writes.
 pub(in super::super) struct Writer {
     lexical: Lexical,
-    inner: IndexWriter,
+    /// `None` after a failure that it did not come back from: it is started again with what is written next.
+    inner: Option<IndexWriter>,
     /// Passages appended since the last commit.
     appended: HashSet<ChunkId>,
     /// Whether anything was written since then.
@@ -36,9 +40,15 @@ impl Merge {
 
 impl Writer {
     pub(super) fn new(lexical: Lexical, inner: IndexWriter) -> Self {
-        // Merges are begun here, so that it is known when one ends.
-        inner.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
-        Self { lexical, inner, appended: HashSet::new(), touched: false }
+        Self { lexical, inner: Some(inner), appended: HashSet::new(), touched: false }
+    }
+
+    fn inner(&mut self) -> Result<&mut IndexWriter, RetrievalError> {
+        let inner = match self.inner.take() {
+            Some(inner) => inner,
+            None => start(&self.lexical.index).map_err(failed)?,
+        };
+        Ok(self.inner.insert(inner))
     }
 
     pub(in super::super) fn upsert(&mut self, points: &[Point]) -> Result<(), RetrievalError> {
@@ -46,10 +56,12 @@ impl Writer {
         for point in points {
             let id = point.passage.id;
             self.touched = true;
-            if !self.appended.insert(id) || self.lexical.holds(id)? {
-                self.inner.delete_term(Fields::uuid(fields.id, id.uuid()));
+            let is_there = !self.appended.insert(id) || self.lexical.holds(id)?;
+            let inner = self.inner()?;
+            if is_there {
+                inner.delete_term(Fields::uuid(fields.id, id.uuid()));
             }
-            self.inner.add_document(fields.document(point)).map_err(failed)?;
+            inner.add_document(fields.document(point)).map_err(failed)?;
         }
         Ok(())
     }
@@ -81,7 +93,7 @@ impl Writer {
             }
             IndexTarget::Workspace => {}
         }
-        self.inner.delete_query(Box::new(BooleanQuery::new(parts))).map_err(failed)?;
+        self.inner()?.delete_query(Box::new(BooleanQuery::new(parts))).map_err(failed)?;
         Ok(())
     }
 
@@ -91,20 +103,14 @@ impl Writer {
             return Ok(());
         }
         self.appended.clear();
-        if let Err(error) = self.inner.commit() {
-            self.undo();
-            return Err(failed(error));
-        }
         self.touched = false;
-        self.lexical.publish()
-    }
-
-    /// Forgets what was written since the last commit, and goes on after an error.
-    fn undo(&mut self) {
-        match self.inner.rollback() {
-            Ok(_) => self.touched = false,
-            Err(error) => tracing::error!(%error, "the index cannot be written to"),
+        // Lost when it fails or breaks off, and with it what was not committed: what it says of itself then is not to be
+        // relied on, and another one goes on from the last commit.
+        if let Some(mut inner) = self.inner.take() {
+            inner.commit().map_err(failed)?;
+            self.inner = Some(inner);
         }
+        self.lexical.publish()
     }
 
     /// Begins to merge what should be; `None` when nothing should, or something is not committed: a merge may let go of
@@ -115,7 +121,8 @@ impl Writer {
             return None;
         }
         let ids = self.due(is_quiet);
-        (!ids.is_empty()).then(|| Merge(self.inner.merge(&ids)))
+        let inner = self.inner.as_mut().filter(|_| !ids.is_empty())?;
+        Some(Merge(inner.merge(&ids)))
     }
 
     /// Whether there is something to merge in a quiet moment.
@@ -133,6 +140,28 @@ impl Writer {
     pub(in super::super) fn merged(&self) -> Result<(), RetrievalError> {
         self.lexical.publish()
     }
+}
+
+/// Bytes that passages may take before they are written out; few come together.
+const MEMORY: usize = 32 << 20;
+
+/// The writer of an index, the only one: it goes on from the last commit.
+pub(super) fn start(index: &Index) -> tantivy::Result<IndexWriter> {
+    let options = IndexWriterOptions::builder()
+        .num_worker_threads(1)
+        .num_merge_threads(1)
+        .memory_budget_per_thread(MEMORY)
+        .build();
+    // Its threads, too, are as far back as the one that starts them.
+    let start = || {
+        step_back();
+        index.writer_with_options(options)
+    };
+    let started = std::thread::scope(|scope| scope.spawn(start).join());
+    let writer = started.map_err(|_| TantivyError::ErrorInThread("it broke off".to_owned()))??;
+    // Merges are begun by `Writer::merge` alone, so that it is known when one ends.
+    writer.set_merge_policy(Box::new(NoMergePolicy));
+    Ok(writer)
 }
 
 fn query(term: Term) -> Box<dyn Query> {
