@@ -79,8 +79,14 @@ async fn points_that_come_and_go_while_segments_are_sealed_are_all_accounted_for
 /// A way for an index to be lost.
 type Loss = (&'static str, fn(&Path));
 
-const LOST: [Loss; 4] = [
+const LOST: [Loss; 6] = [
     ("removed", |collection| std::fs::remove_dir_all(collection).unwrap()),
+    ("words and grams removed", |collection| {
+        std::fs::remove_dir_all(collection.join("lexical")).unwrap();
+    }),
+    ("vectors removed", |collection| {
+        std::fs::remove_dir_all(collection.join("dense")).unwrap();
+    }),
     ("no list of segments", |collection| {
         std::fs::write(collection.join("lexical/meta.json"), "not json").unwrap();
     }),
@@ -92,7 +98,7 @@ const LOST: [Loss; 4] = [
             }
         }
     }),
-    ("vectors", |collection| {
+    ("broken vectors", |collection| {
         for segment in std::fs::read_dir(collection.join("dense/segments")).unwrap() {
             std::fs::write(segment.unwrap().path().join("segment.json"), "broken").unwrap();
         }

@@ -145,9 +145,9 @@ pub(super) fn unsealed(shard: &EdgeShard) -> usize {
 }
 
 /// A passage's vector and what it is filtered by; `None` when it has none.
-pub(super) fn point(point: Point) -> Option<PointStructPersisted> {
+pub(super) fn point(point: &Point) -> Option<PointStructPersisted> {
     let Point { passage, metadata, .. } = point;
-    let dense = VectorPersisted::Dense(passage.dense?);
+    let dense = VectorPersisted::Dense(passage.dense.clone()?);
     let vectors = std::collections::HashMap::from([(vector::DENSE.to_owned(), dense)]);
     let mut payload = Map::new();
     payload.insert(field::WORKSPACE.to_owned(), uuid_value(passage.workspace.uuid()));
@@ -155,7 +155,7 @@ pub(super) fn point(point: Point) -> Option<PointStructPersisted> {
     payload.insert(field::SOURCE.to_owned(), uuid_value(passage.source.uuid()));
     payload.insert(field::VERSION.to_owned(), Value::from(passage.version));
     if !metadata.is_empty() {
-        payload.insert(field::METADATA.to_owned(), Value::from(metadata));
+        payload.insert(field::METADATA.to_owned(), Value::from(metadata.clone()));
     }
     Some(PointStructPersisted {
         id: PointId::Uuid(passage.id.uuid()),

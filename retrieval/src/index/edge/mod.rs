@@ -83,15 +83,32 @@ fn open(path: &Path, dimension: Option<usize>) -> Result<(Open, lexical::Writer)
         Ok((Open { lexical, dense: dense.transpose()?.map(Arc::new) }, writer))
     };
     let is_new = !path.exists();
+    // A part that is not there would be made empty, and the others say that it is filled.
+    let has_lost = !path.join(LEXICAL).join("meta.json").exists()
+        || (dimension.is_some() && !path.join(DENSE).join("edge_config.json").exists());
+    if has_lost {
+        forget_filled(path)?;
+    }
     match attempt() {
         Err(error) if is_new || lexical::is_in_use(&error) => Err(error),
         Err(error) => {
             tracing::error!(%error, path = %path.display(), "the index cannot be read; it is filled again from the database");
+            forget_filled(path)?;
             std::fs::remove_dir_all(path)
                 .map_err(|error| RetrievalError::Index(error.to_string()))?;
             attempt()
         }
         opened => opened,
+    }
+}
+
+/// Takes back that every row has its point: before anything is removed, so that what is left after a sudden end is filled.
+fn forget_filled(path: &Path) -> Result<(), RetrievalError> {
+    match std::fs::remove_file(path.join(FILLED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(RetrievalError::Index(error.to_string()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -64,9 +64,9 @@ impl Dense {
         }
     }
 
-    pub(super) fn upsert(&mut self, points: Vec<Point>) -> Result<(), RetrievalError> {
+    pub(super) fn upsert(&mut self, points: &[Point]) -> Result<(), RetrievalError> {
         let mut points: Vec<PointStructPersisted> =
-            points.into_iter().filter_map(dense::point).collect();
+            points.iter().filter_map(dense::point).collect();
         while !points.is_empty() {
             let rest = points.split_off(points.len().min(OPERATION));
             self.unsealed += points.len();

@@ -136,16 +136,19 @@ impl Writer {
             match command {
                 Command::Upsert { points, reply } => {
                     written += points.len();
-                    let outcome = self.upsert(points);
+                    self.may_merge = true;
+                    let outcome = self.upsert(&points);
                     self.appended.push((reply, outcome));
                 }
                 Command::Remove { workspace, target, reply } => {
                     written += 1;
+                    self.may_merge = true;
                     let outcome = self.remove(workspace, target);
                     self.removals.push((reply, outcome));
                 }
                 Command::Optimize { reply } => {
                     self.wait_for_quiet.push(reply);
+                    self.may_merge = true;
                     self.answer();
                     self.tidy_up();
                     self.tell_when_quiet(&Ok(()));
@@ -175,13 +178,13 @@ impl Writer {
         true
     }
 
-    /// Vectors first: what words and grams know of is there as a whole.
-    fn upsert(&mut self, points: Vec<Point>) -> Result<(), RetrievalError> {
-        guarded("write", || self.lexical.upsert(&points)).map_err(RetrievalError::Index)?;
-        match &mut self.dense {
-            Some(dense) => dense.upsert(points),
-            None => Ok(()),
+    /// Vectors first, and words and grams only with them: what is listed (`page`) is there as a whole, and what is not
+    /// is gone from both.
+    fn upsert(&mut self, points: &[Point]) -> Result<(), RetrievalError> {
+        if let Some(dense) = &mut self.dense {
+            dense.upsert(points)?;
         }
+        guarded("write", || self.lexical.upsert(points)).map_err(RetrievalError::Index)
     }
 
     fn remove(
@@ -189,21 +192,22 @@ impl Writer {
         workspace: WorkspaceId,
         target: IndexTarget,
     ) -> Result<(), RetrievalError> {
-        guarded("write", || self.lexical.remove(workspace, target))
-            .map_err(RetrievalError::Index)?;
-        match &mut self.dense {
-            Some(dense) => dense.remove(workspace, target),
-            None => Ok(()),
+        if let Some(dense) = &mut self.dense {
+            dense.remove(workspace, target)?;
         }
+        guarded("write", || self.lexical.remove(workspace, target)).map_err(RetrievalError::Index)
     }
 
-    /// Makes durable what was applied, and answers for it. Dense vectors first, so that what is listed (`page`) is
-    /// there as a whole.
+    /// Makes durable what was applied, and answers for it.
     fn answer(&mut self) {
-        let durable = self.dense.as_mut().map_or(Ok(()), Dense::flush);
-        let committed = guarded("commit", || self.lexical.commit());
-        self.may_merge = true;
-        let durable = durable.and(committed);
+        let flushed = self.dense.as_mut().map_or(Ok(()), Dense::flush);
+        let durable = flushed.and_then(|()| guarded("commit", || self.lexical.commit()));
+        if let Err(error) = &durable {
+            // Those that are kept back, too: what was not committed is lost.
+            for (_, outcome) in self.removals.iter_mut().filter(|(_, outcome)| outcome.is_ok()) {
+                *outcome = Err(RetrievalError::Index(error.clone()));
+            }
+        }
         let is_sealing = self.dense.as_ref().is_some_and(Dense::is_sealing);
         let removals = if is_sealing { 0 } else { self.removals.len() };
         for (reply, outcome) in self.appended.drain(..).chain(self.removals.drain(..removals)) {
@@ -224,25 +228,32 @@ impl Writer {
     }
 
     fn has_to_merge(&self) -> bool {
-        self.may_merge && self.merger.is_none() && self.lexical.has_to_merge()
+        self.may_merge && self.merger.is_none() && self.lexical.has_to_merge(true)
     }
 
     /// Begins to merge segments of words and grams, on a thread of its own, where there are too many.
     fn merge(&mut self, is_quiet: bool) {
-        if !self.may_merge || self.merger.is_some() {
+        if !self.may_merge || self.merger.is_some() || !self.lexical.has_to_merge(is_quiet) {
             return;
         }
-        let Some(merge) = self.lexical.merge(is_quiet) else { return };
         let commands = self.commands.clone();
+        let (hand_over, begun) = std::sync::mpsc::sync_channel::<lexical::Merge>(1);
         let work = move || {
+            let Ok(merge) = begun.recv() else { return };
             let started = Instant::now();
             let merged = guarded("merge", || merge.wait());
             metrics::histogram!("vocero_index_merge_seconds")
                 .record(started.elapsed().as_secs_f64());
             let _ = commands.send(Command::Merged(merged));
         };
+        // The thread first: a merge that nobody waits for would not be noticed.
         match std::thread::Builder::new().name("index-merger".to_owned()).spawn(work) {
-            Ok(merger) => self.merger = Some(merger),
+            Ok(merger) => {
+                if let Some(merge) = self.lexical.merge(is_quiet) {
+                    let _ = hand_over.send(merge);
+                    self.merger = Some(merger);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "no thread to merge the index; it is tried again later");
             }
@@ -253,7 +264,8 @@ impl Writer {
         if let Some(merger) = self.merger.take() {
             let _ = merger.join();
         }
-        let outcome = outcome.clone().and_then(|()| guarded("merge", || self.lexical.merged()));
+        let seen = guarded("merge", || self.lexical.merged(outcome.is_err()));
+        let outcome = outcome.clone().and(seen);
         if let Err(error) = &outcome {
             tracing::error!(%error, "merging the index failed; it is tried again with the next passages");
             self.may_merge = false;

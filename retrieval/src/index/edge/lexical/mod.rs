@@ -28,7 +28,7 @@ use crate::index::{Belonging, Lookup, PAGE, Page, Sparse};
 use fields::Fields;
 use segment::Segment;
 use top::Top;
-pub(super) use writer::Writer;
+pub(super) use writer::{Merge, Writer};
 
 /// What a search sees: the segments of the last commit.
 #[derive(Debug, Default)]
@@ -326,7 +326,7 @@ mod tests {
                     Step::Merge(is_quiet) => {
                         if let Some(merge) = writer.merge(is_quiet) {
                             merge.wait().unwrap();
-                            writer.merged().unwrap();
+                            writer.merged(false).unwrap();
                         }
                     }
                 }
@@ -398,7 +398,7 @@ mod tests {
         expected.sort_unstable();
         assert_eq!(listed(&lexical), expected);
         writer.merge(true).unwrap().wait().unwrap();
-        writer.merged().unwrap();
+        writer.merged(false).unwrap();
         assert_eq!(listed(&lexical), expected);
         drop((lexical, writer));
         let (lexical, _writer) = Lexical::open(&here).unwrap();

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use domain::ids::PrefixedId;
 use domain::{ChunkId, WorkspaceId};
 use tantivy::index::{SegmentId, SegmentMeta};
-use tantivy::indexer::IndexWriterOptions;
+use tantivy::indexer::{IndexWriterOptions, UserOperation};
 use tantivy::merge_policy::NoMergePolicy;
 use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
-use tantivy::{Index, IndexWriter, TantivyError, Term};
+use tantivy::{Directory, Index, IndexWriter, TantivyError, Term};
 
 use super::fields::Fields;
 use super::merging::{Size, due};
@@ -27,6 +27,8 @@ pub(in super::super) struct Writer {
     appended: HashSet<ChunkId>,
     /// Whether anything was written since then.
     touched: bool,
+    /// Whether searches may not see what is committed: then nobody knows what is there.
+    unseen: bool,
 }
 
 /// A merge under way: waiting for it blocks.
@@ -40,7 +42,13 @@ impl Merge {
 
 impl Writer {
     pub(super) fn new(lexical: Lexical, inner: IndexWriter) -> Self {
-        Self { lexical, inner: Some(inner), appended: HashSet::new(), touched: false }
+        Self {
+            lexical,
+            inner: Some(inner),
+            appended: HashSet::new(),
+            touched: false,
+            unseen: false,
+        }
     }
 
     fn inner(&mut self) -> Result<&mut IndexWriter, RetrievalError> {
@@ -56,7 +64,7 @@ impl Writer {
         for point in points {
             let id = point.passage.id;
             self.touched = true;
-            let is_there = !self.appended.insert(id) || self.lexical.holds(id)?;
+            let is_there = !self.appended.insert(id) || self.unseen || self.lexical.holds(id)?;
             let inner = self.inner()?;
             if is_there {
                 inner.delete_term(Fields::uuid(fields.id, id.uuid()));
@@ -100,24 +108,39 @@ impl Writer {
     /// Makes durable what was written, and has searches see it. When that fails nothing of it is there.
     pub(in super::super) fn commit(&mut self) -> Result<(), RetrievalError> {
         if !self.touched {
-            return Ok(());
+            return self.publish_if_unseen();
         }
         self.appended.clear();
         self.touched = false;
-        // Lost when it fails or breaks off, and with it what was not committed: what it says of itself then is not to be
-        // relied on, and another one goes on from the last commit.
         if let Some(mut inner) = self.inner.take() {
-            inner.commit().map_err(failed)?;
-            self.inner = Some(inner);
+            self.unseen = true;
+            match inner.commit() {
+                Ok(_) => self.inner = Some(inner),
+                Err(error) => {
+                    // With it goes what was not committed. What it says of itself after a failure is not to be relied on:
+                    // another one goes on from the last commit.
+                    drop(inner);
+                    self.inner = start(&self.lexical.index).ok();
+                    return Err(failed(error));
+                }
+            }
+            // Not before it is known on disk by its name.
+            self.lexical.index.directory().sync_directory().map_err(failed)?;
         }
-        self.lexical.publish()
+        self.publish_if_unseen()
     }
 
-    /// Begins to merge what should be; `None` when nothing should, or something is not committed: a merge may let go of
-    /// what an uncommitted removal is about (tantivy 0.27 gives the first operation after opening the number of the
-    /// commit before it).
+    fn publish_if_unseen(&mut self) -> Result<(), RetrievalError> {
+        if self.unseen {
+            self.lexical.publish()?;
+            self.unseen = false;
+        }
+        Ok(())
+    }
+
+    /// Begins to merge what should be; `None` when nothing should, or something is not committed, or not known.
     pub(in super::super) fn merge(&mut self, is_quiet: bool) -> Option<Merge> {
-        if self.touched {
+        if self.touched || self.unseen {
             return None;
         }
         let ids = self.due(is_quiet);
@@ -125,9 +148,9 @@ impl Writer {
         Some(Merge(inner.merge(&ids)))
     }
 
-    /// Whether there is something to merge in a quiet moment.
-    pub(in super::super) fn has_to_merge(&self) -> bool {
-        !self.due(true).is_empty()
+    /// Whether there is something to merge, in a quiet moment or while passages keep coming.
+    pub(in super::super) fn has_to_merge(&self, is_quiet: bool) -> bool {
+        !self.due(is_quiet).is_empty()
     }
 
     fn due(&self, is_quiet: bool) -> Vec<SegmentId> {
@@ -136,9 +159,13 @@ impl Writer {
         due(&sizes, is_quiet).into_iter().map(|at| segments[at].id()).collect()
     }
 
-    /// Has searches see what was merged.
-    pub(in super::super) fn merged(&self) -> Result<(), RetrievalError> {
-        self.lexical.publish()
+    /// Has searches see what was merged. What a merge that failed has left is removed.
+    pub(in super::super) fn merged(&mut self, has_failed: bool) -> Result<(), RetrievalError> {
+        if has_failed && let Some(inner) = &self.inner {
+            tidy(inner);
+        }
+        self.unseen = true;
+        self.publish_if_unseen()
     }
 }
 
@@ -161,7 +188,19 @@ pub(super) fn start(index: &Index) -> tantivy::Result<IndexWriter> {
     let writer = started.map_err(|_| TantivyError::ErrorInThread("it broke off".to_owned()))??;
     // Merges are begun by `Writer::merge` alone, so that it is known when one ends.
     writer.set_merge_policy(Box::new(NoMergePolicy));
+    // The first operation would get the number of the last commit (tantivy 0.27), and a merge that is about that commit
+    // would let go of what a removal with this number names.
+    writer.run(std::iter::empty::<UserOperation>())?;
+    tidy(&writer);
     Ok(writer)
+}
+
+/// Removes files of segments that never came to be. That happens by itself after commits and merges, but not after those
+/// that failed: they would fill the disk, and stand in the way of the next with the same name.
+fn tidy(writer: &IndexWriter) {
+    if let Err(error) = writer.garbage_collect_files().wait() {
+        tracing::warn!(%error, "files that the index does not need any more were not removed");
+    }
 }
 
 fn query(term: Term) -> Box<dyn Query> {
